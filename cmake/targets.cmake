@@ -1,0 +1,60 @@
+# Compile settings shared by every target, and the functions that declare rooms and tests.
+
+add_library(mudelta_options INTERFACE)
+target_include_directories(mudelta_options INTERFACE ${PROJECT_SOURCE_DIR} ${PROJECT_BINARY_DIR})
+target_compile_options(mudelta_options INTERFACE -Wall -Wextra -Wpedantic -Wshadow -Wno-missing-field-initializers)
+# One set of SIMD targets for Highway's run-time dispatch: the baseline, AVX2 and AVX-512.
+target_compile_definitions(mudelta_options INTERFACE "HWY_DISABLED_TARGETS=(HWY_SSSE3|HWY_SSE4|HWY_AVX3_DL)")
+if(MUDELTA_SANITIZE)
+  target_compile_options(mudelta_options INTERFACE -fsanitize=${MUDELTA_SANITIZE} -fno-omit-frame-pointer
+                                                   -fno-sanitize-recover=all)
+  target_link_options(mudelta_options INTERFACE -fsanitize=${MUDELTA_SANITIZE})
+endif()
+
+# mudelta_room(NAME SOURCES ... PROTOS ... LINK ...): the static library mudelta_NAME.
+function(mudelta_room name)
+  cmake_parse_arguments(ARG "" "" "SOURCES;PROTOS;LINK" ${ARGN})
+  add_library(mudelta_${name} STATIC ${ARG_SOURCES})
+  target_link_libraries(mudelta_${name} PUBLIC mudelta_options ${ARG_LINK})
+  if(ARG_PROTOS)
+    target_link_libraries(mudelta_${name} PUBLIC protobuf::libprotobuf)
+    foreach(proto ${ARG_PROTOS})
+      get_filename_component(stem ${proto} NAME_WE)
+      set(generated ${CMAKE_CURRENT_BINARY_DIR}/${stem}.pb)
+      add_custom_command(
+        OUTPUT ${generated}.cc ${generated}.h
+        COMMAND protobuf::protoc --proto_path=${PROJECT_SOURCE_DIR} --cpp_out=${PROJECT_BINARY_DIR}
+                ${CMAKE_CURRENT_SOURCE_DIR}/${proto}
+        DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/${proto}
+        COMMENT "protoc ${name}/${proto}")
+      target_sources(mudelta_${name} PRIVATE ${generated}.cc ${generated}.h)
+      set_source_files_properties(${generated}.cc PROPERTIES COMPILE_OPTIONS "-w")
+    endforeach()
+  endif()
+endfunction()
+
+# mudelta_test(NAME SOURCES ... LINK ... [RANKS 1 2 3] [LABEL unit|dist|slow|parity]):
+# a GoogleTest program, and one ctest entry, or one per number of ranks (run under mpirun, named NAME_nN).
+function(mudelta_test name)
+  cmake_parse_arguments(ARG "" "LABEL;TIMEOUT" "SOURCES;LINK;RANKS" ${ARGN})
+  if(NOT ARG_LABEL)
+    set(ARG_LABEL unit)
+  endif()
+  if(NOT ARG_TIMEOUT)
+    set(ARG_TIMEOUT 300)
+  endif()
+  add_executable(${name} ${ARG_SOURCES})
+  if(ARG_RANKS)
+    # Distributed tests bring their own main: it starts and ends MPI and fails on every rank if one fails.
+    target_link_libraries(${name} PRIVATE ${ARG_LINK} GTest::gtest rapidcheck)
+    foreach(ranks ${ARG_RANKS})
+      add_test(NAME ${name}_n${ranks}
+               COMMAND ${PROJECT_SOURCE_DIR}/tests/mpirun.sh ${ranks} $<TARGET_FILE:${name}>)
+      set_tests_properties(${name}_n${ranks} PROPERTIES LABELS ${ARG_LABEL} TIMEOUT ${ARG_TIMEOUT})
+    endforeach()
+  else()
+    target_link_libraries(${name} PRIVATE ${ARG_LINK} GTest::gtest_main GTest::gmock rapidcheck)
+    add_test(NAME ${name} COMMAND ${name})
+    set_tests_properties(${name} PROPERTIES LABELS ${ARG_LABEL} TIMEOUT ${ARG_TIMEOUT})
+  endif()
+endfunction()

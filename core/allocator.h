@@ -1,0 +1,25 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+
+#include "core/device.h"
+
+namespace mudelta {
+
+// Bytes handed out by `allocate` on one device. `reserved` also counts freed blocks kept for reuse.
+struct MemoryStats {
+  std::int64_t allocated = 0;
+  std::int64_t peak_allocated = 0;
+  std::int64_t reserved = 0;
+};
+
+MemoryStats memory_stats(Device device);
+void reset_peak_memory(Device device);
+
+// Uninitialised memory, aligned to 64 bytes; freed blocks are cached and reused by size class, so that a training
+// step with fixed shapes touches the operating system only once. Thread-safe.
+// Throws Error if the system has no memory left.
+std::shared_ptr<std::byte[]> allocate(std::int64_t num_bytes, Device device);
+
+}  // namespace mudelta

@@ -1,0 +1,61 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "core/shape.h"
+#include "core/tensor.h"
+
+namespace mudelta {
+
+// What a parameter does in the network; scaling rules are chosen by role (docs/mup.md).
+enum class Role : std::uint8_t {
+  kEmbedding,   // token table (also the readout when tied)
+  kReadout,     // untied head
+  kHidden,      // matrices whose fan-in and fan-out both grow with width
+  kGate,        // W_a, W_b: fan-in grows, fan-out is the number of heads
+  kGateScalar,  // A_log, dt_bias: one number a head
+  kConv,        // depthwise taps: a vector per channel
+  kNorm,        // gains
+};
+std::string_view name_of(Role role);  // "EMBEDDING", ...
+
+// Distribution of the initial values.
+struct Initializer {
+  enum class Kind : std::uint8_t {
+    kNormal,              // mean 0, standard deviation a
+    kUniform,             // [a, b]
+    kConstant,            // a
+    kLogOfUniform,        // log of U(a, b)
+    kInverseSoftplusOfLogUniform,  // softplus^-1(x), log x uniform between log a and log b
+  };
+  Kind kind = Kind::kNormal;
+  double a = 0;
+  double b = 0;
+};
+
+// A parameter without storage: everything that scaling rules, sharding and checkpoints need to know of it.
+// Shapes and fans are those of the whole model, never of one rank's part.
+struct ParameterSpec {
+  std::string name;  // dotted, as in flash-linear-attention checkpoints
+  Role role = Role::kHidden;
+  Shape shape;
+  std::int64_t fan_in = 0;
+  std::int64_t fan_out = 0;
+  int shard_dim = -1;  // dimension cut over the tensor group; -1: replicated
+  bool keep_float32 = false;  // stays float32 when the compute dtype is bfloat16
+  Initializer initializer;
+};
+
+struct Parameter {
+  ParameterSpec spec;
+  Tensor value;     // compute dtype, or float32 where spec.keep_float32
+  Tensor gradient;  // float32; every backward accumulates (+=)
+};
+
+// Element `index` (row-major, of the whole parameter) of the initial value drawn for `seed`, with the spread of
+// kNormal and kUniform multiplied by `spread_multiplier`. Independent of layout and rank.
+double initial_value(const ParameterSpec& spec, std::uint64_t seed, double spread_multiplier, std::int64_t index);
+
+}  // namespace mudelta

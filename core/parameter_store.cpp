@@ -1,0 +1,65 @@
+#include "core/parameter_store.h"
+
+#include <algorithm>
+#include <set>
+
+#include "core/error.h"
+
+namespace mudelta {
+namespace {
+
+constexpr std::int64_t kAlignElements = 16;  // one cache line of float32
+
+std::int64_t round_up(std::int64_t value, std::int64_t multiple) { return (value + multiple - 1) / multiple * multiple; }
+
+}  // namespace
+
+ParameterStore::ParameterStore(std::vector<ParameterSpec> specs, DType compute_dtype, Device device, int num_shards)
+    : num_shards_(num_shards) {
+  require(num_shards >= 1, "[parameter_store] num_shards is {}, expected >= 1", num_shards);
+  std::set<std::string_view> names;
+  for (const ParameterSpec& spec : specs) {
+    require(names.insert(spec.name).second, "[parameter_store] two parameters are named {}", spec.name);
+  }
+  parameters_.reserve(specs.size());
+  for (ParameterSpec& spec : specs) parameters_.push_back({std::move(spec), {}, {}});
+
+  for (const DType dtype : {DType::kBFloat16, DType::kFloat32}) {
+    FlatGroup group{dtype, {}, {}, {}};
+    std::int64_t end = 0;
+    for (std::size_t i = 0; i < parameters_.size(); ++i) {
+      const ParameterSpec& spec = parameters_[i].spec;
+      if ((spec.keep_float32 ? DType::kFloat32 : compute_dtype) != dtype) continue;
+      group.entries.push_back({i, end, spec.shape.numel()});
+      end += round_up(spec.shape.numel(), kAlignElements);
+    }
+    if (group.entries.empty()) continue;
+    const std::int64_t padded_numel = round_up(end, kAlignElements * num_shards);
+    group.values = Tensor::zeros({padded_numel}, dtype, device);
+    group.gradients = Tensor::zeros({padded_numel}, DType::kFloat32, device);
+    for (const FlatGroup::Entry& entry : group.entries) {
+      Parameter& parameter = parameters_[entry.parameter];
+      parameter.value = group.values.flat_view(entry.begin, parameter.spec.shape);
+      parameter.gradient = group.gradients.flat_view(entry.begin, parameter.spec.shape);
+    }
+    groups_.push_back(std::move(group));
+  }
+}
+
+Parameter& ParameterStore::find(std::string_view name) {
+  const auto found = std::ranges::find(parameters_, name, [](const Parameter& p) -> std::string_view { return p.spec.name; });
+  require(found != parameters_.end(), "no parameter is named {}", name);
+  return *found;
+}
+
+std::int64_t ParameterStore::num_elements() const {
+  std::int64_t total = 0;
+  for (const Parameter& parameter : parameters_) total += parameter.spec.shape.numel();
+  return total;
+}
+
+void ParameterStore::zero_gradients() {
+  for (FlatGroup& group : groups_) group.gradients.fill_zero();
+}
+
+}  // namespace mudelta

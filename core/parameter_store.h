@@ -1,0 +1,49 @@
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string_view>
+#include <vector>
+
+#include "core/parameter.h"
+
+namespace mudelta {
+
+// Parameters of one dtype, back to back in one flat buffer, with a flat float32 gradient buffer of the same layout.
+// Communication and optimizer shards are ranges of these buffers; they need not respect parameter boundaries.
+struct FlatGroup {
+  struct Entry {
+    std::size_t parameter;  // index into ParameterStore::parameters()
+    std::int64_t begin;     // first element in the flat buffers
+    std::int64_t numel;
+  };
+  DType dtype;
+  Tensor values;     // [padded_numel]
+  Tensor gradients;  // [padded_numel] float32
+  std::vector<Entry> entries;  // in the order of `begin`
+};
+
+// Owns the storage of a model's parameters. Each flat buffer is padded with zeros to a multiple of `num_shards` x 16
+// elements, so that it can be cut evenly over the data group.
+class ParameterStore {
+ public:
+  // Throws Error if two specs share a name.
+  ParameterStore(std::vector<ParameterSpec> specs, DType compute_dtype, Device device, int num_shards);
+  ParameterStore(ParameterStore&&) = default;
+
+  std::span<Parameter> parameters() { return parameters_; }
+  std::span<const Parameter> parameters() const { return parameters_; }
+  Parameter& find(std::string_view name);  // throws Error if there is none
+  std::span<FlatGroup> groups() { return groups_; }
+  int num_shards() const { return num_shards_; }
+
+  std::int64_t num_elements() const;  // of all parameters, padding left out
+  void zero_gradients();
+
+ private:
+  int num_shards_;
+  std::vector<Parameter> parameters_;
+  std::vector<FlatGroup> groups_;
+};
+
+}  // namespace mudelta

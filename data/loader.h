@@ -1,0 +1,42 @@
+#pragma once
+
+#include <cstdint>
+
+#include "core/tensor.h"
+#include "data/dataset.h"
+
+namespace mudelta {
+
+struct LoaderOptions {
+  std::int64_t sequence_length = 0;  // target tokens per row
+  std::uint64_t seed = 1;
+  bool shuffle = true;
+  bool reset_at_documents = true;
+};
+
+// Rows packed one after another: one sequence per document piece (or per row without resets).
+struct Batch {
+  Tensor tokens;      // [rows * sequence_length] int32
+  Tensor targets;     // [rows * sequence_length] int32, the token after each
+  Tensor cu_seqlens;  // [sequences + 1] int32, from 0 to rows * sequence_length
+};
+
+// Row i of a split is its tokens [i T, i T + T], T being the sequence length: T inputs and T targets, consecutive rows
+// sharing one token. Rows are visited in an order that depends on the seed and the epoch only, so that any rank can
+// ask for any part of any step: the cursor of a run is its number of rows so far, whatever the number of ranks.
+class Loader {
+ public:
+  // Throws Error if the split is shorter than one row. The data set must outlive the loader.
+  Loader(const Dataset& dataset, const LoaderOptions& options);
+
+  std::int64_t rows_per_epoch() const { return rows_per_epoch_; }
+  // Rows [first, first + count) of the endless visiting order; epoch e begins at row e x rows_per_epoch().
+  Batch batch(std::int64_t first, std::int64_t count) const;
+
+ private:
+  const Dataset& dataset_;
+  LoaderOptions options_;
+  std::int64_t rows_per_epoch_;
+};
+
+}  // namespace mudelta

@@ -1,0 +1,34 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <string>
+#include <vector>
+
+namespace mudelta {
+
+struct PrepareOptions {
+  std::vector<std::filesystem::path> inputs;
+  std::filesystem::path out;  // must not hold a data set already
+  std::string tokenizer = "byte";
+  // Text that ends a document; each file ends one too. Empty: a file is one document.
+  std::string document_separator = "\n\n";
+  double validation_fraction = 0.01;
+  std::uint64_t seed = 1;            // of the draw of validation documents
+  std::int64_t shard_tokens = 100'000'000;
+};
+
+struct PrepareReport {
+  std::int64_t num_documents = 0, train_tokens = 0, validation_tokens = 0, num_shards = 0;
+};
+
+// Called now and then with the bytes of input read so far and in all.
+using PrepareProgress = std::function<void(std::int64_t bytes_done, std::int64_t bytes_total)>;
+
+// Tokenizes text files into shards and a dataset.json (written last: a folder without one is no data set).
+// Documents go to the validation split at random by (seed, document number). Throws Error on an input that is missing
+// or empty, an output folder that already holds a data set, or a disk that is full; what was written is then removed.
+PrepareReport prepare(const PrepareOptions& options, const PrepareProgress& progress);
+
+}  // namespace mudelta

@@ -1,0 +1,1 @@
+#include "dist/gradient_buckets.h"

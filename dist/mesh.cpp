@@ -1,0 +1,1 @@
+#include "dist/mesh.h"

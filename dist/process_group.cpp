@@ -1,0 +1,1 @@
+#include "dist/process_group.h"

@@ -1,0 +1,1 @@
+#include "kernels/gated_delta_rule.h"

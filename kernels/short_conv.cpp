@@ -1,0 +1,1 @@
+#include "kernels/short_conv.h"

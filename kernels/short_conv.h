@@ -1,0 +1,27 @@
+#pragma once
+
+#include "core/device.h"
+#include "core/tensor.h"
+
+namespace mudelta::kernels {
+
+// Depthwise causal convolution followed by SiLU, along packed sequences:
+//   z[t, c] = sum_j weight[c, j] x[t - (taps - 1) + j, c],   y = z * sigmoid(z)
+// Rows before the start of a sequence come from its initial state, or are zero.
+struct ShortConvInputs {
+  Tensor x;              // [tokens, channels], float32 or bfloat16
+  Tensor weight;         // [channels, taps] float32; the last tap multiplies the current token
+  Tensor cu_seqlens;     // [sequences + 1] int32, from 0 to tokens; empty sequences are allowed
+  Tensor initial_state;  // [sequences, taps - 1, channels] float32, the rows before the first; undefined: zero
+};
+
+// y [tokens, channels] (=), dtype of x; must not be x itself.
+// final_state [sequences, taps - 1, channels] float32 (=): the last taps - 1 rows of x (reaching into the initial
+// state where a sequence is shorter); may be undefined; may be the initial state itself.
+void short_conv_forward(const ShortConvInputs& inputs, const Tensor& y, const Tensor& final_state, Stream stream);
+
+// dx [tokens, channels] (=), dtype of x; dweight [channels, taps] float32 (+=). The pre-activation is recomputed.
+void short_conv_backward(const ShortConvInputs& inputs, const Tensor& dy, const Tensor& dx, const Tensor& dweight,
+                         Stream stream);
+
+}  // namespace mudelta::kernels

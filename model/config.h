@@ -1,0 +1,12 @@
+#pragma once
+
+#include "model/config.pb.h"
+
+namespace mudelta {
+
+// The same configuration with every field set that depends on others (value_heads, head_dim, mlp_size).
+// vocab_size must be given by then. Throws Error, naming the field, its value and what was expected, on a model that
+// cannot be built: sizes below 1, width not divisible as head_dim needs it, value_heads not a multiple of heads, ...
+ModelConfig resolve(ModelConfig config);
+
+}  // namespace mudelta

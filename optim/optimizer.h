@@ -1,0 +1,60 @@
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "core/parameter_store.h"
+#include "dist/gradient_buckets.h"
+#include "optim/config.pb.h"
+#include "optim/parametrization.h"
+
+namespace mudelta {
+
+// One run of consecutive elements of one parameter that this rank owns, with its float32 state.
+struct OptimizerSegment {
+  std::size_t parameter;  // index into the store's parameters
+  std::int64_t begin;     // first element within the (flattened) parameter
+  std::int64_t numel;
+  // Named tensors of numel float32 elements, views of live state: "weight" (the float32 master), then "exp_avg" and
+  // "exp_avg_sq" (AdamW) or "momentum_buffer" (SGD).
+  std::vector<std::pair<std::string, Tensor>> state;
+};
+
+struct StepReport {
+  double gradient_norm = 0;  // global, before clipping
+  bool skipped = false;      // the norm was not finite: weights and state are as they were
+};
+
+// AdamW or SGD over the parts of a store's flat buffers that this rank owns (ZeRO stage 1).
+class Optimizer {
+ public:
+  // Takes the store's present values as the float32 masters. `scaling`: one entry per parameter.
+  // The store and the buckets must outlive the optimizer.
+  Optimizer(const OptimizerConfig& config, ParameterStore& store, GradientBuckets& buckets,
+            std::vector<ParameterScaling> scaling, ProcessGroup data);
+
+  // One update with learning rate `lr` (before multipliers) and clipping of the global gradient norm at `grad_clip`
+  // (0: none). Expects gradients reduced by the buckets; leaves every rank with the new values.
+  // A norm that is not finite skips the update on every rank alike. Collective over the data group.
+  StepReport step(double lr, double grad_clip, Stream stream);
+
+  // Updates done so far: AdamW's bias correction counts them.
+  std::int64_t num_updates() const { return num_updates_; }
+
+  // State as it is saved; loading writes into the segments' tensors, then calls `state_loaded`.
+  std::vector<OptimizerSegment>& segments() { return segments_; }
+  // Copies the loaded masters into the values of all ranks. Collective over the data group.
+  void state_loaded(std::int64_t num_updates, Stream stream);
+
+ private:
+  OptimizerConfig config_;
+  ParameterStore& store_;
+  GradientBuckets& buckets_;
+  std::vector<ParameterScaling> scaling_;
+  ProcessGroup data_;
+  std::vector<OptimizerSegment> segments_;
+  std::int64_t num_updates_ = 0;
+};
+
+}  // namespace mudelta

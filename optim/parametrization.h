@@ -1,0 +1,47 @@
+#pragma once
+
+#include <span>
+#include <vector>
+
+#include "core/parameter.h"
+#include "optim/config.pb.h"
+
+namespace mudelta {
+
+enum class OptimizerKind { kAdamW, kSgd };
+
+// How much wider the model is than its base: the two axes along which a GDN grows.
+struct GrowthRatios {
+  double width = 1;     // m = width / base width
+  double head_dim = 1;  // n = head_dim / base head_dim
+};
+
+// Multipliers of one parameter relative to the base model; 1 everywhere at the base width.
+struct ParameterScaling {
+  double init = 1;  // of the spread of the initial values
+  double lr = 1;
+  double eps = 1;   // of AdamW's eps
+  double decay = 0;  // of lr x weight_decay; 0: does not decay
+};
+
+// Scaling rules (SP, MUP, GDN_MUP; docs/mup.md), evaluated for a model from the actual fans of its parameters and of
+// those of its base. They are computed once, from whole-model shapes, so that they do not depend on the layout.
+class Parametrization {
+ public:
+  // `base` and `target`: the same parameters (names, roles) in the same order; throws Error otherwise.
+  Parametrization(const ParametrizationConfig& config, const OptimizerConfig& optimizer,
+                  std::span<const ParameterSpec> base, std::span<const ParameterSpec> target, GrowthRatios growth);
+
+  // One entry per parameter, in the order of `target`.
+  const std::vector<ParameterScaling>& scaling() const { return scaling_; }
+  // Factor on the logits.
+  double logit_multiplier() const { return logit_multiplier_; }
+
+ private:
+  std::vector<ParameterScaling> scaling_;
+  double logit_multiplier_ = 1;
+};
+
+OptimizerKind kind_of(const OptimizerConfig& config);
+
+}  // namespace mudelta

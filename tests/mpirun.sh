@@ -1,0 +1,10 @@
+#!/usr/bin/env bash
+# mpirun.sh RANKS PROGRAM [ARGS...]: mpirun as the tests use it: more ranks than cores allowed, also as root in CI.
+set -euo pipefail
+ranks=$1
+shift
+export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
+# Ranks that share cores must yield while they wait, and must not be pinned on top of each other.
+export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
+exec mpirun --oversubscribe --bind-to none --mca mpi_yield_when_idle 1 --mca btl_vader_single_copy_mechanism none \
+  -n "$ranks" "$@"
