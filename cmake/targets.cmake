@@ -48,13 +48,16 @@ function(mudelta_test name)
     # Distributed tests bring their own main: it starts and ends MPI and fails on every rank if one fails.
     target_link_libraries(${name} PRIVATE ${ARG_LINK} GTest::gtest rapidcheck)
     foreach(ranks ${ARG_RANKS})
+      list(APPEND entries ${name}_n${ranks})
       add_test(NAME ${name}_n${ranks}
                COMMAND ${PROJECT_SOURCE_DIR}/tests/mpirun.sh ${ranks} $<TARGET_FILE:${name}>)
-      set_tests_properties(${name}_n${ranks} PROPERTIES LABELS ${ARG_LABEL} TIMEOUT ${ARG_TIMEOUT})
     endforeach()
   else()
     target_link_libraries(${name} PRIVATE ${ARG_LINK} GTest::gtest_main GTest::gmock rapidcheck)
+    set(entries ${name})
     add_test(NAME ${name} COMMAND ${name})
-    set_tests_properties(${name} PROPERTIES LABELS ${ARG_LABEL} TIMEOUT ${ARG_TIMEOUT})
   endif()
+  # Tests share cores: threads that spin while they wait would take them from one another.
+  set_tests_properties(${entries} PROPERTIES LABELS ${ARG_LABEL} TIMEOUT ${ARG_TIMEOUT}
+                                             ENVIRONMENT OMP_WAIT_POLICY=passive)
 endfunction()

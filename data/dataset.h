@@ -37,6 +37,7 @@ class Dataset {
   Dataset(Dataset&&) noexcept;
 
   const DatasetInfo& info() const;
+  std::string to_string() const;  // "the train split of FOLDER"
   std::int64_t num_tokens() const;
   // Copies tokens [begin, begin + out.size()). Throws Error, naming the shard, on an id >= vocab_size.
   void read(std::int64_t begin, std::span<std::int32_t> out) const;

@@ -34,6 +34,9 @@ class Loader {
   Batch batch(std::int64_t first, std::int64_t count) const;
 
  private:
+  // The row of the split that is visited at `position` of the order.
+  std::int64_t row_at(std::int64_t position) const;
+
   const Dataset& dataset_;
   LoaderOptions options_;
   std::int64_t rows_per_epoch_;

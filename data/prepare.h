@@ -15,7 +15,7 @@ struct PrepareOptions {
   // Text that ends a document; each file ends one too. Empty: a file is one document.
   std::string document_separator = "\n\n";
   double validation_fraction = 0.01;
-  std::uint64_t seed = 1;            // of the draw of validation documents
+  std::uint64_t seed = 1;  // of the draw of validation documents
   std::int64_t shard_tokens = 100'000'000;
 };
 
@@ -23,12 +23,15 @@ struct PrepareReport {
   std::int64_t num_documents = 0, train_tokens = 0, validation_tokens = 0, num_shards = 0;
 };
 
-// Called now and then with the bytes of input read so far and in all.
+// Called now and then with the bytes of documents written so far and in all.
 using PrepareProgress = std::function<void(std::int64_t bytes_done, std::int64_t bytes_total)>;
 
 // Tokenizes text files into shards and a dataset.json (written last: a folder without one is no data set).
-// Documents go to the validation split at random by (seed, document number). Throws Error on an input that is missing
-// or empty, an output folder that already holds a data set, or a disk that is full; what was written is then removed.
+// A document becomes a separator token and its tokens; empty ones are skipped. Documents go to the validation split at
+// random by (seed, document number), at least one of them to each split; of a lone document, the last
+// validation_fraction of its bytes (at least one) becomes a document of the validation split.
+// Throws Error on an input that is missing or empty, an output folder that already holds a data set, or a disk that is
+// full; what was written is then removed.
 PrepareReport prepare(const PrepareOptions& options, const PrepareProgress& progress);
 
 }  // namespace mudelta

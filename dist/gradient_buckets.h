@@ -20,15 +20,17 @@ struct FlatRange {
 // The store's num_shards must be the group's size.
 class GradientBuckets {
  public:
-  // bucket_bytes: of float32 gradient, an upper bound (at least one element per rank and 16-element run).
+  // bucket_bytes: of float32 gradient, an upper bound on a bucket (of at least 16 elements a rank, at most 1 GiB).
+  // Buckets hold elements of one group only and run from each buffer's end to its start: backward finishes the last
+  // layers first.
   GradientBuckets(ParameterStore& store, ProcessGroup data, std::int64_t bucket_bytes);
 
   // Ranges of the flat buffers that this rank owns, one a bucket, in order.
   const std::vector<FlatRange>& owned() const { return owned_; }
 
-  // Gradients: in the owned ranges, the sum over ranks; elsewhere undefined.
+  // Gradients: in the owned ranges, the sum over ranks; elsewhere undefined. Collective over the data group.
   void reduce_scatter_gradients(Stream stream);
-  // Values: every rank gets each owner's.
+  // Values: every rank gets each owner's. Collective over the data group.
   void all_gather_values(Stream stream);
 
  private:

@@ -5,8 +5,11 @@
 namespace mudelta {
 
 // MPI for the life of this object: MPI_Init_thread in the constructor, MPI_Finalize in the destructor.
-// Also shares the machine's cores out among the ranks of one host (OpenMP threads), unless OMP_NUM_THREADS is set.
-// Throws Error if MPI cannot start: there is no silent fall to one rank.
+// A process that no launcher started is a rank on its own and leaves MPI alone.
+// Also shares each host's cores out among the ranks that may run on them (OpenMP threads), unless OMP_NUM_THREADS is
+// set. Throws Error if MPI cannot start or does not bring up the ranks that mpirun promised: there is no silent fall to
+// one rank. Errors must be caught while the session lives and end in abort_job, as MPI_Finalize waits for the other
+// ranks.
 class MpiSession {
  public:
   MpiSession(int* argc, char*** argv);
@@ -16,7 +19,7 @@ class MpiSession {
 };
 
 struct RankInfo {
-  int rank = 0;        // in the world
+  int rank = 0;  // in the world
   int size = 1;
   int local_rank = 0;  // on this host
   int local_size = 1;

@@ -1,1 +1,173 @@
-#include "dist/process_group.h"
+#include "dist/mpi_backend.h"
+
+#include <glog/logging.h>
+
+#include <numeric>
+
+#include "core/error.h"
+#include "dist/mpi_counts.h"
+#include "dist/mpi_runtime.h"
+#include "dist/process_group_backend.h"
+
+namespace mudelta {
+namespace {
+
+constexpr int kTag = 0;
+
+MPI_Datatype mpi_type(DType dtype) {
+  switch (dtype) {
+    case DType::kFloat32: return MPI_FLOAT;
+    case DType::kBFloat16: return MPI_UINT16_T;  // moved, never reduced
+    case DType::kInt32: return MPI_INT32_T;
+  }
+  LOG(FATAL) << "no MPI type for " << name_of(dtype);
+}
+
+MPI_Op mpi_op(ReduceOp op) { return op == ReduceOp::kSum ? MPI_SUM : MPI_MAX; }
+
+std::byte* element(const Tensor& tensor, std::int64_t index) { return tensor.raw() + index * size_of(tensor.dtype()); }
+
+// Owns a communicator made by a split; the world's is MPI's own.
+class Communicator {
+ public:
+  enum class Ownership { kOwned, kBorrowed };
+  Communicator(MPI_Comm comm, Ownership ownership) : comm_(comm), ownership_(ownership) {}
+  ~Communicator() {
+    int finalized = 0;
+    MPI_Finalized(&finalized);
+    if (ownership_ == Ownership::kBorrowed || finalized) return;
+    const int code = MPI_Comm_free(&comm_);
+    LOG_IF(ERROR, code != MPI_SUCCESS) << "MPI_Comm_free failed with code " << code;
+  }
+  Communicator(const Communicator&) = delete;
+  Communicator& operator=(const Communicator&) = delete;
+
+  MPI_Comm get() const { return comm_; }
+  int rank() const {
+    int rank = 0;
+    MUDELTA_MPI(MPI_Comm_rank(comm_, &rank));
+    return rank;
+  }
+  int size() const {
+    int size = 0;
+    MUDELTA_MPI(MPI_Comm_size(comm_, &size));
+    return size;
+  }
+
+ private:
+  MPI_Comm comm_;
+  Ownership ownership_;
+};
+
+class MpiBackend final : public ProcessGroup::Backend {
+ public:
+  explicit MpiBackend(std::unique_ptr<const Communicator> comm)
+      : comm_(std::move(comm)), rank_(comm_->rank()), size_(comm_->size()) {}
+
+  int rank() const override { return rank_; }
+  int size() const override { return size_; }
+
+  std::shared_ptr<const ProcessGroup::Backend> split(int color, int key) const override {
+    MPI_Comm part = MPI_COMM_NULL;
+    MUDELTA_MPI(MPI_Comm_split(comm_->get(), color, key, &part));
+    auto owner = std::make_unique<const Communicator>(part, Communicator::Ownership::kOwned);
+    if (owner->size() == 1) return nullptr;
+    return std::make_shared<const MpiBackend>(std::move(owner));
+  }
+
+  void all_reduce(const Tensor& tensor, ReduceOp op, Stream) const override {
+    for_each_piece(tensor.numel(), kMaxMpiCount, [&](std::int64_t begin, int count) {
+      MUDELTA_MPI(MPI_Allreduce(MPI_IN_PLACE, element(tensor, begin), count, mpi_type(tensor.dtype()), mpi_op(op),
+                                comm_->get()));
+    });
+  }
+
+  // MPI's own in-place form puts the result at the start of the input; ours keeps it in the rank's part.
+  void reduce_scatter(const Tensor& input, const Tensor& output, Stream) const override {
+    const int count = mpi_count(input.numel(), "reduce_scatter") / size_;
+    const bool in_place = output.raw() == element(input, rank_ * output.numel());
+    const Tensor result = in_place ? Tensor::empty(output.shape(), output.dtype()) : output;
+    MUDELTA_MPI(
+        MPI_Reduce_scatter_block(input.raw(), result.raw(), count, mpi_type(input.dtype()), MPI_SUM, comm_->get()));
+    if (in_place) output.copy_from(result);
+  }
+
+  void all_gather(const Tensor& input, const Tensor& output, Stream) const override {
+    const int count = mpi_count(output.numel(), "all_gather") / size_;
+    const bool in_place = input.raw() == element(output, rank_ * input.numel());
+    const MPI_Datatype type = mpi_type(input.dtype());
+    MUDELTA_MPI(
+        MPI_Allgather(in_place ? MPI_IN_PLACE : input.raw(), count, type, output.raw(), count, type, comm_->get()));
+  }
+
+  void broadcast(const Tensor& tensor, int root, Stream) const override {
+    for_each_piece(tensor.numel(), kMaxMpiCount, [&](std::int64_t begin, int count) {
+      MUDELTA_MPI(MPI_Bcast(element(tensor, begin), count, mpi_type(tensor.dtype()), root, comm_->get()));
+    });
+  }
+
+  void all_to_all(const Tensor& input, const Tensor& output, Stream) const override {
+    const int count = mpi_count(input.numel(), "all_to_all") / size_;
+    const MPI_Datatype type = mpi_type(input.dtype());
+    MUDELTA_MPI(MPI_Alltoall(input.raw(), count, type, output.raw(), count, type, comm_->get()));
+  }
+
+  void send(const Tensor& tensor, int to, Stream) const override {
+    for_each_piece(tensor.numel(), kMaxMpiCount, [&](std::int64_t begin, int count) {
+      MUDELTA_MPI(MPI_Send(element(tensor, begin), count, mpi_type(tensor.dtype()), to, kTag, comm_->get()));
+    });
+  }
+
+  void receive(const Tensor& tensor, int from, Stream) const override {
+    for_each_piece(tensor.numel(), kMaxMpiCount, [&](std::int64_t begin, int count) {
+      MUDELTA_MPI(MPI_Recv(element(tensor, begin), count, mpi_type(tensor.dtype()), from, kTag, comm_->get(),
+                           MPI_STATUS_IGNORE));
+    });
+  }
+
+  void barrier() const override { MUDELTA_MPI(MPI_Barrier(comm_->get())); }
+
+  std::vector<double> all_gather(double value) const override {
+    std::vector<double> values(static_cast<std::size_t>(size_));
+    MUDELTA_MPI(MPI_Allgather(&value, 1, MPI_DOUBLE, values.data(), 1, MPI_DOUBLE, comm_->get()));
+    return values;
+  }
+
+  std::vector<std::string> all_gather(const std::string& value) const override {
+    const auto length = static_cast<std::int64_t>(value.size());
+    std::vector<std::int64_t> lengths(static_cast<std::size_t>(size_));
+    MUDELTA_MPI(MPI_Allgather(&length, 1, MPI_INT64_T, lengths.data(), 1, MPI_INT64_T, comm_->get()));
+    std::string all(static_cast<std::size_t>(
+                        mpi_count(std::accumulate(lengths.begin(), lengths.end(), std::int64_t{0}), "all_gather")),
+                    '\0');
+
+    const std::vector<int> counts(lengths.begin(), lengths.end());
+    std::vector<int> begins(counts.size());
+    std::exclusive_scan(counts.begin(), counts.end(), begins.begin(), 0);
+    MUDELTA_MPI(MPI_Allgatherv(value.data(), counts[rank_], MPI_CHAR, all.data(), counts.data(), begins.data(),
+                               MPI_CHAR, comm_->get()));
+    std::vector<std::string> values;
+    for (std::size_t i = 0; i < counts.size(); ++i) values.push_back(all.substr(begins[i], counts[i]));
+    return values;
+  }
+
+ private:
+  std::unique_ptr<const Communicator> comm_;
+  int rank_;
+  int size_;
+};
+
+}  // namespace
+
+std::shared_ptr<const ProcessGroup::Backend> mpi_world_backend() {
+  if (!mpi_active()) {
+    require(!started_by_launcher(),
+            "mpirun started this process, but the world group was asked for while MPI is not initialised");
+    return nullptr;
+  }
+  auto world = std::make_unique<const Communicator>(MPI_COMM_WORLD, Communicator::Ownership::kBorrowed);
+  if (world->size() == 1) return nullptr;
+  return std::make_shared<const MpiBackend>(std::move(world));
+}
+
+}  // namespace mudelta

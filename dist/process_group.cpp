@@ -1,1 +1,146 @@
 #include "dist/process_group.h"
+
+#include <algorithm>
+#include <cmath>
+#include <string_view>
+
+#include "core/error.h"
+#include "dist/mpi_backend.h"
+#include "dist/process_group_backend.h"
+
+namespace mudelta {
+namespace {
+
+void require_defined(std::string_view op, const Tensor& tensor) {
+  require(tensor.defined(), "[{}] a tensor is undefined", op);
+}
+
+void require_same_dtype(std::string_view op, const Tensor& input, const Tensor& output) {
+  require_defined(op, input);
+  require_defined(op, output);
+  require(input.dtype() == output.dtype(), "[{}] input {} and output {} differ in dtype", op, input.to_string(),
+          output.to_string());
+}
+
+// Elements of one rank's part where `whole` holds one part per rank.
+void require_parts(std::string_view op, const Tensor& whole, const Tensor& part, int num_ranks) {
+  require(whole.numel() == part.numel() * num_ranks, "[{}] {} is not {} parts of {}", op, whole.to_string(), num_ranks,
+          part.to_string());
+}
+
+bool overlap(const Tensor& a, const Tensor& b) {
+  return a.raw() < b.raw() + b.num_bytes() && b.raw() < a.raw() + a.num_bytes();
+}
+
+// The overlap that reduce_scatter and all_gather allow: `part` is exactly part number `rank` of `whole`, or outside it.
+void require_own_part_or_apart(std::string_view op, const Tensor& whole, const Tensor& part, int rank) {
+  require(!overlap(whole, part) || part.raw() == whole.raw() + rank * part.num_bytes(),
+          "[{}] {} overlaps {} elsewhere than in the part of rank {}", op, part.to_string(), whole.to_string(), rank);
+}
+
+void copy_unless_same(const Tensor& input, const Tensor& output) {
+  if (input.raw() != output.raw()) output.view(input.shape()).copy_from(input);
+}
+
+double combine(ReduceOp op, double a, double b) {
+  if (op == ReduceOp::kSum) return a + b;
+  return std::isnan(a) || std::isnan(b) ? a + b : std::max(a, b);
+}
+
+}  // namespace
+
+ProcessGroup::ProcessGroup(std::shared_ptr<const Backend> backend) : backend_(std::move(backend)) {}
+
+ProcessGroup ProcessGroup::single() { return ProcessGroup(nullptr); }
+
+ProcessGroup ProcessGroup::world() { return ProcessGroup(mpi_world_backend()); }
+
+int ProcessGroup::rank() const { return backend_ ? backend_->rank() : 0; }
+
+int ProcessGroup::size() const { return backend_ ? backend_->size() : 1; }
+
+ProcessGroup ProcessGroup::split(int color, int key) const {
+  require(color >= 0, "[split] color is {}, expected >= 0", color);
+  return backend_ ? ProcessGroup(backend_->split(color, key)) : *this;
+}
+
+void ProcessGroup::all_reduce(const Tensor& tensor, ReduceOp op, Stream stream) const {
+  require_defined("all_reduce", tensor);
+  require(tensor.dtype() != DType::kBFloat16, "[all_reduce] expected float32 or int32, got {}", tensor.to_string());
+  if (backend_ && tensor.numel() > 0) backend_->all_reduce(tensor, op, stream);
+}
+
+void ProcessGroup::reduce_scatter(const Tensor& input, const Tensor& output, Stream stream) const {
+  require_same_dtype("reduce_scatter", input, output);
+  require(input.dtype() == DType::kFloat32, "[reduce_scatter] expected float32, got {}", input.to_string());
+  require_parts("reduce_scatter", input, output, size());
+  require_own_part_or_apart("reduce_scatter", input, output, rank());
+  if (!backend_) {
+    copy_unless_same(input, output);
+  } else if (input.numel() > 0) {
+    backend_->reduce_scatter(input, output, stream);
+  }
+}
+
+void ProcessGroup::all_gather(const Tensor& input, const Tensor& output, Stream stream) const {
+  require_same_dtype("all_gather", input, output);
+  require_parts("all_gather", output, input, size());
+  require_own_part_or_apart("all_gather", output, input, rank());
+  if (!backend_) {
+    copy_unless_same(input, output);
+  } else if (input.numel() > 0) {
+    backend_->all_gather(input, output, stream);
+  }
+}
+
+void ProcessGroup::broadcast(const Tensor& tensor, int root, Stream stream) const {
+  require_defined("broadcast", tensor);
+  require(0 <= root && root < size(), "[broadcast] root is {}, expected a rank of a group of {}", root, size());
+  if (backend_ && tensor.numel() > 0) backend_->broadcast(tensor, root, stream);
+}
+
+void ProcessGroup::all_to_all(const Tensor& input, const Tensor& output, Stream stream) const {
+  require_same_dtype("all_to_all", input, output);
+  require(input.numel() == output.numel() && input.numel() % size() == 0,
+          "[all_to_all] expected input and output of one size, a multiple of {} elements; got {} and {}", size(),
+          input.to_string(), output.to_string());
+  require(!overlap(input, output), "[all_to_all] {} and {} overlap", input.to_string(), output.to_string());
+  if (!backend_) {
+    copy_unless_same(input, output);
+  } else if (input.numel() > 0) {
+    backend_->all_to_all(input, output, stream);
+  }
+}
+
+void ProcessGroup::send(const Tensor& tensor, int to, Stream stream) const {
+  require_defined("send", tensor);
+  require(0 <= to && to < size() && to != rank(), "[send] to is {}, expected a rank of a group of {} other than {}", to,
+          size(), rank());
+  if (tensor.numel() > 0) backend_->send(tensor, to, stream);
+}
+
+void ProcessGroup::receive(const Tensor& tensor, int from, Stream stream) const {
+  require_defined("receive", tensor);
+  require(0 <= from && from < size() && from != rank(),
+          "[receive] from is {}, expected a rank of a group of {} other than {}", from, size(), rank());
+  if (tensor.numel() > 0) backend_->receive(tensor, from, stream);
+}
+
+void ProcessGroup::barrier() const {
+  if (backend_) backend_->barrier();
+}
+
+double ProcessGroup::all_reduce(double value, ReduceOp op) const {
+  if (!backend_) return value;
+  const std::vector<double> values = backend_->all_gather(value);
+  double result = values[0];
+  for (std::size_t i = 1; i < values.size(); ++i) result = combine(op, result, values[i]);
+  return result;
+}
+
+std::vector<std::string> ProcessGroup::all_gather(const std::string& value) const {
+  if (!backend_) return {value};
+  return backend_->all_gather(value);
+}
+
+}  // namespace mudelta

@@ -14,7 +14,11 @@ enum class ReduceOp : std::uint8_t { kSum, kMax };
 
 // A group of ranks that communicate: a cheap value handle. In a group of one every collective is a local no-op (or the
 // copy that its definition implies). Collectives are called by every rank of the group, in the same order, with
-// tensors of the same shape and dtype; sizes are in elements.
+// tensors of the same size and dtype; sizes are in elements and may be 0. Nothing can notice a
+// rank that breaks this: the others wait for ever, or get wrong numbers. A rank that meets an error of its own must
+// end the whole job (abort_job of dist/mpi.h).
+// Throws Error on arguments that do not fit the contract, and with MPI's text if a call into MPI fails. The last handle
+// frees its communicator, so handles must not be dropped in different orders by different ranks.
 class ProcessGroup {
  public:
   class Backend;  // dist/process_group_backend.h
@@ -27,10 +31,10 @@ class ProcessGroup {
   int rank() const;
   int size() const;
 
-  // Ranks that give the same color form a new group, ordered by `key`.
+  // Ranks that give the same color (>= 0) form a new group, ordered by `key`, then by rank. Collective.
   ProcessGroup split(int color, int key) const;
 
-  // tensor = reduction over ranks. float32 or int32.
+  // tensor = reduction over ranks. float32 or int32. kMax may lose a NaN.
   void all_reduce(const Tensor& tensor, ReduceOp op, Stream stream) const;
   // input [size() * n]; output [n] = the sum over ranks of their input's part number rank(). float32.
   // `output` may be that part of `input`; otherwise they must not overlap.
@@ -41,11 +45,14 @@ class ProcessGroup {
   void broadcast(const Tensor& tensor, int root, Stream stream) const;
   // input and output [size() * n]: part p of `input` goes to rank p, part p of `output` comes from rank p. No overlap.
   void all_to_all(const Tensor& input, const Tensor& output, Stream stream) const;
+  // To and from another rank of the group; the two calls must name tensors of one size and dtype. `send` may wait for
+  // its `receive`.
   void send(const Tensor& tensor, int to, Stream stream) const;
   void receive(const Tensor& tensor, int from, Stream stream) const;
   void barrier() const;
 
-  // Small host values, for decisions that all ranks must share.
+  // A small host value, for decisions that all ranks must share: the same bits on every rank. A NaN on any rank is the
+  // result.
   double all_reduce(double value, ReduceOp op) const;
   // Every rank's string, in rank order, on every rank.
   std::vector<std::string> all_gather(const std::string& value) const;

@@ -1,1 +1,169 @@
 #include "kernels/cross_entropy.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "core/gemm.h"
+#include "kernels/check.h"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "kernels/cross_entropy.cpp"
+#include "hwy/foreach_target.h"
+#include "kernels/simd_math-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace mudelta::kernels::HWY_NAMESPACE {
+namespace {
+
+struct Softmax {
+  float max;   // of the scaled logits
+  double sum;  // of e^(scaled logit - max)
+};
+
+// Scales the logits by `multiplier`; with kKeep they are replaced by e^(scaled logit - max).
+template <bool kKeep>
+Softmax softmax_row(float* logits, std::int64_t vocab, float multiplier) {
+  constexpr float kLowest = -std::numeric_limits<float>::infinity();
+  constexpr std::int64_t kRun = 1024;  // float32 sums stay this short
+  const auto factor = broadcast(multiplier);
+  FloatVec highest = broadcast(kLowest);
+  for_each_vector(vocab, [&](std::int64_t i, auto lanes) {
+    highest = hn::Max(highest, fill_others(hn::Mul(load(logits + i, lanes), factor), kLowest, lanes));
+  });
+  const float max = hn::GetLane(hn::MaxOfLanes(kFloatTag, highest));
+  double sum = 0;
+  for (std::int64_t start = 0; start < vocab; start += kRun) {
+    FloatVec run_sum = hn::Zero(kFloatTag);
+    float* run = logits + start;
+    for_each_vector(std::min(kRun, vocab - start), [&](std::int64_t i, auto lanes) {
+      const auto e = exp(hn::MulSub(load(run + i, lanes), factor, broadcast(max)));
+      if constexpr (kKeep) store(e, run + i, lanes);
+      run_sum = hn::Add(run_sum, fill_others(e, 0, lanes));
+    });
+    sum += sum_of_lanes(run_sum);
+  }
+  return {max, sum};
+}
+
+float loss_of(const Softmax& softmax, float target_logit) {
+  return static_cast<float>(std::log(softmax.sum) + softmax.max - target_logit);
+}
+
+void losses_of_block(const Tensor& logits, const Tensor& targets, float multiplier, const Tensor& losses) {
+  const std::int64_t vocab = logits.size(1);
+  float *rows = logits.data<float>(), *loss = losses.data<float>();
+  const std::int32_t* target = targets.data<std::int32_t>();
+  parallel_for(logits.size(0), [=](std::int64_t t) {
+    float* row = rows + t * vocab;
+    loss[t] = target[t] < 0 ? 0.0f : loss_of(softmax_row<false>(row, vocab, multiplier), multiplier * row[target[t]]);
+  });
+}
+
+// Returns the loss and writes drow = scale (softmax - one-hot of target). drow may be the row itself, whose content is
+// lost in any case.
+template <class T>
+float gradient_row(float* row, std::int64_t vocab, std::int32_t target, float multiplier, float scale, T* drow) {
+  if (target < 0) {
+    std::fill_n(drow, vocab, T(0.0f));
+    return 0;
+  }
+  const float target_logit = multiplier * row[target];
+  const Softmax softmax = softmax_row<true>(row, vocab, multiplier);
+  const float factor = static_cast<float>(scale / softmax.sum);
+  const float dtarget = row[target] * factor - scale;
+  for_each_vector(vocab, [=](std::int64_t i, auto lanes) {
+    store(hn::Mul(load(row + i, lanes), broadcast(factor)), drow + i, lanes);
+  });
+  drow[target] = T(dtarget);
+  return loss_of(softmax, target_logit);
+}
+
+// As losses_of_block, and dlogits (=), the gradients of gradient_scale * sum(losses) with respect to the logits as they
+// come, without `multiplier`. dlogits may be the logits; their content is lost in any case.
+void gradients_of_block(const Tensor& logits, const Tensor& targets, float multiplier, float gradient_scale,
+                        const Tensor& losses, const Tensor& dlogits) {
+  const std::int64_t vocab = logits.size(1);
+  float *rows = logits.data<float>(), *loss = losses.data<float>();
+  const std::int32_t* target = targets.data<std::int32_t>();
+  dispatch_float(dlogits.dtype(), [&]<class T>() {
+    T* drows = dlogits.data<T>();
+    parallel_for(logits.size(0), [=](std::int64_t t) {
+      loss[t] =
+          gradient_row(rows + t * vocab, vocab, target[t], multiplier, gradient_scale * multiplier, drows + t * vocab);
+    });
+  });
+}
+
+}  // namespace
+}  // namespace mudelta::kernels::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace mudelta::kernels {
+namespace {
+
+HWY_EXPORT(losses_of_block);
+HWY_EXPORT(gradients_of_block);
+
+// Tokens whose logits are in memory at a time: few enough for the cache, yet so many that reading the weight once a
+// block does not outweigh the products.
+std::int64_t block_tokens(std::int64_t tokens, std::int64_t vocab) {
+  constexpr std::int64_t kLogits = std::int64_t{1} << 20, kMinTokens = 256;
+  const std::int64_t limit = std::max(kLogits / std::max<std::int64_t>(vocab, 1), kMinTokens);
+  const std::int64_t blocks = std::max<std::int64_t>((tokens + limit - 1) / limit, 1);
+  return (tokens + blocks - 1) / blocks;
+}
+
+// body(begin, end, logits) for each block of tokens; logits [end - begin, vocab] come without the multiplier.
+template <class Body>
+void for_each_block(const CrossEntropyInputs& inputs, Stream stream, const Body& body) {
+  const std::int64_t tokens = inputs.hidden.size(0), vocab = inputs.weight.size(0);
+  const std::int64_t step = block_tokens(tokens, vocab);
+  const Tensor buffer = Tensor::empty({step, vocab});
+  for (std::int64_t begin = 0; begin < tokens; begin += step) {
+    const std::int64_t end = std::min(begin + step, tokens);
+    const Tensor logits = buffer.slice(0, end - begin);
+    gemm(inputs.hidden.slice(begin, end), inputs.weight, logits, {.transpose_b = true}, stream);
+    body(begin, end, logits);
+  }
+}
+
+void check_inputs(std::string_view op, const CrossEntropyInputs& inputs, const Tensor& losses) {
+  expect_floating_matrix(op, "hidden", inputs.hidden, "[tokens, width]");
+  const std::int64_t tokens = inputs.hidden.size(0), width = inputs.hidden.size(1);
+  expect_floating_matrix(op, "weight", inputs.weight, "[vocab, width]");
+  expect_tensor(op, "weight", inputs.weight, {inputs.weight.size(0), width}, inputs.hidden.dtype());
+  expect_indices(op, "targets", inputs.targets, tokens, -1, inputs.weight.size(0));
+  expect_tensor(op, "losses", losses, {tokens}, DType::kFloat32);
+}
+
+}  // namespace
+
+void cross_entropy_forward(const CrossEntropyInputs& inputs, const Tensor& losses, Stream stream) {
+  check_inputs("cross_entropy_forward", inputs, losses);
+  for_each_block(inputs, stream, [&](std::int64_t begin, std::int64_t end, const Tensor& logits) {
+    HWY_DYNAMIC_DISPATCH(losses_of_block)
+    (logits, inputs.targets.slice(begin, end), inputs.logit_multiplier, losses.slice(begin, end));
+  });
+}
+
+void cross_entropy_forward_backward(const CrossEntropyInputs& inputs, float gradient_scale, const Tensor& losses,
+                                    const Tensor& dhidden, const Tensor& dweight, Stream stream) {
+  constexpr auto kOp = "cross_entropy_forward_backward";
+  check_inputs(kOp, inputs, losses);
+  const DType dtype = inputs.hidden.dtype();
+  expect_tensor(kOp, "dhidden", dhidden, inputs.hidden.shape(), dtype);
+  expect_tensor(kOp, "dweight", dweight, inputs.weight.shape(), DType::kFloat32);
+  for_each_block(inputs, stream, [&](std::int64_t begin, std::int64_t end, const Tensor& logits) {
+    const Tensor dlogits = dtype == DType::kFloat32 ? logits : Tensor::empty(logits.shape(), dtype);
+    HWY_DYNAMIC_DISPATCH(gradients_of_block)
+    (logits, inputs.targets.slice(begin, end), inputs.logit_multiplier, gradient_scale, losses.slice(begin, end),
+     dlogits);
+    gemm(dlogits, inputs.weight, dhidden.slice(begin, end), {}, stream);
+    gemm(dlogits, inputs.hidden.slice(begin, end), dweight, {.transpose_a = true, .accumulate = true}, stream);
+  });
+}
+
+}  // namespace mudelta::kernels
+#endif  // HWY_ONCE

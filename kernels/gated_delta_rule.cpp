@@ -1,1 +1,181 @@
 #include "kernels/gated_delta_rule.h"
+
+#include <omp.h>
+
+#include <algorithm>
+#include <string_view>
+
+#include "kernels/check.h"
+#include "kernels/gated_delta_rule_plan.h"
+
+namespace mudelta::kernels {
+namespace {
+
+using gated_delta_rule::all_state_rows;
+using gated_delta_rule::BackwardCall;
+using gated_delta_rule::Chunks;
+using gated_delta_rule::ForwardCall;
+using gated_delta_rule::head_rows;
+using gated_delta_rule::kPadding;
+using gated_delta_rule::round_up;
+using gated_delta_rule::Sizes;
+
+constexpr std::int64_t divide_up(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
+
+Shape state_shape(std::int64_t count, const Sizes& sizes) {
+  return {count, sizes.value_heads, sizes.key_dim, sizes.value_dim};
+}
+
+void expect_states_or_undefined(std::string_view op, std::string_view name, const Tensor& states, const Sizes& sizes) {
+  if (states.defined()) expect_tensor(op, name, states, state_shape(sizes.sequences, sizes), DType::kFloat32);
+}
+
+Sizes check_inputs(std::string_view op, const GatedDeltaRuleInputs& inputs) {
+  const auto expect_heads = [op](std::string_view name, const Tensor& tensor, std::string_view layout) {
+    expect_floating(op, name, tensor);
+    require(tensor.shape().rank() == 3 && tensor.size(1) > 0 && tensor.size(2) > 0, "[{}] {}: expected {}, got {}", op,
+            name, layout, tensor.to_string());
+  };
+  expect_heads("q", inputs.q, "[tokens, heads, key_dim]");
+  expect_heads("v", inputs.v, "[tokens, value_heads, value_dim]");
+  Sizes sizes{.tokens = inputs.q.size(0),
+              .heads = inputs.q.size(1),
+              .value_heads = inputs.v.size(1),
+              .key_dim = inputs.q.size(2),
+              .value_dim = inputs.v.size(2)};
+  require(sizes.value_heads % sizes.heads == 0, "[{}] {} value heads are not a multiple of {} heads", op,
+          sizes.value_heads, sizes.heads);
+  const DType dtype = inputs.q.dtype();
+  expect_tensor(op, "k", inputs.k, inputs.q.shape(), dtype);
+  expect_tensor(op, "v", inputs.v, {sizes.tokens, sizes.value_heads, sizes.value_dim}, dtype);
+  expect_tensor(op, "g", inputs.g, {sizes.tokens, sizes.value_heads}, DType::kFloat32);
+  expect_tensor(op, "beta", inputs.beta, {sizes.tokens, sizes.value_heads}, DType::kFloat32);
+
+  const Tensor& cu_seqlens = inputs.cu_seqlens;
+  require(cu_seqlens.defined() && cu_seqlens.dtype() == DType::kInt32 && cu_seqlens.shape().rank() == 1 &&
+              cu_seqlens.numel() > 0,
+          "[{}] cu_seqlens: expected int32[sequences + 1], got {}", op, cu_seqlens.to_string());
+  sizes.sequences = cu_seqlens.numel() - 1;
+  const auto offsets = cu_seqlens.span<std::int32_t>();
+  require(offsets.front() == 0 && offsets.back() == sizes.tokens,
+          "[{}] cu_seqlens: expected offsets from 0 to {} tokens, got {} to {}", op, sizes.tokens, offsets.front(),
+          offsets.back());
+  const auto falling = std::adjacent_find(offsets.begin(), offsets.end(), std::greater<>());
+  require(falling == offsets.end(), "[{}] cu_seqlens: expected non-decreasing offsets, got {} at sequence {}", op,
+          falling == offsets.end() ? 0 : falling[1], falling - offsets.begin());
+  expect_states_or_undefined(op, "initial_state", inputs.initial_state, sizes);
+  return sizes;
+}
+
+// Short chunks are the faster ones, but a state is saved for each: they would need key_dim / 32 times the memory of v.
+std::int64_t chunk_length(const Sizes& sizes) { return sizes.key_dim <= 64 ? 32 : 64; }
+
+gated_delta_rule::Inputs prepare(std::string_view op, const GatedDeltaRuleInputs& inputs) {
+  const Sizes sizes = check_inputs(op, inputs);
+  Chunks chunks{.length = chunk_length(sizes), .first = {0}, .cu_seqlens = inputs.cu_seqlens.data<std::int32_t>()};
+  for (std::int64_t i = 0; i < sizes.sequences; ++i) {
+    const std::int64_t tokens = chunks.cu_seqlens[i + 1] - chunks.cu_seqlens[i];
+    chunks.first.push_back(chunks.first.back() + divide_up(tokens, chunks.length));
+  }
+  return {.q = head_rows(inputs.q),
+          .k = head_rows(inputs.k),
+          .v = head_rows(inputs.v),
+          .g = inputs.g.data<float>(),
+          .beta = inputs.beta.data<float>(),
+          .scale = inputs.scale,
+          .sizes = sizes,
+          .chunks = std::move(chunks)};
+}
+
+// Calls body(item, scratch) for items [0, count) in parallel, with `scratch_size` floats for each thread.
+template <class Body>
+void for_each_item(std::int64_t count, std::int64_t scratch_size, const Body& body) {
+  const auto threads = static_cast<int>(std::clamp<std::int64_t>(count, 1, omp_get_max_threads()));
+  const Tensor scratch = Tensor::empty({threads, round_up(scratch_size, kPadding)});
+  float* memory = scratch.data<float>();
+#pragma omp parallel for schedule(dynamic) num_threads(threads)
+  for (std::int64_t i = 0; i < count; ++i) body(i, memory + omp_get_thread_num() * scratch.size(1));
+}
+
+// How many columns of the state stay in the first-level cache.
+std::int64_t cached_columns(std::int64_t key_dim) {
+  constexpr std::int64_t kCacheFloats = 5120, kMinColumns = 2 * kPadding;
+  return std::max(kCacheFloats / key_dim, kMinColumns);
+}
+
+}  // namespace
+
+void gated_delta_rule_forward(const GatedDeltaRuleInputs& inputs, const Tensor& o, const Tensor& final_state,
+                              GatedDeltaRuleSaved* saved, GatedDeltaRuleAlgorithm algorithm, Stream) {
+  constexpr std::string_view kOp = "gated_delta_rule_forward";
+  const auto prepared = prepare(kOp, inputs);
+  const Sizes& sizes = prepared.sizes;
+  expect_tensor(kOp, "o", o, inputs.v.shape(), inputs.v.dtype());
+  expect_states_or_undefined(kOp, "final_state", final_state, sizes);
+  if (saved != nullptr) saved->chunk_states = Tensor::empty(state_shape(prepared.chunks.total(), sizes));
+
+  // With fewer pairs of sequence and head than threads, the value columns are divided too. They do not depend on each
+  // other, so the result has the same bits however they are divided.
+  const bool recurrent = algorithm != GatedDeltaRuleAlgorithm::kChunkwise;  // never measured to be slower
+  const std::int64_t pairs = sizes.sequences * sizes.heads;
+  const std::int64_t threads = omp_get_max_threads();
+  const std::int64_t wanted_parts = pairs == 0 || pairs >= threads ? 1 : divide_up(threads, pairs);
+  std::int64_t wanted_slabs = divide_up(wanted_parts, sizes.group());
+  if (recurrent) wanted_slabs = std::max(wanted_slabs, divide_up(sizes.value_dim, cached_columns(sizes.key_dim)));
+  const std::int64_t slab_width = round_up(divide_up(sizes.value_dim, wanted_slabs), kPadding);
+  const std::int64_t slabs_per_head = divide_up(sizes.value_dim, slab_width);
+  const std::int64_t slabs = slabs_per_head * sizes.group();
+  const std::int64_t parts = std::min(wanted_parts, slabs);
+
+  const ForwardCall call{.inputs = prepared,
+                         .o = head_rows(o),
+                         .initial_states = all_state_rows(inputs.initial_state),
+                         .final_states = all_state_rows(final_state),
+                         .chunk_states = all_state_rows(saved == nullptr ? Tensor() : saved->chunk_states),
+                         .recurrent = recurrent,
+                         .slabs_per_head = slabs_per_head,
+                         .slab_width = slab_width};
+  const std::int64_t slabs_per_part = divide_up(slabs, parts);
+  for_each_item(pairs * parts, forward_scratch_size(call, slabs_per_part), [&](std::int64_t i, float* scratch) {
+    const std::int64_t part = i % parts, pair = i / parts;
+    run_forward_item(call,
+                     {.sequence = pair / sizes.heads,
+                      .head = pair % sizes.heads,
+                      .first_slab = slabs * part / parts,
+                      .last_slab = slabs * (part + 1) / parts},
+                     scratch);
+  });
+}
+
+void gated_delta_rule_backward(const GatedDeltaRuleInputs& inputs, const GatedDeltaRuleSaved& saved, const Tensor& d_o,
+                               const Tensor& dfinal_state, const GatedDeltaRuleGradients& gradients, Stream) {
+  constexpr std::string_view kOp = "gated_delta_rule_backward";
+  const auto prepared = prepare(kOp, inputs);
+  const Sizes& sizes = prepared.sizes;
+  expect_tensor(kOp, "saved.chunk_states", saved.chunk_states, state_shape(prepared.chunks.total(), sizes),
+                DType::kFloat32);
+  expect_tensor(kOp, "d_o", d_o, inputs.v.shape(), inputs.v.dtype());
+  expect_states_or_undefined(kOp, "dfinal_state", dfinal_state, sizes);
+  expect_tensor(kOp, "dq", gradients.dq, inputs.q.shape(), inputs.q.dtype());
+  expect_tensor(kOp, "dk", gradients.dk, inputs.k.shape(), inputs.k.dtype());
+  expect_tensor(kOp, "dv", gradients.dv, inputs.v.shape(), inputs.v.dtype());
+  expect_tensor(kOp, "dg", gradients.dg, inputs.g.shape(), DType::kFloat32);
+  expect_tensor(kOp, "dbeta", gradients.dbeta, inputs.beta.shape(), DType::kFloat32);
+  expect_states_or_undefined(kOp, "dinitial_state", gradients.dinitial_state, sizes);
+
+  const BackwardCall call{.inputs = prepared,
+                          .chunk_states = all_state_rows(saved.chunk_states),
+                          .d_o = head_rows(d_o),
+                          .dfinal_states = all_state_rows(dfinal_state),
+                          .dinitial_states = all_state_rows(gradients.dinitial_state),
+                          .dq = head_rows(gradients.dq),
+                          .dk = head_rows(gradients.dk),
+                          .dv = head_rows(gradients.dv),
+                          .dg = gradients.dg.data<float>(),
+                          .dbeta = gradients.dbeta.data<float>()};
+  for_each_item(sizes.sequences * sizes.heads, backward_scratch_size(call), [&](std::int64_t i, float* scratch) {
+    run_backward_item(call, i / sizes.heads, i % sizes.heads, scratch);
+  });
+}
+
+}  // namespace mudelta::kernels

@@ -1,1 +1,323 @@
 #include "kernels/short_conv.h"
+
+#include <algorithm>
+#include <type_traits>
+
+#include "kernels/check.h"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "kernels/short_conv.cpp"
+#include "hwy/foreach_target.h"
+#include "kernels/simd_math-inl.h"
+
+// The work is cut into blocks of tokens and slabs of channels. A block falls into pieces at the ends of sequences.
+// For each piece the rows of x that its tokens see are gathered as float32 into a window, rows from before the
+// sequence included, so that the loops over tokens know nothing of boundaries.
+HWY_BEFORE_NAMESPACE();
+namespace mudelta::kernels::HWY_NAMESPACE {
+namespace {
+
+constexpr std::int64_t kBlockTokens = 64;
+constexpr std::int64_t kSlabChannels = 256;  // a multiple of every vector length
+
+struct Sizes {
+  explicit Sizes(const ShortConvInputs& inputs)
+      : tokens(inputs.x.size(0)), channels(inputs.x.size(1)), taps(inputs.weight.size(1)) {}
+
+  // Where tap j of channel c stands in arrays [slabs, taps, kSlabChannels].
+  std::int64_t tap_index(std::int64_t c, std::int64_t j) const {
+    return (c / kSlabChannels * taps + j) * kSlabChannels + c % kSlabChannels;
+  }
+
+  std::int64_t tokens, channels, taps;
+  std::int64_t blocks = (tokens + kBlockTokens - 1) / kBlockTokens;
+  std::int64_t slabs = (channels + kSlabChannels - 1) / kSlabChannels;
+  std::int64_t slab_taps = taps * kSlabChannels;
+};
+
+// Tokens [begin, end) of one sequence, which is tokens [sequence_begin, sequence_end).
+struct Piece {
+  std::int64_t begin, end;
+  std::int64_t sequence_begin, sequence_end;
+  const float* initial_state;  // [taps - 1, channels], or null for zeros
+};
+
+// The initial state of a sequence, or null.
+const float* initial_state_of(const ShortConvInputs& inputs, std::int64_t sequence, const Sizes& sizes) {
+  if (!inputs.initial_state.defined()) return nullptr;
+  return inputs.initial_state.data<float>() + sequence * (sizes.taps - 1) * sizes.channels;
+}
+
+// body(piece) for each piece of a block.
+template <class Body>
+void for_each_piece(const ShortConvInputs& inputs, const Sizes& sizes, std::int64_t block, const Body& body) {
+  const std::int64_t block_begin = block * kBlockTokens;
+  const std::int64_t block_end = std::min(block_begin + kBlockTokens, sizes.tokens);
+  const auto bounds = inputs.cu_seqlens.span<std::int32_t>();
+  const auto after = std::upper_bound(bounds.begin(), bounds.end(), block_begin);
+  for (auto sequence = static_cast<std::size_t>(after - bounds.begin() - 1);
+       sequence + 1 < bounds.size() && bounds[sequence] < block_end; ++sequence) {
+    const std::int64_t sequence_begin = bounds[sequence], sequence_end = bounds[sequence + 1];
+    const std::int64_t begin = std::max(block_begin, sequence_begin), end = std::min(block_end, sequence_end);
+    if (begin == end) continue;
+    body(Piece{begin, end, sequence_begin, sequence_end,
+               initial_state_of(inputs, static_cast<std::int64_t>(sequence), sizes)});
+  }
+}
+
+// body(block, slab) for all of them, in parallel.
+template <class Body>
+void for_each_tile(const Sizes& sizes, const Body& body) {
+  parallel_for(sizes.blocks * sizes.slabs, [&](std::int64_t i) { body(i / sizes.slabs, i % sizes.slabs); });
+}
+
+// The weight as [slabs, taps, kSlabChannels], padded with zeros.
+Tensor transpose_weight(const Tensor& weight, const Sizes& sizes) {
+  const Tensor taps = Tensor::zeros({sizes.slabs, sizes.slab_taps});
+  const float* from = weight.data<float>();
+  float* to = taps.data<float>();
+  for (std::int64_t c = 0; c < sizes.channels; ++c) {
+    for (std::int64_t j = 0; j < sizes.taps; ++j) to[sizes.tap_index(c, j)] = *from++;
+  }
+  return taps;
+}
+
+// f(taps), with the usual number of taps as a constant so that loops over them unroll.
+template <class F>
+void dispatch_taps(std::int64_t taps, const F& f) {
+  if (taps == 4) return f(std::integral_constant<std::int64_t, 4>{});
+  f(taps);
+}
+
+// Sum over j of row j of `weight` times row j of `rows`.
+template <class Taps>
+HWY_INLINE FloatVec convolve(Taps taps, const float* weight, const float* rows) {
+  auto z = hn::Zero(kFloatTag);
+  for (std::int64_t j = 0; j < taps; ++j) {
+    z = hn::MulAdd(load(weight + j * kSlabChannels), load(rows + j * kSlabChannels), z);
+  }
+  return z;
+}
+
+// The same with the rows of `weight` from last to first.
+template <class Taps>
+HWY_INLINE FloatVec correlate(Taps taps, const float* weight, const float* rows) {
+  auto z = hn::Zero(kFloatTag);
+  for (std::int64_t j = 0; j < taps; ++j) {
+    z = hn::MulAdd(load(weight + (taps - 1 - j) * kSlabChannels), load(rows + j * kSlabChannels), z);
+  }
+  return z;
+}
+
+// One slab of channels: x and what is computed from it, for one piece at a time. Rows of the scratch arrays are
+// kSlabChannels long; what they hold past the last channel does not matter.
+template <class T>
+class Slab {
+ public:
+  Slab(const ShortConvInputs& inputs, const Sizes& sizes, std::int64_t slab)
+      : x_(inputs.x.data<T>()),
+        sizes_(sizes),
+        first_channel_(slab * kSlabChannels),
+        width_(std::min(kSlabChannels, sizes.channels - first_channel_)),
+        scratch_(Tensor::empty({2, kBlockTokens + 2 * (sizes.taps - 1), kSlabChannels})),
+        window_(scratch_.data<float>()),
+        dz_(window_ + scratch_.numel() / 2) {}
+
+  template <class Taps>
+  void forward(Taps taps, const Piece& piece, const float* weight, T* y) {
+    load_window(piece, piece.end);
+    const float* rows = window_;  // the rows that the token sees
+    for (std::int64_t t = piece.begin; t < piece.end; ++t, rows += kSlabChannels) {
+      T* y_row = y + offset(t);
+      for_each_vector(width_, [=](std::int64_t c, auto lanes) {
+        const auto z = convolve(taps, weight + c, rows + c);
+        store(hn::Mul(z, sigmoid(z)), y_row + c, lanes);
+      });
+    }
+  }
+
+  // dweight [taps, kSlabChannels] (+=).
+  template <class Taps>
+  void backward(Taps taps, const Piece& piece, const float* weight, const T* dy, T* dx, float* dweight) {
+    // dx of the last tokens needs dz of the tokens after them that see them.
+    const std::int64_t dz_end = piece.end + taps - 1;
+    const std::int64_t seen_end = std::min(dz_end, piece.sequence_end);
+    load_window(piece, seen_end);
+    const float* rows = window_;
+    float* dz_rows = dz_;
+    for (std::int64_t t = piece.begin; t < seen_end; ++t, rows += kSlabChannels, dz_rows += kSlabChannels) {
+      const T* dy_row = dy + offset(t);
+      for_each_vector(width_, [=](std::int64_t c, auto lanes) {
+        const auto z = convolve(taps, weight + c, rows + c);
+        store(hn::Mul(load(dy_row + c, lanes), silu_derivative(z, sigmoid(z))), dz_rows + c);
+      });
+    }
+    std::fill_n(dz_rows, (dz_end - seen_end) * kSlabChannels, 0.0f);
+    for (std::int64_t t = 0; t < piece.end - piece.begin; ++t) {
+      add_dweight(taps, dz_ + t * kSlabChannels, window_ + t * kSlabChannels, dweight);
+    }
+    for (std::int64_t t = piece.begin; t < piece.end; ++t) {
+      const float* later_rows = dz_ + (t - piece.begin) * kSlabChannels;
+      T* dx_row = dx + offset(t);
+      for_each_vector(width_, [=](std::int64_t c, auto lanes) {
+        store(correlate(taps, weight + c, later_rows + c), dx_row + c, lanes);
+      });
+    }
+  }
+
+ private:
+  std::int64_t offset(std::int64_t token) const { return token * sizes_.channels + first_channel_; }
+
+  template <class Taps>
+  void add_dweight(Taps taps, const float* dz_row, const float* rows, float* dweight) const {
+    for_each_vector(width_, [=](std::int64_t c, auto) {
+      const auto dz = load(dz_row + c);
+      for (std::int64_t i = c; i < c + taps * kSlabChannels; i += kSlabChannels) {
+        store(hn::MulAdd(dz, load(rows + i), load(dweight + i)), dweight + i);
+      }
+    });
+  }
+
+  // Rows from taps - 1 before the piece up to `end`.
+  void load_window(const Piece& piece, std::int64_t end) {
+    float* row = window_;
+    const auto copy_row = [&](const auto* from) {
+      for_each_vector(width_, [=](std::int64_t c, auto lanes) { store(load(from + c, lanes), row + c); });
+    };
+    for (std::int64_t t = piece.begin - (sizes_.taps - 1); t < end; ++t, row += kSlabChannels) {
+      if (t >= piece.sequence_begin) {
+        copy_row(x_ + offset(t));
+      } else if (piece.initial_state != nullptr) {
+        copy_row(piece.initial_state + offset(t - piece.sequence_begin + sizes_.taps - 1));
+      } else {
+        std::fill_n(row, kSlabChannels, 0.0f);
+      }
+    }
+  }
+
+  const T* x_;
+  const Sizes& sizes_;
+  std::int64_t first_channel_, width_;
+  Tensor scratch_;
+  float *window_, *dz_;
+};
+
+// Row r of the final state is row len + r of the initial state followed by the sequence's `len` rows; written in
+// rising order, it may overwrite the initial state.
+template <class T>
+void write_final_state(const ShortConvInputs& inputs, const Sizes& sizes, const Tensor& final_state) {
+  const auto bounds = inputs.cu_seqlens.span<std::int32_t>();
+  const T* x = inputs.x.data<T>();
+  parallel_for(static_cast<std::int64_t>(bounds.size()) - 1, [&](std::int64_t sequence) {
+    const std::int64_t begin = bounds[sequence], end = bounds[sequence + 1];
+    const float* initial = initial_state_of(inputs, sequence, sizes);
+    float* row = final_state.data<float>() + sequence * (sizes.taps - 1) * sizes.channels;
+    for (std::int64_t t = end - (sizes.taps - 1); t < end; ++t, row += sizes.channels) {
+      if (t >= begin) {
+        const T* from = x + t * sizes.channels;
+        for_each_vector(sizes.channels,
+                        [&](std::int64_t c, auto lanes) { store(load(from + c, lanes), row + c, lanes); });
+      } else if (initial != nullptr) {
+        std::copy_n(initial + (t - begin + sizes.taps - 1) * sizes.channels, sizes.channels, row);
+      } else {
+        std::fill_n(row, sizes.channels, 0.0f);
+      }
+    }
+  });
+}
+
+void forward(const ShortConvInputs& inputs, const Tensor& y, const Tensor& final_state) {
+  const Sizes sizes(inputs);
+  const Tensor weight = transpose_weight(inputs.weight, sizes);
+  const float* weight_data = weight.data<float>();
+  dispatch_float(inputs.x.dtype(), [&]<class T>() {
+    dispatch_taps(sizes.taps, [&, y_data = y.data<T>()](auto taps) {
+      for_each_tile(sizes, [&](std::int64_t block, std::int64_t slab) {
+        Slab<T> work(inputs, sizes, slab);
+        for_each_piece(inputs, sizes, block, [&](const Piece& piece) {
+          work.forward(taps, piece, weight_data + slab * sizes.slab_taps, y_data);
+        });
+      });
+    });
+    if (final_state.defined()) write_final_state<T>(inputs, sizes, final_state);
+  });
+}
+
+void backward(const ShortConvInputs& inputs, const Tensor& dy, const Tensor& dx, const Tensor& dweight) {
+  const Sizes sizes(inputs);
+  const Tensor weight = transpose_weight(inputs.weight, sizes);
+  const float* weight_data = weight.data<float>();
+  const Tensor partials = Tensor::zeros({sizes.blocks, sizes.slabs * sizes.slab_taps});
+  float* partials_data = partials.data<float>();
+  dispatch_float(inputs.x.dtype(), [&]<class T>() {
+    dispatch_taps(sizes.taps, [&, dy_data = dy.data<T>(), dx_data = dx.data<T>()](auto taps) {
+      for_each_tile(sizes, [&](std::int64_t block, std::int64_t slab) {
+        Slab<T> work(inputs, sizes, slab);
+        float* partial = partials_data + (block * sizes.slabs + slab) * sizes.slab_taps;
+        for_each_piece(inputs, sizes, block, [&](const Piece& piece) {
+          work.backward(taps, piece, weight_data + slab * sizes.slab_taps, dy_data, dx_data, partial);
+        });
+      });
+    });
+  });
+  const Tensor total = Tensor::zeros({sizes.slabs * sizes.slab_taps});
+  add_partial_sums(partials, total);
+  const float* from = total.data<float>();
+  float* to = dweight.data<float>();
+  for (std::int64_t c = 0; c < sizes.channels; ++c) {
+    for (std::int64_t j = 0; j < sizes.taps; ++j) *to++ += from[sizes.tap_index(c, j)];
+  }
+}
+
+}  // namespace
+}  // namespace mudelta::kernels::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace mudelta::kernels {
+namespace {
+
+HWY_EXPORT(forward);
+HWY_EXPORT(backward);
+
+void expect_state(std::string_view op, std::string_view name, const Tensor& state, const ShortConvInputs& inputs) {
+  if (!state.defined()) return;
+  expect_tensor(op, name, state, {inputs.cu_seqlens.size(0) - 1, inputs.weight.size(1) - 1, inputs.x.size(1)},
+                DType::kFloat32);
+}
+
+void check_inputs(std::string_view op, const ShortConvInputs& inputs) {
+  expect_floating_matrix(op, "x", inputs.x, "[tokens, channels]");
+  const Tensor& weight = inputs.weight;
+  require(weight.defined() && weight.dtype() == DType::kFloat32 && weight.shape().rank() == 2 &&
+              weight.size(0) == inputs.x.size(1) && weight.size(1) >= 1,
+          "[{}] weight: expected float32 [{} channels, taps], got {}", op, inputs.x.size(1), weight.to_string());
+  expect_cu_seqlens(op, inputs.cu_seqlens, inputs.x.size(0));
+  expect_state(op, "initial_state", inputs.initial_state, inputs);
+}
+
+}  // namespace
+
+void short_conv_forward(const ShortConvInputs& inputs, const Tensor& y, const Tensor& final_state, Stream) {
+  constexpr auto kOp = "short_conv_forward";
+  check_inputs(kOp, inputs);
+  expect_tensor(kOp, "y", y, inputs.x.shape(), inputs.x.dtype());
+  require(y.raw() != inputs.x.raw(), "[{}] y must not be x itself ({})", kOp, y.to_string());
+  expect_state(kOp, "final_state", final_state, inputs);
+  HWY_DYNAMIC_DISPATCH(forward)(inputs, y, final_state);
+}
+
+void short_conv_backward(const ShortConvInputs& inputs, const Tensor& dy, const Tensor& dx, const Tensor& dweight,
+                         Stream) {
+  constexpr auto kOp = "short_conv_backward";
+  check_inputs(kOp, inputs);
+  expect_tensor(kOp, "dy", dy, inputs.x.shape(), inputs.x.dtype());
+  expect_tensor(kOp, "dx", dx, inputs.x.shape(), inputs.x.dtype());
+  require(dx.raw() != dy.raw() && dx.raw() != inputs.x.raw(), "[{}] dx must be neither dy nor x itself ({})", kOp,
+          dx.to_string());
+  expect_tensor(kOp, "dweight", dweight, inputs.weight.shape(), DType::kFloat32);
+  HWY_DYNAMIC_DISPATCH(backward)(inputs, dy, dx, dweight);
+}
+
+}  // namespace mudelta::kernels
+#endif  // HWY_ONCE

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <cstdint>
+
 #include "model/config.pb.h"
 
 namespace mudelta {
@@ -8,5 +10,8 @@ namespace mudelta {
 // vocab_size must be given by then. Throws Error, naming the field, its value and what was expected, on a model that
 // cannot be built: sizes below 1, width not divisible as head_dim needs it, value_heads not a multiple of heads, ...
 ModelConfig resolve(ModelConfig config);
+
+// Size of one head's values, head_dim x expand_v, of a resolved configuration.
+std::int64_t value_dim(const ModelConfig& resolved);
 
 }  // namespace mudelta

@@ -1,1 +1,131 @@
 #include "optim/optimizer.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "core/error.h"
+#include "kernels/elementwise.h"
+#include "kernels/optimizer_update.h"
+#include "kernels/reduce.h"
+
+namespace mudelta {
+namespace {
+
+constexpr double kClipEps = 1e-6;  // as in PyTorch's clip_grad_norm_
+
+// Elements of the segment in one of its parameter's flat tensors.
+Tensor view_of(const OptimizerSegment& segment, const Tensor& whole) {
+  return whole.flat_view(segment.begin, {segment.numel});
+}
+
+// A float32 parameter is its own master; another dtype gets a copy.
+Tensor master_of(const Tensor& value) {
+  if (value.dtype() == DType::kFloat32) return value;
+  const Tensor master = Tensor::empty(value.shape(), DType::kFloat32, value.device());
+  kernels::convert(value, master, Stream(value.device()));
+  return master;
+}
+
+std::vector<std::string> state_names(OptimizerKind kind) {
+  if (kind == OptimizerKind::kAdamW) return {"exp_avg", "exp_avg_sq"};
+  return {"momentum_buffer"};
+}
+
+// The parts of `range` that parameters take up: padding falls between them.
+std::vector<OptimizerSegment> segments_of(const FlatGroup& group, const FlatRange& range) {
+  std::vector<OptimizerSegment> segments;
+  for (const FlatGroup::Entry& entry : group.entries) {
+    const std::int64_t begin = std::max(range.begin, entry.begin);
+    const std::int64_t end = std::min(range.end, entry.begin + entry.numel);
+    if (begin < end) segments.push_back({entry.parameter, begin - entry.begin, end - begin, {}});
+  }
+  return segments;
+}
+
+double clip_factor(double norm, double grad_clip) {
+  return grad_clip > 0 ? std::min(1.0, grad_clip / (norm + kClipEps)) : 1.0;
+}
+
+}  // namespace
+
+Optimizer::Optimizer(const OptimizerConfig& config, ParameterStore& store, GradientBuckets& buckets,
+                     std::vector<ParameterScaling> scaling, ProcessGroup data)
+    : config_(config), store_(store), buckets_(buckets), scaling_(std::move(scaling)), data_(std::move(data)) {
+  require(scaling_.size() == store_.parameters().size(), "[optimizer] {} scaling entries for {} parameters",
+          scaling_.size(), store_.parameters().size());
+  for (const FlatRange& range : buckets_.owned()) {
+    for (OptimizerSegment& segment : segments_of(store_.groups()[range.group], range)) {
+      const Tensor value = view_of(segment, store_.parameters()[segment.parameter].value);
+      segment.state.emplace_back("weight", master_of(value));
+      for (const std::string& name : state_names(kind_of(config_))) {
+        segment.state.emplace_back(name, Tensor::zeros({segment.numel}, DType::kFloat32, value.device()));
+      }
+      segments_.push_back(std::move(segment));
+    }
+  }
+}
+
+StepReport Optimizer::step(double lr, double grad_clip, Stream stream) {
+  double sum = 0;
+  for (const OptimizerSegment& segment : segments_) {
+    sum += kernels::sum_of_squares(view_of(segment, store_.parameters()[segment.parameter].gradient), stream);
+  }
+  const double norm = std::sqrt(data_.all_reduce(sum, ReduceOp::kSum));
+  if (!std::isfinite(norm)) return {norm, true};
+
+  ++num_updates_;
+  const double gradient_scale = clip_factor(norm, grad_clip);
+  for (const OptimizerSegment& segment : segments_) {
+    update(segment, lr, gradient_scale, stream);
+    write_value(segment, stream);
+  }
+  buckets_.all_gather_values(stream);
+  return {norm, false};
+}
+
+void Optimizer::update(const OptimizerSegment& segment, double lr, double gradient_scale, Stream stream) {
+  const Tensor gradient = view_of(segment, store_.parameters()[segment.parameter].gradient);
+  const ParameterScaling& scaling = scaling_[segment.parameter];
+  if (kind_of(config_) == OptimizerKind::kAdamW) {
+    const AdamWConfig& adamw = config_.adamw();
+    const auto t = static_cast<double>(num_updates_);
+    kernels::adamw_update({.weight = segment.state[0].second,
+                           .exp_avg = segment.state[1].second,
+                           .exp_avg_sq = segment.state[2].second,
+                           .gradient = gradient,
+                           .gradient_scale = static_cast<float>(gradient_scale),
+                           .lr = static_cast<float>(lr * scaling.lr),
+                           .beta1 = static_cast<float>(adamw.beta1()),
+                           .beta2 = static_cast<float>(adamw.beta2()),
+                           .eps = static_cast<float>(adamw.eps() * scaling.eps),
+                           .decay = static_cast<float>(lr * adamw.weight_decay() * scaling.decay),
+                           .bias_correction1 = static_cast<float>(1 - std::pow(adamw.beta1(), t)),
+                           .bias_correction2 = static_cast<float>(1 - std::pow(adamw.beta2(), t))},
+                          stream);
+  } else {
+    const SgdConfig& sgd = config_.sgd();
+    kernels::sgd_update({.weight = segment.state[0].second,
+                         .momentum_buffer = segment.state[1].second,
+                         .gradient = gradient,
+                         .gradient_scale = static_cast<float>(gradient_scale),
+                         .lr = static_cast<float>(lr * scaling.lr),
+                         .momentum = static_cast<float>(sgd.momentum()),
+                         .nesterov = sgd.nesterov(),
+                         .decay = static_cast<float>(lr * sgd.weight_decay() * scaling.decay)},
+                        stream);
+  }
+}
+
+// Rounds the segment's master into the parameter's value; a float32 value is the master itself.
+void Optimizer::write_value(const OptimizerSegment& segment, Stream stream) {
+  const Tensor value = view_of(segment, store_.parameters()[segment.parameter].value);
+  if (value.dtype() != DType::kFloat32) kernels::convert(segment.state[0].second, value, stream);
+}
+
+void Optimizer::state_loaded(std::int64_t num_updates, Stream stream) {
+  num_updates_ = num_updates;
+  for (const OptimizerSegment& segment : segments_) write_value(segment, stream);
+  buckets_.all_gather_values(stream);
+}
+
+}  // namespace mudelta

@@ -42,12 +42,16 @@ class Optimizer {
   // Updates done so far: AdamW's bias correction counts them.
   std::int64_t num_updates() const { return num_updates_; }
 
-  // State as it is saved; loading writes into the segments' tensors, then calls `state_loaded`.
+  // State as it is saved; loading writes into the segments' tensors, then calls `state_loaded`. Segments follow the
+  // buckets' owned ranges; padding belongs to none.
   std::vector<OptimizerSegment>& segments() { return segments_; }
   // Copies the loaded masters into the values of all ranks. Collective over the data group.
   void state_loaded(std::int64_t num_updates, Stream stream);
 
  private:
+  void update(const OptimizerSegment& segment, double lr, double gradient_scale, Stream stream);
+  void write_value(const OptimizerSegment& segment, Stream stream);
+
   OptimizerConfig config_;
   ParameterStore& store_;
   GradientBuckets& buckets_;

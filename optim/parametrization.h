@@ -20,15 +20,23 @@ struct GrowthRatios {
 struct ParameterScaling {
   double init = 1;  // of the spread of the initial values
   double lr = 1;
-  double eps = 1;   // of AdamW's eps
+  double eps = 1;    // of AdamW's eps
   double decay = 0;  // of lr x weight_decay; 0: does not decay
 };
 
 // Scaling rules (SP, MUP, GDN_MUP; docs/mup.md), evaluated for a model from the actual fans of its parameters and of
 // those of its base. They are computed once, from whole-model shapes, so that they do not depend on the layout.
+// With m and n of GrowthRatios, and "x" meaning the growth of x (AdamW's lr rule, then SGD's):
+//   EMBEDDING, READOUT   init 1               lr 1;         m
+//   HIDDEN               init fan_in^-1/2     lr 1/fan_in;  fan_out/fan_in
+//   GATE                 init fan_in^-1/2     lr 1/fan_in;  n^-1/2 (MUP: 1)
+//   GATE_SCALAR          init 1               lr 1;         m n^-1/2 (MUP: m)
+//   CONV, NORM           init 1               lr 1;         numel
+// SP: all 1. Logits: 1/m (SP: 1). ParametrizationConfig.scaling and OptimizerConfig.eps_rule hold under every kind.
 class Parametrization {
  public:
-  // `base` and `target`: the same parameters (names, roles) in the same order; throws Error otherwise.
+  // `base` and `target`: the same parameters (names, roles) in the same order; throws Error otherwise,
+  // and on sizes or growth that are not positive. Fans are read of HIDDEN and GATE only.
   Parametrization(const ParametrizationConfig& config, const OptimizerConfig& optimizer,
                   std::span<const ParameterSpec> base, std::span<const ParameterSpec> target, GrowthRatios growth);
 

@@ -1,0 +1,77 @@
+#include "data/dataset_info.h"
+
+#include <nlohmann/json.hpp>
+
+#include "core/error.h"
+#include "data/mapped_file.h"
+#include "data/shard.h"
+
+namespace mudelta {
+namespace {
+
+constexpr int kVersion = 1;
+
+using Json = nlohmann::ordered_json;
+
+Json shards_to_json(const std::vector<DatasetInfo::ShardInfo>& shards) {
+  Json array = Json::array();
+  for (const auto& [file, num_tokens, xxh64] : shards) {
+    array.push_back({{"file", file}, {"num_tokens", num_tokens}, {"xxh64", xxh64}});
+  }
+  return array;
+}
+
+std::vector<DatasetInfo::ShardInfo> shards_from_json(const Json& array) {
+  std::vector<DatasetInfo::ShardInfo> shards;
+  for (const Json& shard : array) {
+    shards.push_back({shard.at("file").get<std::string>(), shard.at("num_tokens").get<std::int64_t>(),
+                      shard.at("xxh64").get<std::string>()});
+  }
+  return shards;
+}
+
+DatasetInfo from_json(const Json& json) {
+  const int version = json.at("version").get<int>();
+  require(version == kVersion, "its version is {}, expected {}", version, kVersion);
+  DatasetInfo info;
+  info.tokenizer = json.at("tokenizer").get<std::string>();
+  info.vocab_size = json.at("vocab_size").get<std::int32_t>();
+  info.separator = json.at("separator").get<std::int32_t>();
+  info.train = shards_from_json(json.at("train"));
+  info.validation = shards_from_json(json.at("validation"));
+  require(1 <= info.vocab_size && info.vocab_size <= kShardMaxVocab, "vocab_size is {}, expected 1 to {}",
+          info.vocab_size, kShardMaxVocab);
+  require(0 <= info.separator && info.separator < info.vocab_size, "separator is {}, expected an id in [0, {})",
+          info.separator, info.vocab_size);
+  return info;
+}
+
+}  // namespace
+
+std::filesystem::path dataset_info_path(const std::filesystem::path& folder) { return folder / "dataset.json"; }
+
+DatasetInfo read_dataset_info(const std::filesystem::path& folder) {
+  const std::filesystem::path path = dataset_info_path(folder);
+  std::error_code unused;
+  require(std::filesystem::is_directory(folder, unused), "data folder {} does not exist", folder.string());
+  require(std::filesystem::exists(path, unused),
+          "{} does not exist: {} is not a folder written by `mudelta prepare`, or that was interrupted", path.string(),
+          folder.string());
+  try {
+    return from_json(Json::parse(MappedFile(path).text()));
+  } catch (const std::exception& error) {
+    fail("{} is damaged or was not written by `mudelta prepare`: {}", path.string(), error.what());
+  }
+}
+
+std::string to_json(const DatasetInfo& info) {
+  const Json json = {{"version", kVersion},
+                     {"tokenizer", info.tokenizer},
+                     {"vocab_size", info.vocab_size},
+                     {"separator", info.separator},
+                     {"train", shards_to_json(info.train)},
+                     {"validation", shards_to_json(info.validation)}};
+  return json.dump(2) + "\n";
+}
+
+}  // namespace mudelta

@@ -1,0 +1,17 @@
+#pragma once
+
+#include <filesystem>
+#include <string>
+
+#include "data/dataset.h"
+
+namespace mudelta {
+
+std::filesystem::path dataset_info_path(const std::filesystem::path& folder);  // FOLDER/dataset.json
+
+// Throws Error, naming the file and the first thing wrong with it.
+DatasetInfo read_dataset_info(const std::filesystem::path& folder);
+
+std::string to_json(const DatasetInfo& info);
+
+}  // namespace mudelta

@@ -1,0 +1,22 @@
+#pragma once
+
+#include <mpi.h>
+
+#include <string_view>
+
+// What the MPI sources of dist share.
+namespace mudelta {
+
+// Throws Error with the name of the MPI function in `call` and MPI's own text unless `code` is MPI_SUCCESS.
+void check_mpi(int code, std::string_view call);
+
+// Whether a launcher (mpirun, or srun with PMIx or PMI) started this process as one rank of a job.
+bool started_by_launcher();
+
+// Whether MPI can be called: initialised and not finalised.
+bool mpi_active();
+
+}  // namespace mudelta
+
+// Every call into MPI goes through here. Communicators return their errors: MpiSession sets MPI_ERRORS_RETURN.
+#define MUDELTA_MPI(call) ::mudelta::check_mpi((call), #call)

@@ -1,0 +1,22 @@
+#pragma once
+
+#include <functional>
+
+#include "core/error.h"
+#include "dist/process_group.h"
+
+namespace mudelta {
+
+// An Error that every rank of the job throws at the same point: the job can end in good order and report it once.
+// (After any other Error the job is aborted, as the other ranks may be waiting in a collective: launch/job.h.)
+class SharedError : public Error {
+ public:
+  using Error::Error;
+};
+
+// Runs `body` on every rank; if it throws on any of them, every rank throws the same Error, made of the first failing
+// rank's message, and its number unless all failed alike. It is a SharedError if `group` is the whole job.
+// Collective; `body` itself must not be, as it may fail alone.
+void run_or_fail_together(const ProcessGroup& group, const std::function<void()>& body);
+
+}  // namespace mudelta

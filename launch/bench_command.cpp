@@ -1,0 +1,142 @@
+#include <fmt/format.h>
+#include <omp.h>
+
+#include <CLI/CLI.hpp>
+#include <cstring>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "core/tensor.h"
+#include "dist/mpi.h"
+#include "launch/bench_kernels.h"
+#include "launch/bench_training.h"
+#include "launch/commands.h"
+#include "launch/gemm_peak.h"
+#include "launch/run_config.h"
+#include "launch/stopwatch.h"
+#include "launch/stored_model.h"
+#include "model/config.h"
+#include "model/flops.h"
+
+namespace mudelta {
+namespace {
+
+struct BenchArguments {
+  std::vector<std::int64_t> widths{256, 512};
+  std::int64_t layers = 8;
+  std::int64_t sequences = 8;
+  std::int64_t sequence_length = 512;
+  std::int64_t vocab_size = 257;
+  double seconds = 0.3;
+  bool bfloat16 = false;
+  bool no_kernels = false;
+  bool no_training = false;
+};
+
+RunConfig bench_config(const BenchArguments& arguments, std::int64_t width) {
+  RunConfig config;
+  ModelConfig& model = *config.mutable_model();
+  model.set_width(width);
+  model.set_layers(arguments.layers);
+  model.set_vocab_size(arguments.vocab_size);
+  model = resolve(model);
+  TrainConfig& train = *config.mutable_train();
+  train.set_global_batch(arguments.sequences);
+  train.set_sequence_length(arguments.sequence_length);
+  train.set_compute_dtype(arguments.bfloat16 ? TrainConfig::BFLOAT16 : TrainConfig::FLOAT32);
+  return with_defaults(config);
+}
+
+// Bytes moved (read and written) per second by a large copy.
+double measure_copy_bandwidth(double seconds) {
+  constexpr std::int64_t kBytes = 64 * 1024 * 1024;
+  const Tensor from = Tensor::zeros({kBytes / 4}), to = Tensor::zeros({kBytes / 4});
+  const auto copy = [&] {
+#pragma omp parallel
+    {
+      const std::int64_t part = kBytes / omp_get_num_threads();
+      std::memcpy(to.raw() + omp_get_thread_num() * part, from.raw() + omp_get_thread_num() * part,
+                  static_cast<std::size_t>(part));
+    }
+  };
+  return 2.0 * kBytes / measure(copy, seconds).best;
+}
+
+void print_kernels(const RunConfig& config, double gemm_peak, double copy_bandwidth, double seconds) {
+  const TrainConfig& train = config.train();
+  fmt::print("\nkernels, width {}, {} sequences of {} tokens, {}\n", config.model().width(), train.global_batch(),
+             train.sequence_length(), TrainConfig::ComputeDtype_Name(train.compute_dtype()));
+  fmt::print("{:<24}{:>10}{:>11}{:>10}{:>10}{:>10}\n", "", "ms", "GFLOP/s", "of peak", "GB/s", "of copy");
+  const auto cases = kernel_cases(config.model(), train.global_batch(), train.sequence_length(), compute_dtype(train));
+  for (const KernelCase& kernel : cases) {
+    const double time = measure(kernel.run, seconds).median;
+    fmt::print("{:<24}{:>10.3f}{:>11.1f}{:>9.1f}%{:>10.1f}{:>9.0f}%\n", kernel.name, time * 1e3,
+               kernel.flops / time / 1e9, 100 * kernel.flops / time / gemm_peak, kernel.bytes / time / 1e9,
+               100 * kernel.bytes / time / copy_bandwidth);
+  }
+}
+
+void print_training(const RunConfig& config, double fp32_peak, double seconds) {
+  const TrainingSpeed speed = measure_training(config, seconds);
+  fmt::print("{:>6}{:>10.1f}M{:>10}{:>12.3f}{:>14.0f}{:>12.1f}{:>9.3f}\n", config.model().width(),
+             static_cast<double>(speed.parameters) / 1e6,
+             TrainConfig::ComputeDtype_Name(config.train().compute_dtype()), speed.step_seconds,
+             speed.tokens_per_second, speed.tokens_per_second * speed.flops_per_token / 1e9,
+             speed.tokens_per_second * speed.flops_per_token / fp32_peak);
+}
+
+int run_bench(const BenchArguments& arguments) {
+  if (rank_info().rank != 0) return 0;
+  const double fp32_peak = measure_gemm_peak(DType::kFloat32, arguments.seconds);
+  const double bf16_peak = measure_gemm_peak(DType::kBFloat16, arguments.seconds);
+  const double copy_bandwidth = measure_copy_bandwidth(arguments.seconds);
+  fmt::print("threads {}; matrix product peak: float32 {:.1f} GFLOP/s, bfloat16 {:.1f} GFLOP/s; copy {:.1f} GB/s\n",
+             omp_get_max_threads(), fp32_peak / 1e9, bf16_peak / 1e9, copy_bandwidth / 1e9);
+
+  std::vector<RunConfig> configs;
+  for (const std::int64_t width : arguments.widths) configs.push_back(bench_config(arguments, width));
+  if (!arguments.no_kernels) {
+    for (const RunConfig& config : configs) {
+      print_kernels(config, arguments.bfloat16 ? bf16_peak : fp32_peak, copy_bandwidth, arguments.seconds);
+    }
+  }
+  if (arguments.no_training) return 0;
+  fmt::print("\ntraining step, {} layers, {} sequences of {} tokens; MFU = model FLOP/s over the float32 peak\n",
+             arguments.layers, arguments.sequences, arguments.sequence_length);
+  fmt::print("{:>6}{:>11}{:>10}{:>12}{:>14}{:>12}{:>9}\n", "width", "parameters", "dtype", "s/step", "tokens/s",
+             "GFLOP/s", "MFU");
+  for (const RunConfig& config : configs) print_training(config, fp32_peak, 10 * arguments.seconds);
+  return 0;
+}
+
+}  // namespace
+
+void add_bench_command(CLI::App& app, Command& chosen) {
+  auto arguments = std::make_shared<BenchArguments>();
+  CLI::App* command = app.add_subcommand("bench", "Measure matrix products, every kernel, and whole training steps");
+  command->footer(
+      "Example: mudelta bench --widths 256 512\n"
+      "FLOPs are those of the mathematics (the recurrent form of the gated delta rule). Figures are medians; on a\n"
+      "machine that others use too, compare only figures of one run.");
+  command->add_option("--widths", arguments->widths, "Model widths")->check(CLI::PositiveNumber)->capture_default_str();
+  command->add_option("--layers", arguments->layers, "Of the training step")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  command->add_option("--sequences", arguments->sequences, "Per step")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  command->add_option("--sequence-length", arguments->sequence_length, "Tokens per sequence")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  command->add_option("--vocab-size", arguments->vocab_size)->check(CLI::PositiveNumber)->capture_default_str();
+  command->add_option("--seconds", arguments->seconds, "Per kernel; ten times as much per training figure")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  command->add_flag("--bfloat16", arguments->bfloat16, "Matrices and activations in bfloat16");
+  command->add_flag("--no-kernels", arguments->no_kernels, "Leave out the kernels");
+  command->add_flag("--no-training", arguments->no_training, "Leave out the training steps");
+  command->callback([arguments, &chosen] { chosen = [arguments] { return run_bench(*arguments); }; });
+}
+
+}  // namespace mudelta

@@ -1,0 +1,65 @@
+#include "launch/bench_training.h"
+
+#include <algorithm>
+#include <vector>
+
+#include "core/rng.h"
+#include "launch/initialization.h"
+#include "launch/scaling.h"
+#include "launch/stopwatch.h"
+#include "launch/stored_model.h"
+#include "model/flops.h"
+#include "optim/optimizer.h"
+
+namespace mudelta {
+namespace {
+
+constexpr std::int64_t kBucketBytes = 32 * 1024 * 1024;
+
+struct RandomText {
+  PackedTokens input;
+  Tensor targets;
+};
+
+RandomText random_text(std::int64_t sequences, std::int64_t length, std::int64_t vocab_size) {
+  const CounterRng rng(1, "text");
+  std::vector<std::int32_t> ids, starts;
+  for (std::int64_t i = 0; i <= sequences * length; ++i) {
+    ids.push_back(
+        static_cast<std::int32_t>(rng.bits(static_cast<std::uint64_t>(i)) % static_cast<std::uint64_t>(vocab_size)));
+  }
+  for (std::int64_t i = 0; i <= sequences; ++i) starts.push_back(static_cast<std::int32_t>(i * length));
+  const Tensor all = Tensor::from(ids, {sequences * length + 1});
+  return {{all.slice(0, sequences * length), Tensor::from(starts, {sequences + 1})},
+          all.slice(1, sequences * length + 1)};
+}
+
+}  // namespace
+
+TrainingSpeed measure_training(const RunConfig& config, double seconds) {
+  const TrainConfig& train = config.train();
+  const Parametrization parametrization = make_parametrization(config);
+  StoredModel stored(config, parametrization.logit_multiplier());
+  initialize(stored.store, parametrization, train.seed());
+  GradientBuckets buckets(stored.store, ProcessGroup::single(), kBucketBytes);
+  Optimizer optimizer(config.optimizer(), stored.store, buckets, parametrization.scaling(), ProcessGroup::single());
+  const std::int64_t micro = train.has_micro_batch() ? train.micro_batch() : train.global_batch();
+  const RandomText text = random_text(micro, train.sequence_length(), config.model().vocab_size());
+  const double tokens = static_cast<double>(train.global_batch() * train.sequence_length());
+
+  const auto step = [&] {
+    stored.store.zero_gradients();
+    for (std::int64_t done = 0; done < train.global_batch(); done += micro) {
+      stored.model.losses_and_gradients(text.input, text.targets, 1 / tokens, {});
+    }
+    buckets.reduce_scatter_gradients({});
+    optimizer.step(1e-4, 1.0, {});
+  };
+  const double step_seconds = measure(step, seconds).median;
+  return {.parameters = stored.store.num_elements(),
+          .flops_per_token = flops_per_token(config.model()).training(),
+          .step_seconds = step_seconds,
+          .tokens_per_second = tokens / step_seconds};
+}
+
+}  // namespace mudelta

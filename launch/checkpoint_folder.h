@@ -1,0 +1,38 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace mudelta {
+
+// RUN/checkpoints/ holds step-%08d (checkpoints), .tmp-step-%08d (being written) and .trash-step-%08d (being removed).
+struct CheckpointFolder {
+  std::int64_t step = 0;
+  std::filesystem::path path;
+};
+
+std::filesystem::path checkpoint_path(const std::filesystem::path& run_dir, std::int64_t step);
+std::filesystem::path temporary_checkpoint_path(const std::filesystem::path& run_dir, std::int64_t step);
+
+// Checkpoints of a run, oldest first; none if the run or its checkpoints folder does not exist.
+std::vector<CheckpointFolder> list_checkpoints(const std::filesystem::path& run_dir);
+
+// The checkpoint to resume from; nothing if the run has none. Damage is never skipped in silence: throws Error if the
+// newest folder lacks a readable manifest, naming the one before it that is sound.
+std::optional<std::filesystem::path> newest_checkpoint(const std::filesystem::path& run_dir);
+
+// `folder` itself if it is a checkpoint (it holds a manifest), else the newest checkpoint of the run in `folder`.
+// Throws Error if there is neither.
+std::filesystem::path resolve_checkpoint(const std::filesystem::path& folder);
+
+// Removes what a crash left under a temporary name. For one rank, while nothing is being saved.
+void remove_leftovers(const std::filesystem::path& run_dir);
+
+// Removes all checkpoints but the `keep` newest (0: none is removed). Each is renamed before it is emptied, so that
+// half a checkpoint never bears a checkpoint's name. A folder that cannot be removed is reported by a warning.
+void prune_checkpoints(const std::filesystem::path& run_dir, int keep);
+
+}  // namespace mudelta

@@ -1,0 +1,113 @@
+#include "launch/checkpoint_model.h"
+
+#include <glog/logging.h>
+#include <google/protobuf/util/message_differencer.h>
+
+#include <algorithm>
+#include <cmath>
+#include <string>
+#include <string_view>
+
+#include "core/error.h"
+
+namespace mudelta {
+namespace {
+
+std::string_view name_of(OptimizerKind kind) { return kind == OptimizerKind::kAdamW ? "ADAMW" : "SGD"; }
+
+// Multipliers are powers of ratios, whose last bits depend on the mathematical library.
+bool same_multiplier(double a, double b) { return std::abs(a - b) <= 1e-12 * std::max(std::abs(a), std::abs(b)); }
+
+// The checks below read "WHERE: WHAT is A in the checkpoint, B here".
+template <class T>
+void require_same(const std::string& where, std::string_view what, const T& stored, const T& present) {
+  require(stored == present, "{}: {} is {} in the checkpoint, {} here", where, what, stored, present);
+}
+
+void require_same_multiplier(const std::string& where, std::string_view what, double stored, double present) {
+  require(same_multiplier(stored, present), "{}: {} is {} in the checkpoint, {} here", where, what, stored, present);
+}
+
+Shape shape_of(const CheckpointParameter& parameter) {
+  return Shape(std::span<const std::int64_t>(parameter.shape().data(), parameter.shape_size()));
+}
+
+void check_config(const std::string& where, const RunConfig& stored, const RunConfig& present) {
+  using google::protobuf::util::MessageDifferencer;
+  MessageDifferencer differencer;
+  differencer.set_message_field_comparison(MessageDifferencer::EQUIVALENT);
+  differencer.IgnoreField(ModelConfig::descriptor()->FindFieldByNumber(ModelConfig::kRecomputeFieldNumber));
+  std::string differences;
+  differencer.ReportDifferencesToString(&differences);
+  const bool is_same = differencer.Compare(stored.model(), present.model());
+  std::ranges::replace(differences, '\n', ';');
+  require(is_same, "{}: another model than here (checkpoint -> here): {}", where, differences);
+
+  require_same(where, "train.seed", stored.train().seed(), present.train().seed());
+  require_same(where, "train.global_batch", stored.train().global_batch(), present.train().global_batch());
+  require_same(where, "train.sequence_length", stored.train().sequence_length(), present.train().sequence_length());
+  require_same(where, "data.shuffle", stored.data().shuffle(), present.data().shuffle());
+}
+
+void check_scaling(const std::string& where, const CheckpointManifest& manifest, const CheckpointContext& context) {
+  for (int i = 0; i < manifest.parameters_size(); ++i) {
+    const CheckpointParameter& stored = manifest.parameters(i);
+    const ParameterScaling& present = context.scaling[i];
+    const auto check = [&](std::string_view kind, double stored_value, double present_value) {
+      require_same_multiplier(where, fmt::format("the {} multiplier of {}", kind, stored.name()), stored_value,
+                              present_value);
+    };
+    check("init", stored.init_multiplier(), present.init);
+    check("lr", stored.lr_multiplier(), present.lr);
+    check("eps", stored.eps_multiplier(), present.eps);
+    check("decay", stored.decay_multiplier(), present.decay);
+  }
+  require_same_multiplier(where, "the logit multiplier", manifest.logit_multiplier(), context.logit_multiplier);
+}
+
+}  // namespace
+
+void describe_model(const CheckpointContext& context, CheckpointManifest& manifest) {
+  CHECK_EQ(context.scaling.size(), context.store.parameters().size());
+  *manifest.mutable_config() = context.config;
+  manifest.set_optimizer(std::string(name_of(kind_of(context.config.optimizer()))));
+  manifest.set_logit_multiplier(context.logit_multiplier);
+  for (std::size_t i = 0; i < context.scaling.size(); ++i) {
+    const ParameterSpec& spec = context.store.parameters()[i].spec;
+    const ParameterScaling& scaling = context.scaling[i];
+    CheckpointParameter& parameter = *manifest.add_parameters();
+    parameter.set_name(spec.name);
+    parameter.set_role(std::string(mudelta::name_of(spec.role)));
+    for (const std::int64_t size : spec.shape.sizes()) parameter.add_shape(size);
+    parameter.set_init_multiplier(scaling.init);
+    parameter.set_lr_multiplier(scaling.lr);
+    parameter.set_eps_multiplier(scaling.eps);
+    parameter.set_decay_multiplier(scaling.decay);
+  }
+}
+
+void check_parameters(const CheckpointReader& checkpoint, const ParameterStore& store) {
+  const std::string where = checkpoint.folder().string();
+  const CheckpointManifest& manifest = checkpoint.manifest();
+  const std::span<const Parameter> present = store.parameters();
+  const auto num_stored = static_cast<std::size_t>(manifest.parameters_size());
+  for (std::size_t i = 0; i < std::min(num_stored, present.size()); ++i) {
+    const CheckpointParameter& stored = manifest.parameters(static_cast<int>(i));
+    require_same(where, fmt::format("the name of parameter {}", i), stored.name(), present[i].spec.name);
+    require_same(where, fmt::format("the shape of {}", stored.name()), shape_of(stored).to_string(),
+                 present[i].spec.shape.to_string());
+  }
+  require_same(where, "the number of parameters", num_stored, present.size());
+}
+
+void check_model(const CheckpointReader& checkpoint, const CheckpointContext& context) {
+  CHECK_EQ(context.scaling.size(), context.store.parameters().size());
+  const std::string where = checkpoint.folder().string();
+  const CheckpointManifest& manifest = checkpoint.manifest();
+  check_config(where, manifest.config(), context.config);
+  check_parameters(checkpoint, context.store);
+  require_same(where, "the optimizer", manifest.optimizer(), std::string(name_of(kind_of(context.config.optimizer()))));
+  check_scaling(where, manifest, context);
+}
+
+}  // namespace mudelta

@@ -1,0 +1,19 @@
+#pragma once
+
+#include "launch/checkpoint.h"
+
+namespace mudelta {
+
+// Writes into the manifest what a checkpoint says of its model: configuration, optimizer kind, parameters with their
+// shapes, roles and multipliers, logit multiplier.
+void describe_model(const CheckpointContext& context, CheckpointManifest& manifest);
+
+// Throws Error, naming the checkpoint, the first difference and both values, unless the checkpoint's parameters have
+// the names, order and shapes of the store's.
+void check_parameters(const CheckpointReader& checkpoint, const ParameterStore& store);
+
+// As above for all that `describe_model` writes. Of the configuration, what must agree is the model (but for its
+// recomputation) and what the order of the training data depends on.
+void check_model(const CheckpointReader& checkpoint, const CheckpointContext& context);
+
+}  // namespace mudelta

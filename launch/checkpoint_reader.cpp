@@ -1,0 +1,66 @@
+#include "launch/checkpoint_reader.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "core/error.h"
+#include "launch/manifest.h"
+
+namespace mudelta {
+
+CheckpointReader::CheckpointReader(std::filesystem::path folder)
+    : folder_(std::move(folder)), manifest_(read_manifest(folder_)) {
+  check_coverage(manifest_, folder_);
+  for (const CheckpointFile& file : manifest_.files()) {
+    for (const CheckpointSegment& segment : file.segments()) {
+      segments_[{segment.parameter(), segment.state()}].push_back({&file, &segment});
+    }
+  }
+  for (auto& [tensor, segments] : segments_) {
+    std::ranges::sort(segments, {}, [](const StoredSegment& stored) { return stored.segment->begin(); });
+  }
+}
+
+void CheckpointReader::read(const std::string& parameter, const std::string& state, std::int64_t begin,
+                            std::span<float> out) const {
+  const std::int64_t end = begin + std::ssize(out);
+  std::int64_t num_read = 0;
+  const auto found = segments_.find({parameter, state});
+  if (found != segments_.end()) {
+    for (const StoredSegment& stored : found->second) {
+      const std::int64_t from = std::max(begin, stored.segment->begin());
+      const std::int64_t to = std::min(end, stored.segment->begin() + stored.segment->numel());
+      if (from >= to) continue;
+      read_segment(stored, from - stored.segment->begin(), out.subspan(from - begin, to - from));
+      num_read += to - from;
+    }
+  }
+  require(num_read == std::ssize(out), "{}: holds {} of elements {} to {} of {} of {}", folder_.string(), num_read,
+          begin, end, state, parameter);
+}
+
+const SafetensorsFile& CheckpointReader::open(const CheckpointFile& file) const {
+  const auto found = files_.find(file.name());
+  if (found != files_.end()) return *found->second;
+  auto opened = std::make_unique<SafetensorsFile>(folder_ / file.name());
+  require(opened->num_bytes() == file.num_bytes(), "{}: has {} bytes, expected {} by the manifest",
+          opened->path().string(), opened->num_bytes(), file.num_bytes());
+  return *(files_[file.name()] = std::move(opened));
+}
+
+// `out` = elements [begin, begin + out.size()) of the segment.
+void CheckpointReader::read_segment(const StoredSegment& stored, std::int64_t begin, std::span<float> out) const {
+  const CheckpointSegment& segment = *stored.segment;
+  const SafetensorsFile& file = open(*stored.file);
+  const SafetensorsFile::Entry& entry = file.find(segment.key());
+  require(entry.dtype == DType::kFloat32 && entry.shape.numel() == segment.numel(),
+          "{}: {} is {}{}, expected float32 and {} elements by the manifest", file.path().string(), segment.key(),
+          name_of(entry.dtype), entry.shape.to_string(), segment.numel());
+
+  const std::string checksum = xxh64_of(entry.bytes);
+  require(checksum == segment.xxh64(), "{} is damaged: {} has checksum {}, expected {}", file.path().string(),
+          segment.key(), checksum, segment.xxh64());
+  std::memcpy(out.data(), entry.bytes.data() + begin * size_of(entry.dtype), out.size_bytes());
+}
+
+}  // namespace mudelta

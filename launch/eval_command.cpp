@@ -1,0 +1,110 @@
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "core/error.h"
+#include "launch/agreement.h"
+#include "launch/atomic_file.h"
+#include "launch/commands.h"
+#include "launch/evaluation.h"
+#include "launch/loaded_model.h"
+
+namespace mudelta {
+namespace {
+
+struct EvalArguments {
+  std::string checkpoint, data, per_token;
+  std::string split = "validation";
+  std::int64_t sequences = 0;
+  std::int64_t sequence_length = 0;
+  std::int64_t batch = 8;
+};
+
+// The tokens' log-probabilities, a JSON object a line.
+class TokenLines {
+ public:
+  void add(std::int64_t first_target, std::span<const std::int32_t> targets, std::span<const float> losses) {
+    for (std::size_t i = 0; i < targets.size(); ++i) {
+      fmt::format_to(std::back_inserter(text_), "{{\"position\":{},\"token\":{},\"logprob\":{}}}\n",
+                     first_target + static_cast<std::int64_t>(i), targets[i], -losses[i]);
+    }
+  }
+  const std::string& text() const { return text_; }
+
+ private:
+  std::string text_;
+};
+
+int run_eval(const EvalArguments& arguments) {
+  const ProcessGroup world = ProcessGroup::world();
+  std::unique_ptr<LoadedModel> loaded;
+  std::optional<Dataset> dataset;
+  EvaluationOptions options;
+  run_or_fail_together(world, [&] {
+    require(arguments.per_token.empty() || world.size() == 1, "--per-token works on one rank: this job has {}",
+            world.size());
+    require(arguments.split == "validation" || arguments.split == "train",
+            "--split is {}, expected validation or train", arguments.split);
+    loaded = std::make_unique<LoadedModel>(arguments.checkpoint);
+    dataset.emplace(arguments.data, arguments.split == "train" ? Split::kTrain : Split::kValidation);
+    const RunConfig& config = loaded->config();
+    require(dataset->info().tokenizer == config.data().tokenizer(),
+            "the data set in {} was made with the tokenizer {}, the model learnt {}", arguments.data,
+            dataset->info().tokenizer, config.data().tokenizer());
+    options = {
+        .sequence_length = arguments.sequence_length > 0 ? arguments.sequence_length : config.train().sequence_length(),
+        .micro_batch = arguments.batch,
+        .max_sequences = arguments.sequences,
+        .reset_at_documents = config.data().reset_at_documents()};
+  });
+
+  TokenLines lines;
+  LossVisitor visit;
+  if (!arguments.per_token.empty()) {
+    visit = [&](std::int64_t first, std::span<const std::int32_t> targets, std::span<const float> losses) {
+      lines.add(first, targets, losses);
+    };
+  }
+  const Evaluation result = evaluate(loaded->model(), *dataset, options, world, Stream{}, visit);
+  if (!arguments.per_token.empty()) write_file_atomically(arguments.per_token, lines.text());
+  if (world.rank() == 0) {
+    fmt::print("checkpoint     {}\n", loaded->folder().string());
+    fmt::print("tokens         {} of the {} split ({} bytes of text)\n", result.tokens, arguments.split, result.bytes);
+    fmt::print("loss           {:.6f} nats per token\n", result.loss);
+    fmt::print("perplexity     {:.4f}\n", result.perplexity);
+    fmt::print("bits per byte  {:.4f}\n", result.bits_per_byte);
+  }
+  return 0;
+}
+
+}  // namespace
+
+void add_eval_command(CLI::App& app, Command& chosen) {
+  auto arguments = std::make_shared<EvalArguments>();
+  CLI::App* command = app.add_subcommand("eval", "Loss, perplexity and bits per byte of a checkpoint on a data set");
+  command->footer("Example: mudelta eval --checkpoint runs/1 --data data/corpus --per-token tokens.jsonl");
+  command->add_option("--checkpoint", arguments->checkpoint, "A checkpoint, or a run: then its newest one")
+      ->type_name("DIR")
+      ->required();
+  command->add_option("--data", arguments->data, "Folder written by mudelta prepare")->type_name("DIR")->required();
+  command->add_option("--split", arguments->split, "validation or train")->capture_default_str();
+  command->add_option("--sequences", arguments->sequences, "Only the first N sequences of the split; 0: all")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
+  command->add_option("--sequence-length", arguments->sequence_length, "Tokens per sequence; 0: as in training")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
+  command->add_option("--batch", arguments->batch, "Sequences at a time on each rank")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  command
+      ->add_option("--per-token", arguments->per_token,
+                   "Write each target token's log-probability, a JSON object a line")
+      ->type_name("FILE.jsonl");
+  command->callback([arguments, &chosen] { chosen = [arguments] { return run_eval(*arguments); }; });
+}
+
+}  // namespace mudelta

@@ -1,0 +1,44 @@
+#include "launch/evaluation.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numbers>
+
+#include "data/tokenizer.h"
+#include "kernels/reduce.h"
+
+namespace mudelta {
+
+Evaluation evaluate(const LanguageModel& model, const Dataset& dataset, const EvaluationOptions& options,
+                    const ProcessGroup& group, Stream stream, const LossVisitor& visit) {
+  const Loader loader(
+      dataset,
+      {.sequence_length = options.sequence_length, .shuffle = false, .reset_at_documents = options.reset_at_documents});
+  const auto tokenizer = make_tokenizer(dataset.info().tokenizer);
+  const std::int64_t rows =
+      options.max_sequences > 0 ? std::min(options.max_sequences, loader.rows_per_epoch()) : loader.rows_per_epoch();
+  const std::int64_t begin = rows * group.rank() / group.size();
+  const std::int64_t end = rows * (group.rank() + 1) / group.size();
+
+  double loss_sum = 0;
+  double bytes = 0;
+  for (std::int64_t row = begin; row < end; row += options.micro_batch) {
+    const Batch batch = loader.batch(row, std::min(options.micro_batch, end - row));
+    const Tensor losses = model.losses({batch.tokens, batch.cu_seqlens}, batch.targets, stream);
+    loss_sum += kernels::sum(losses, stream);
+    const auto targets = batch.targets.span<std::int32_t>();
+    for (const std::int32_t target : targets) bytes += static_cast<double>(tokenizer->num_bytes(target));
+    if (visit) visit(row * options.sequence_length + 1, targets, losses.span<float>());
+  }
+
+  Evaluation result;
+  result.tokens = rows * options.sequence_length;
+  result.bytes = std::llround(group.all_reduce(bytes, ReduceOp::kSum));
+  loss_sum = group.all_reduce(loss_sum, ReduceOp::kSum);
+  result.loss = loss_sum / static_cast<double>(result.tokens);
+  result.perplexity = std::exp(result.loss);
+  result.bits_per_byte = loss_sum / std::numbers::ln2 / static_cast<double>(result.bytes);
+  return result;
+}
+
+}  // namespace mudelta

@@ -1,0 +1,101 @@
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "core/error.h"
+#include "data/tokenizer.h"
+#include "dist/mpi.h"
+#include "launch/commands.h"
+#include "launch/loaded_model.h"
+#include "launch/sampler.h"
+#include "launch/stopwatch.h"
+
+namespace mudelta {
+namespace {
+
+struct GenerateArguments {
+  std::string checkpoint, prompt;
+  std::int64_t tokens = 256;
+  SamplingOptions sampling{.temperature = 0.8};
+};
+
+// A text that grows token by token; each costs the same, however long the text is.
+class Continuation {
+ public:
+  explicit Continuation(const LanguageModel& model) : model_(model), state_(model.make_state(1)) {}
+
+  // Logits of the token after `tokens`, which follow on what was given before.
+  Tensor next_logits(const std::vector<std::int32_t>& tokens) {
+    const auto count = static_cast<std::int64_t>(tokens.size());
+    const std::int32_t ends[] = {0, static_cast<std::int32_t>(count)};
+    const Tensor logits = model_.logits({Tensor::from(tokens, {count}), Tensor::from(ends, {2})}, &state_, Stream{});
+    return logits.slice(count - 1, count);
+  }
+
+ private:
+  const LanguageModel& model_;
+  DecodeState state_;
+};
+
+void print_text(const std::string& text) {
+  std::fwrite(text.data(), 1, text.size(), stdout);
+  std::fflush(stdout);
+}
+
+int run_generate(const GenerateArguments& arguments) {
+  if (rank_info().rank != 0) return 0;
+  validate(arguments.sampling);
+  const LoadedModel loaded(arguments.checkpoint);
+  const auto tokenizer = make_tokenizer(loaded.config().data().tokenizer());
+
+  std::vector<std::int32_t> tokens{tokenizer->separator()};
+  const std::vector<std::int32_t> prompt = tokenizer->encode(arguments.prompt);
+  tokens.insert(tokens.end(), prompt.begin(), prompt.end());
+  print_text(arguments.prompt);
+
+  const Stopwatch stopwatch;
+  Continuation continuation(loaded.model());
+  std::int64_t generated = 0;
+  while (generated < arguments.tokens) {
+    const Tensor logits = continuation.next_logits(tokens);
+    const auto known = logits.span<float>().first(static_cast<std::size_t>(tokenizer->vocab_size()));
+    const std::int32_t token = sample(known, arguments.sampling, static_cast<std::uint64_t>(generated));
+    ++generated;
+    if (token == tokenizer->separator()) break;  // the text ends here
+    tokens = {token};
+    print_text(tokenizer->decode(tokens));
+  }
+  print_text("\n");
+  fmt::print(stderr, "({} tokens, {:.0f} a second)\n", generated, static_cast<double>(generated) / stopwatch.seconds());
+  return 0;
+}
+
+}  // namespace
+
+void add_generate_command(CLI::App& app, Command& chosen) {
+  auto arguments = std::make_shared<GenerateArguments>();
+  CLI::App* command = app.add_subcommand("generate", "Continue a text with a checkpoint");
+  command->footer("Example: mudelta generate --checkpoint runs/1 --prompt \"The sea\" --temperature 0.7 --seed 3");
+  command->add_option("--checkpoint", arguments->checkpoint, "A checkpoint, or a run: then its newest one")
+      ->type_name("DIR")
+      ->required();
+  command->add_option("--prompt", arguments->prompt, "The text to continue; may be empty")->required();
+  command->add_option("--tokens", arguments->tokens, "Tokens to add at most; fewer if the text ends")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
+  SamplingOptions& sampling = arguments->sampling;
+  command->add_option("--temperature", sampling.temperature, "0: always the most likely token")->capture_default_str();
+  command->add_option("--top-k", sampling.top_k, "Choose among the K most likely tokens; 0: all")
+      ->capture_default_str();
+  command->add_option("--top-p", sampling.top_p, "Choose among the fewest tokens whose probability reaches P")
+      ->capture_default_str();
+  command->add_option("--seed", sampling.seed, "Of the choices: the same seed gives the same text")
+      ->capture_default_str();
+  command->callback([arguments, &chosen] { chosen = [arguments] { return run_generate(*arguments); }; });
+}
+
+}  // namespace mudelta

@@ -1,0 +1,20 @@
+#include "launch/initialization.h"
+
+namespace mudelta {
+
+void initialize(ParameterStore& store, const Parametrization& parametrization, std::uint64_t seed) {
+  for (std::size_t i = 0; i < store.parameters().size(); ++i) {
+    const Parameter& parameter = store.parameters()[i];
+    const double spread = parametrization.scaling()[i].init;
+    dispatch_float(parameter.value.dtype(), [&]<class T>() {
+      const auto values = parameter.value.span<T>();
+#pragma omp parallel for schedule(static)
+      for (std::size_t j = 0; j < values.size(); ++j) {
+        values[j] = static_cast<T>(
+            static_cast<float>(initial_value(parameter.spec, seed, spread, static_cast<std::int64_t>(j))));
+      }
+    });
+  }
+}
+
+}  // namespace mudelta

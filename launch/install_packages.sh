@@ -1,0 +1,54 @@
+#!/usr/bin/env bash
+# install_packages.sh [GROUP...]: the Debian packages that mudelta needs, installed where they are missing.
+# Groups: build (the default), test, corpus (the text that quickstart.sh trains on).
+# Root is asked for only if something is missing; without it, the command to run is printed.
+set -euo pipefail
+
+build=(
+  cmake ninja-build g++ ccache pkg-config
+  libopenmpi-dev openmpi-bin
+  libprotobuf-dev protobuf-compiler
+  libcli11-dev libdnnl-dev libfmt-dev libgoogle-glog-dev libhwy-dev libxxhash-dev nlohmann-json3-dev
+  gnuplot-nox
+)
+test=(libgtest-dev libgmock-dev librapidcheck-dev)
+corpus=(dict-gcide)
+
+wanted=()
+for group in "${@:-build}"; do
+  case $group in
+    build) wanted+=("${build[@]}") ;;
+    test) wanted+=("${test[@]}") ;;
+    corpus) wanted+=("${corpus[@]}") ;;
+    *)
+      echo "install_packages.sh: unknown group \"$group\", expected build, test or corpus" >&2
+      exit 2
+      ;;
+  esac
+done
+
+if ! command -v apt-get > /dev/null; then
+  echo "This machine has no apt-get. mudelta needs what these Debian packages hold; please install it and build by hand:" >&2
+  echo "  ${wanted[*]}" >&2
+  exit 1
+fi
+
+missing=()
+for package in "${wanted[@]}"; do
+  status=$(dpkg-query --show --showformat='${db:Status-Status}' "$package" 2> /dev/null || true)
+  [[ $status == installed ]] || missing+=("$package")
+done
+[[ ${#missing[@]} -gt 0 ]] || exit 0
+
+if [[ $EUID -eq 0 ]]; then
+  as_root=(env)
+elif sudo -n true 2> /dev/null; then
+  as_root=(sudo -n env)
+else
+  echo "These packages are missing, and installing them needs root. Please run:" >&2
+  echo "  sudo apt-get update && sudo apt-get install --no-install-recommends ${missing[*]}" >&2
+  exit 1
+fi
+echo "Installing ${missing[*]}"
+"${as_root[@]}" DEBIAN_FRONTEND=noninteractive apt-get update -qq
+"${as_root[@]}" DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}"

@@ -1,0 +1,13 @@
+#include "launch/loaded_model.h"
+
+#include "launch/checkpoint.h"
+#include "launch/checkpoint_folder.h"
+
+namespace mudelta {
+
+LoadedModel::LoadedModel(const std::filesystem::path& folder)
+    : reader_(resolve_checkpoint(folder)), stored_(config(), reader_.manifest().logit_multiplier()) {
+  load_weights(reader_, stored_.store);
+}
+
+}  // namespace mudelta

@@ -1,0 +1,128 @@
+#include "launch/progress.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <utility>
+
+#include "launch/terminal.h"
+
+namespace mudelta {
+namespace {
+
+constexpr int kMinBarColumns = 10;
+constexpr int kMaxBarColumns = 30;
+constexpr std::string_view kClearLine = "\r\x1b[K";
+
+double monotonic_seconds() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+ProgressOptions options_for(std::FILE* out) {
+  ProgressOptions options;
+  options.columns = terminal_columns(out);
+  return options;
+}
+
+}  // namespace
+
+Progress::Progress(std::FILE* out, std::string title, std::int64_t total, std::int64_t done)
+    : Progress(out, std::move(title), total, done, options_for(out)) {}
+
+Progress::Progress(std::FILE* out, std::string title, std::int64_t total, std::int64_t done, ProgressOptions options)
+    : out_(out),
+      title_(std::move(title)),
+      total_(std::max<std::int64_t>(total, 1)),
+      first_done_(done),
+      done_(done),
+      options_(std::move(options)) {
+  if (!options_.clock) options_.clock = monotonic_seconds;
+  start_ = options_.clock();
+  // A live line is drawn at the first update, a plain one when the first is due.
+  last_drawn_ = options_.columns > 0 ? -HUGE_VAL : start_;
+  last_fraction_ = fraction();
+}
+
+Progress::~Progress() {
+  if (live_) fmt::print(out_, "\n");
+}
+
+void Progress::update(std::int64_t done, std::string_view text) {
+  done_ = done;
+  text_ = text;
+  const double since_drawn = options_.clock() - last_drawn_;
+  if (options_.columns > 0) {
+    if (since_drawn >= options_.seconds_between_redraws) draw();
+    return;
+  }
+  // The last line is left to `finish`.
+  if (done_ >= total_) return;
+  if (since_drawn >= options_.seconds_between_lines || fraction() - last_fraction_ >= options_.fraction_between_lines) {
+    draw();
+  }
+}
+
+void Progress::print(std::string_view line) {
+  fmt::print(out_, "{}{}\n", live_ ? kClearLine : "", line);
+  if (live_) draw();
+  std::fflush(out_);
+}
+
+void Progress::finish(std::string_view text) {
+  if (finished_) return;
+  finished_ = true;
+  fmt::print(out_, "{}{} done{}{}  in {}\n", live_ ? kClearLine : "", title_, text.empty() ? "" : "  ", text,
+             format_duration(options_.clock() - start_));
+  std::fflush(out_);
+  live_ = false;
+}
+
+double Progress::fraction() const {
+  return std::clamp(static_cast<double>(done_) / static_cast<double>(total_), 0.0, 1.0);
+}
+
+std::string Progress::status() const {
+  std::string status = fmt::format("{:3.0f}%", std::floor(100 * fraction()));
+  if (!text_.empty()) status += "  " + text_;
+  if (done_ > first_done_ && done_ < total_) {
+    const double seconds_each = (options_.clock() - start_) / static_cast<double>(done_ - first_done_);
+    status += fmt::format("  {} left", format_duration(seconds_each * static_cast<double>(total_ - done_)));
+  }
+  return status;
+}
+
+std::string Progress::live_line() const {
+  const std::string right = status();
+  const auto columns = static_cast<std::size_t>(options_.columns - 1);  // the last would wrap on some terminals
+  const int room = static_cast<int>(columns) - static_cast<int>(title_.size() + right.size()) - 5;
+  std::string line = title_ + "  " + right;
+  if (room >= kMinBarColumns) {
+    const int bar = std::min(room, kMaxBarColumns);
+    const int filled = static_cast<int>(std::lround(fraction() * bar));
+    line = fmt::format("{} [{:#<{}}{:.<{}}] {}", title_, "", filled, "", bar - filled, right);
+  }
+  return line.substr(0, columns);
+}
+
+void Progress::draw() {
+  last_drawn_ = options_.clock();
+  last_fraction_ = fraction();
+  if (options_.columns > 0) {
+    live_ = true;
+    fmt::print(out_, "{}{}", kClearLine, live_line());
+  } else {
+    fmt::print(out_, "{} {}\n", title_, status());
+  }
+  std::fflush(out_);
+}
+
+std::string format_duration(double seconds) {
+  const auto whole = static_cast<std::int64_t>(std::clamp(std::round(seconds), 0.0, 1e15));
+  const std::int64_t hours = whole / 3600, minutes = whole / 60 % 60;
+  if (hours > 0) return fmt::format("{}:{:02}:{:02}", hours, minutes, whole % 60);
+  return fmt::format("{}:{:02}", minutes, whole % 60);
+}
+
+}  // namespace mudelta

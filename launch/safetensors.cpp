@@ -1,0 +1,181 @@
+#include "launch/safetensors.h"
+
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <cstring>
+#include <functional>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string_view>
+
+#include "core/error.h"
+#include "data/file_writer.h"
+
+namespace mudelta {
+namespace {
+
+using Json = nlohmann::json;
+
+static_assert(std::endian::native == std::endian::little, "safetensors data are little-endian");
+
+constexpr std::int64_t kLengthBytes = 8;
+constexpr std::int64_t kMaxHeaderBytes = 100'000'000;  // the limit of the format's other readers
+constexpr std::string_view kMetadataKey = "__metadata__";
+
+struct DTypeName {
+  DType dtype;
+  std::string_view name;
+};
+constexpr std::array<DTypeName, 3> kDTypeNames = {
+    {{DType::kFloat32, "F32"}, {DType::kBFloat16, "BF16"}, {DType::kInt32, "I32"}}};
+
+std::string_view safetensors_name(DType dtype) {
+  return std::ranges::find(kDTypeNames, dtype, &DTypeName::dtype)->name;
+}
+
+std::string make_header(std::span<const std::pair<std::string, Tensor>> tensors,
+                        const std::map<std::string, std::string>& metadata) {
+  nlohmann::ordered_json header = nlohmann::ordered_json::object();
+  if (!metadata.empty()) header[std::string(kMetadataKey)] = metadata;
+  std::int64_t begin = 0;
+  for (const auto& [key, tensor] : tensors) {
+    require(!header.contains(key) && key != kMetadataKey, "[safetensors] the key {} occurs twice or is reserved", key);
+    const std::int64_t end = begin + tensor.num_bytes();
+    header[key] = {
+        {"dtype", safetensors_name(tensor.dtype())}, {"shape", tensor.shape().sizes()}, {"data_offsets", {begin, end}}};
+    begin = end;
+  }
+  std::string text = header.dump();
+  text.append((8 - text.size() % 8) % 8, ' ');
+  return text;
+}
+
+// A list of whole numbers that fit int64; nothing if `value` is something else.
+std::optional<std::vector<std::int64_t>> to_integers(const Json& value) {
+  if (!value.is_array()) return std::nullopt;
+  std::vector<std::int64_t> integers;
+  for (const Json& element : value) {
+    if (!element.is_number_unsigned() || element.get<std::uint64_t>() > INT64_MAX) return std::nullopt;
+    integers.push_back(element.get<std::int64_t>());
+  }
+  return integers;
+}
+
+std::optional<std::int64_t> checked_num_bytes(std::span<const std::int64_t> sizes, DType dtype) {
+  std::int64_t num_bytes = size_of(dtype);
+  for (const std::int64_t size : sizes) {
+    if (__builtin_mul_overflow(num_bytes, size, &num_bytes)) return std::nullopt;
+  }
+  return num_bytes;
+}
+
+// `where` begins the messages: the file and the key. `data`: the bytes after the header.
+SafetensorsFile::Entry parse_entry(const std::string& where, const Json& value, std::span<const std::byte> data) {
+  require(value.is_object() && value.contains("dtype") && value.contains("shape") && value.contains("data_offsets"),
+          "{}: found {}, expected an object with dtype, shape and data_offsets", where, value.dump());
+  const auto dtype_name = std::ranges::find_if(
+      kDTypeNames, [&](const DTypeName& name) { return value["dtype"] == std::string(name.name); });
+  require(dtype_name != kDTypeNames.end(), "{}: dtype {}, expected F32, BF16 or I32", where, value["dtype"].dump());
+  const DType dtype = dtype_name->dtype;
+
+  const auto sizes = to_integers(value["shape"]);
+  require(sizes && sizes->size() <= Shape::kMaxRank, "{}: shape {}, expected at most {} whole numbers", where,
+          value["shape"].dump(), Shape::kMaxRank);
+  const auto offsets = to_integers(value["data_offsets"]);
+  require(offsets && offsets->size() == 2 && (*offsets)[0] <= (*offsets)[1],
+          "{}: data_offsets {}, expected [begin, end]", where, value["data_offsets"].dump());
+  const auto [begin, end] = std::pair((*offsets)[0], (*offsets)[1]);
+  require(end <= std::ssize(data), "{}: its data end {} bytes after the header, but the file has only {}", where, end,
+          data.size());
+  const auto num_bytes = checked_num_bytes(*sizes, dtype);
+  require(num_bytes == end - begin, "{}: {} bytes of data, expected those of {} {}", where, end - begin,
+          dtype_name->name, value["shape"].dump());
+  return {dtype, Shape(std::span<const std::int64_t>(*sizes)),
+          data.subspan(static_cast<std::size_t>(begin), static_cast<std::size_t>(end - begin))};
+}
+
+void check_tiling(const std::string& path, const std::map<std::string, SafetensorsFile::Entry>& entries,
+                  std::span<const std::byte> data) {
+  struct Extent {
+    std::int64_t begin, end;
+    std::string_view key;
+  };
+  std::vector<Extent> extents;
+  for (const auto& [key, entry] : entries) {
+    const std::int64_t begin = entry.bytes.data() - data.data();
+    extents.push_back({begin, begin + std::ssize(entry.bytes), key});
+  }
+  std::ranges::sort(extents, {}, [](const Extent& extent) { return std::pair(extent.begin, extent.end); });
+  std::int64_t end = 0;
+  for (const Extent& extent : extents) {
+    require(extent.begin == end, "{}: data of {} begin {} bytes after the header, expected {} ({})", path, extent.key,
+            extent.begin, end, extent.begin < end ? "they overlap another tensor's" : "there is a gap before");
+    end = extent.end;
+  }
+  require(end == std::ssize(data), "{}: has {} bytes after the header, expected {}", path, data.size(), end);
+}
+
+}  // namespace
+
+std::int64_t write_safetensors(const std::filesystem::path& path,
+                               std::span<const std::pair<std::string, Tensor>> tensors,
+                               const std::map<std::string, std::string>& metadata) {
+  // Each tensor then starts at a multiple of its own element size, as readers that map the file need.
+  std::vector<std::pair<std::string, Tensor>> ordered(tensors.begin(), tensors.end());
+  std::ranges::stable_sort(ordered, std::greater(), [](const auto& entry) { return size_of(entry.second.dtype()); });
+
+  const std::string header = make_header(ordered, metadata);
+  const auto length = std::bit_cast<std::array<std::byte, kLengthBytes>>(static_cast<std::uint64_t>(header.size()));
+  std::int64_t num_bytes = kLengthBytes + static_cast<std::int64_t>(header.size());
+
+  FileWriter file(path);
+  file.append(length);
+  file.append(std::as_bytes(std::span(header)));
+  for (const auto& [key, tensor] : ordered) {
+    file.append({tensor.raw(), static_cast<std::size_t>(tensor.num_bytes())});
+    num_bytes += tensor.num_bytes();
+  }
+  file.commit();
+  return num_bytes;
+}
+
+SafetensorsFile::SafetensorsFile(const std::filesystem::path& path) : file_(path) {
+  const std::string name = path.string();
+  require(num_bytes() >= kLengthBytes, "{}: has {} bytes, expected the {} of a header's length at least", name,
+          num_bytes(), kLengthBytes);
+  std::uint64_t length = 0;
+  std::memcpy(&length, file_.bytes().data(), kLengthBytes);
+  const std::int64_t most = std::min(num_bytes() - kLengthBytes, kMaxHeaderBytes);
+  require(length <= static_cast<std::uint64_t>(most), "{}: a header of {} bytes, expected at most {}", name, length,
+          most);
+  const Json header = Json::parse(file_.text().substr(kLengthBytes, length), nullptr, /*allow_exceptions=*/false);
+  require(header.is_object(), "{}: the header is not a JSON object", name);
+
+  const std::span<const std::byte> data = file_.bytes().subspan(kLengthBytes + length);
+  for (const auto& [key, value] : header.items()) {
+    if (key == kMetadataKey) {
+      const bool is_strings = value.is_object() && std::ranges::all_of(value, &Json::is_string);
+      require(is_strings, "{}: {} is {}, expected a map of strings", name, key, value.dump());
+      metadata_ = value.get<std::map<std::string, std::string>>();
+    } else {
+      entries_.emplace(key, parse_entry(fmt::format("{}: {}", name, key), value, data));
+    }
+  }
+  check_tiling(name, entries_, data);
+}
+
+const SafetensorsFile::Entry& SafetensorsFile::find(const std::string& key) const {
+  const auto found = entries_.find(key);
+  require(found != entries_.end(), "{}: holds no tensor named {}", path().string(), key);
+  return found->second;
+}
+
+Tensor SafetensorsFile::read(const std::string& key) const {
+  const Entry& entry = find(key);
+  const Tensor tensor = Tensor::empty(entry.shape, entry.dtype);
+  std::ranges::copy(entry.bytes, tensor.raw());
+  return tensor;
+}
+
+}  // namespace mudelta

@@ -1,0 +1,14 @@
+#include <CLI/CLI.hpp>
+
+#include "launch/commands.h"
+
+namespace mudelta {
+
+void add_set_option(CLI::App& command, std::vector<std::string>& overrides) {
+  command
+      .add_option("--set", overrides, "Change one field of the configuration, e.g. model.width=512; may be repeated")
+      ->type_name("FIELD=VALUE")
+      ->allow_extra_args(false);
+}
+
+}  // namespace mudelta

@@ -1,0 +1,108 @@
+#include "launch/trainer.h"
+
+#include <algorithm>
+
+#include "kernels/reduce.h"
+#include "launch/agreement.h"
+#include "launch/initialization.h"
+#include "launch/scaling.h"
+#include "optim/schedule.h"
+
+namespace mudelta {
+namespace {
+
+double peak_lr(const OptimizerConfig& config) { return config.has_sgd() ? config.sgd().lr() : config.adamw().lr(); }
+
+std::int64_t micro_batch(const RunConfig& config, std::int64_t share) {
+  return config.train().has_micro_batch() ? std::min(config.train().micro_batch(), share) : share;
+}
+
+}  // namespace
+
+Trainer::Trainer(const RunConfig& config, const Mesh& mesh)
+    : config_(config),
+      mesh_(mesh),
+      parametrization_(make_parametrization(config)),
+      stored_(config, parametrization_.logit_multiplier(), mesh.data().size()),
+      train_data_(config.data().path(), Split::kTrain),
+      validation_data_(config.data().path(), Split::kValidation),
+      loader_(train_data_, {.sequence_length = config.train().sequence_length(),
+                            .seed = config.train().seed(),
+                            .shuffle = config.data().shuffle(),
+                            .reset_at_documents = config.data().reset_at_documents()}) {
+  initialize(stored_.store, parametrization_, config_.train().seed());
+  const auto bucket_bytes = static_cast<std::int64_t>(config_.parallel().bucket_mib() * 1024 * 1024);
+  buckets_ = std::make_unique<GradientBuckets>(stored_.store, mesh_.data(), bucket_bytes);
+  optimizer_ = std::make_unique<Optimizer>(config_.optimizer(), stored_.store, *buckets_, parametrization_.scaling(),
+                                           mesh_.data());
+  state_.set_step(0);
+  state_.set_tokens(0);
+  state_.set_skipped_in_a_row(0);
+}
+
+std::int64_t Trainer::tokens_per_step() const {
+  return config_.train().global_batch() * config_.train().sequence_length();
+}
+
+TrainStep Trainer::step() {
+  TrainStep result;
+  result.lr = learning_rate(config_.schedule(), peak_lr(config_.optimizer()), state_.step(), config_.train().steps());
+  stored_.store.zero_gradients();
+  result.loss = forward_backward();
+  buckets_->reduce_scatter_gradients(stream_);
+  const StepReport report = optimizer_->step(result.lr, config_.train().grad_clip(), stream_);
+  result.gradient_norm = report.gradient_norm;
+  result.skipped = report.skipped;
+
+  state_.set_step(state_.step() + 1);
+  state_.set_tokens(state_.tokens() + tokens_per_step());
+  state_.set_skipped_in_a_row(report.skipped ? state_.skipped_in_a_row() + 1 : 0);
+  result.step = state_.step();
+  if (state_.skipped_in_a_row() >= config_.train().max_skipped_steps()) {
+    throw SharedError(
+        fmt::format("training diverged: {} steps in a row, up to step {}, had a loss or gradient that is not finite "
+                    "(loss {}, gradient norm {}); lower the learning rate ({})",
+                    state_.skipped_in_a_row(), result.step, result.loss, result.gradient_norm, result.lr));
+  }
+  return result;
+}
+
+double Trainer::forward_backward() {
+  const std::int64_t share = config_.train().global_batch() / mesh_.data().size();
+  const std::int64_t first = state_.step() * config_.train().global_batch() + mesh_.data().rank() * share;
+  const std::int64_t micro = micro_batch(config_, share);
+  const double scale = 1.0 / static_cast<double>(tokens_per_step());
+  double loss_sum = 0;
+  for (std::int64_t row = 0; row < share; row += micro) {
+    const Batch batch = loader_.batch(first + row, std::min(micro, share - row));
+    const Tensor losses =
+        stored_.model.losses_and_gradients({batch.tokens, batch.cu_seqlens}, batch.targets, scale, stream_);
+    loss_sum += kernels::sum(losses, stream_);
+  }
+  return mesh_.data().all_reduce(loss_sum, ReduceOp::kSum) * scale;
+}
+
+Evaluation Trainer::evaluate() const {
+  const std::int64_t share = config_.train().global_batch() / mesh_.data().size();
+  return mudelta::evaluate(stored_.model, validation_data_,
+                           {.sequence_length = config_.train().sequence_length(),
+                            .micro_batch = micro_batch(config_, share),
+                            .max_sequences = config_.train().eval_sequences(),
+                            .reset_at_documents = config_.data().reset_at_documents()},
+                           mesh_.data(), stream_);
+}
+
+void Trainer::save(const std::filesystem::path& run_dir) {
+  save_checkpoint(run_dir, checkpoint_context(), state_, *optimizer_, mesh_.data());
+}
+
+void Trainer::load(const std::filesystem::path& checkpoint) {
+  const CheckpointReader reader(checkpoint);
+  state_ = load_checkpoint(reader, checkpoint_context(), *optimizer_, mesh_.data(), stream_);
+}
+
+CheckpointContext Trainer::checkpoint_context() {
+  return {config_, stored_.store, parametrization_.scaling(), parametrization_.logit_multiplier()};
+}
+
+}  // namespace mudelta

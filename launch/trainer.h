@@ -1,0 +1,70 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <vector>
+
+#include "data/dataset.h"
+#include "data/loader.h"
+#include "dist/gradient_buckets.h"
+#include "dist/mesh.h"
+#include "launch/checkpoint.h"
+#include "launch/config.pb.h"
+#include "launch/evaluation.h"
+#include "launch/stored_model.h"
+#include "optim/optimizer.h"
+#include "optim/parametrization.h"
+
+namespace mudelta {
+
+struct TrainStep {
+  std::int64_t step = 0;  // 1 for the first
+  double loss = 0;        // mean over all target tokens of the step, nats per token
+  double lr = 0;          // before multipliers
+  double gradient_norm = 0;
+  bool skipped = false;  // loss or gradient not finite: nothing was updated
+};
+
+// One training run on the ranks of a mesh: model, optimizer, data and their place in the run. Every method that says
+// so is collective over the mesh. All that a step does is a function of the configuration and the step number.
+class Trainer {
+ public:
+  // `config`: model resolved, validated for the mesh. Initial weights come from train.seed, whatever the layout.
+  Trainer(const RunConfig& config, const Mesh& mesh);
+
+  std::int64_t steps_done() const { return state_.step(); }
+  std::int64_t tokens_done() const { return state_.tokens(); }
+  std::int64_t tokens_per_step() const;
+  std::int64_t num_parameters() const { return stored_.store.num_elements(); }
+
+  // The next step. Throws SharedError once train.max_skipped_steps in a row have been skipped. Collective.
+  TrainStep step();
+  // On the validation split. Collective.
+  Evaluation evaluate() const;
+
+  // Collective; see launch/checkpoint.h.
+  void save(const std::filesystem::path& run_dir);
+  void load(const std::filesystem::path& checkpoint);
+
+  const RunConfig& config() const { return config_; }
+  ParameterStore& store() { return stored_.store; }
+  const Parametrization& parametrization() const { return parametrization_; }
+
+ private:
+  double forward_backward();
+  CheckpointContext checkpoint_context();
+
+  RunConfig config_;
+  Mesh mesh_;
+  Stream stream_;
+  Parametrization parametrization_;
+  StoredModel stored_;
+  Dataset train_data_, validation_data_;
+  Loader loader_;
+  std::unique_ptr<GradientBuckets> buckets_;
+  std::unique_ptr<Optimizer> optimizer_;
+  TrainingState state_;
+};
+
+}  // namespace mudelta

@@ -1,0 +1,43 @@
+#include "model/block.h"
+
+#include "model/parameters.h"
+
+namespace mudelta {
+
+Block::Block(const ModelConfig& c, ParameterStore& store, int layer)
+    : recompute_(c.recompute() == ModelConfig::FULL),
+      attn_norm_(store.find(layer_prefix(layer) + "attn_norm.weight"), c.norm_eps()),
+      mixer_(c, store, layer_prefix(layer) + "attn."),
+      mlp_norm_(store.find(layer_prefix(layer) + "mlp_norm.weight"), c.norm_eps()),
+      mlp_(store, layer_prefix(layer) + "mlp.") {}
+
+Tensor Block::forward(const Tensor& x, MixerState* state, Pass& pass) const {
+  if (!recompute_ || !pass.activations.keeps()) return run(x, state, pass);
+  Pass discarding{pass.cu_seqlens, pass.compute_dtype, pass.stream, Activations(Activations::Mode::kDiscard)};
+  pass.activations.push(Input{x});
+  return run(x, state, discarding);
+}
+
+void Block::backward(const Tensor& dx, Pass& pass) const {
+  if (!recompute_) return run_backward(dx, pass);
+  Pass again{pass.cu_seqlens, pass.compute_dtype, pass.stream, Activations()};
+  run(pass.activations.pop<Input>().x, nullptr, again);
+  run_backward(dx, again);
+}
+
+Tensor Block::run(const Tensor& x, MixerState* state, Pass& pass) const {
+  const Tensor middle = x.clone();
+  mixer_.forward_add(attn_norm_.forward(x, pass), middle, state, pass);
+  const Tensor out = middle.clone();
+  mlp_.forward_add(mlp_norm_.forward(middle, pass), out, pass);
+  return out;
+}
+
+void Block::run_backward(const Tensor& dx, Pass& pass) const {
+  const Tensor dmlp_input = mlp_.backward(dx, pass);
+  mlp_norm_.backward(dmlp_input, dx, pass);
+  const Tensor dmixer_input = mixer_.backward(dx, pass);
+  attn_norm_.backward(dmixer_input, dx, pass);
+}
+
+}  // namespace mudelta

@@ -1,0 +1,36 @@
+#pragma once
+
+#include "model/mixer.h"
+#include "model/mlp.h"
+#include "model/norm.h"
+
+namespace mudelta {
+
+// x += mixer(attn_norm(x));  x += mlp(mlp_norm(x)).
+class Block {
+ public:
+  // Binds the parameters of layer number `layer`.
+  Block(const ModelConfig& resolved, ParameterStore& store, int layer);
+
+  MixerState make_state(std::int64_t sequences, Device device) const { return mixer_.make_state(sequences, device); }
+
+  // x [tokens, width] float32 -> the same of the block's output. x is kept, not overwritten.
+  Tensor forward(const Tensor& x, MixerState* state, Pass& pass) const;
+  // dx [tokens, width] float32: in, the gradient of the output; out, that of the input.
+  void backward(const Tensor& dx, Pass& pass) const;
+
+ private:
+  struct Input {
+    Tensor x;
+  };
+  Tensor run(const Tensor& x, MixerState* state, Pass& pass) const;
+  void run_backward(const Tensor& dx, Pass& pass) const;
+
+  bool recompute_;
+  Norm attn_norm_;
+  Mixer mixer_;
+  Norm mlp_norm_;
+  Mlp mlp_;
+};
+
+}  // namespace mudelta

@@ -1,0 +1,58 @@
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "core/parameter_store.h"
+#include "model/block.h"
+#include "model/config.pb.h"
+
+namespace mudelta {
+
+// Token sequences packed one after another.
+struct PackedTokens {
+  Tensor tokens;      // [tokens] int32
+  Tensor cu_seqlens;  // [sequences + 1] int32, from 0 to tokens; sequences do not see each other
+};
+
+// What a text leaves behind for its next token, a fixed size per sequence.
+struct DecodeState {
+  std::vector<MixerState> layers;
+};
+
+// The Gated Delta Network language model of docs/architecture.md. Owns no storage: parameters live in the store,
+// activations in each pass.
+class LanguageModel {
+ public:
+  // `store` holds exactly parameter_specs(resolved) and must outlive the model. Logits are multiplied by
+  // `logit_multiplier` (muP's readout rule; 1 for none).
+  LanguageModel(const ModelConfig& resolved, ParameterStore& store, DType compute_dtype, double logit_multiplier);
+
+  const ModelConfig& config() const { return config_; }
+
+  // Loss of each token's target [tokens] float32, in nats. targets [tokens] int32; -1: not counted, loss 0.
+  Tensor losses(const PackedTokens& input, const Tensor& targets, Stream stream) const;
+
+  // As losses(), and the gradients of gradient_scale * (their sum) are accumulated (+=) into the store.
+  Tensor losses_and_gradients(const PackedTokens& input, const Tensor& targets, double gradient_scale,
+                              Stream stream) const;
+
+  // Logits [tokens, vocab] float32 of each token's successor. `state`, if not null, goes with the sequences: it is
+  // read as their past and updated. make_state() is the start of a text.
+  Tensor logits(const PackedTokens& input, DecodeState* state, Stream stream) const;
+  DecodeState make_state(std::int64_t sequences) const;
+
+ private:
+  Tensor hidden(const PackedTokens& input, DecodeState* state, Pass& pass) const;
+  Pass make_pass(const PackedTokens& input, Activations::Mode mode, Stream stream) const;
+
+  ModelConfig config_;
+  DType compute_dtype_;
+  float logit_multiplier_;
+  Parameter* embeddings_;
+  Parameter* readout_;  // embeddings_ when tied
+  std::vector<Block> blocks_;
+  Norm norm_;
+};
+
+}  // namespace mudelta

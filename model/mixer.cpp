@@ -1,0 +1,153 @@
+#include "model/mixer.h"
+
+#include <cmath>
+
+#include "kernels/l2_norm.h"
+#include "kernels/rms_norm.h"
+#include "model/config.h"
+
+namespace mudelta {
+namespace {
+
+constexpr float kL2NormEps = 1e-6f;
+
+Tensor like(const Tensor& x) { return Tensor::empty(x.shape(), x.dtype(), x.device()); }
+
+float query_scale(const ModelConfig& config) {
+  const auto head_dim = static_cast<float>(config.head_dim());
+  return config.query_scale() == ModelConfig::RMS ? std::sqrt(head_dim) : 1.0f / std::sqrt(head_dim);
+}
+
+}  // namespace
+
+Mixer::Mixer(const ModelConfig& c, ParameterStore& store, const std::string& prefix)
+    : heads_(c.heads()),
+      value_heads_(c.value_heads()),
+      head_dim_(c.head_dim()),
+      value_dim_(mudelta::value_dim(c)),
+      conv_size_(c.conv_size()),
+      norm_eps_(static_cast<float>(c.norm_eps())),
+      query_scale_(query_scale(c)),
+      beta_max_(c.allow_neg_eigval() ? 2.0f : 1.0f),
+      q_path_{Linear(store.find(prefix + "q_proj.weight")), &store.find(prefix + "q_conv1d.weight")},
+      k_path_{Linear(store.find(prefix + "k_proj.weight")), &store.find(prefix + "k_conv1d.weight")},
+      v_path_{Linear(store.find(prefix + "v_proj.weight")), &store.find(prefix + "v_conv1d.weight")},
+      a_proj_(store.find(prefix + "a_proj.weight")),
+      b_proj_(store.find(prefix + "b_proj.weight")),
+      g_proj_(store.find(prefix + "g_proj.weight")),
+      o_proj_(store.find(prefix + "o_proj.weight")),
+      a_log_(&store.find(prefix + "A_log")),
+      dt_bias_(&store.find(prefix + "dt_bias")),
+      o_norm_(&store.find(prefix + "o_norm.weight")) {}
+
+MixerState Mixer::make_state(std::int64_t sequences, Device device) const {
+  const auto rows = [&](std::int64_t channels) {
+    return Tensor::zeros({sequences, conv_size_ - 1, channels}, DType::kFloat32, device);
+  };
+  return {rows(heads_ * head_dim_), rows(heads_ * head_dim_), rows(value_heads_ * value_dim_),
+          Tensor::zeros({sequences, value_heads_, head_dim_, value_dim_}, DType::kFloat32, device)};
+}
+
+void Mixer::forward_add(const Tensor& x, const Tensor& residual, MixerState* state, Pass& pass) const {
+  const std::int64_t tokens = x.size(0);
+  const DType dtype = pass.compute_dtype;
+  const Stream stream = pass.stream;
+  const MixerState none;
+  const MixerState& carried = state != nullptr ? *state : none;
+  Saved s;
+  s.x = x;
+
+  s.q_in = q_path_.projection.forward(x, dtype, stream);
+  s.k_in = k_path_.projection.forward(x, dtype, stream);
+  s.v_in = v_path_.projection.forward(x, dtype, stream);
+  s.q_rstd = Tensor::empty({tokens, heads_}, DType::kFloat32, x.device());
+  s.k_rstd = Tensor::empty({tokens, heads_}, DType::kFloat32, x.device());
+  s.q = normalise(conv_forward(q_path_, s.q_in, carried.q_rows, pass), s.q_rstd, pass);
+  s.k = normalise(conv_forward(k_path_, s.k_in, carried.k_rows, pass), s.k_rstd, pass);
+  s.v = conv_forward(v_path_, s.v_in, carried.v_rows, pass).view({tokens, value_heads_, value_dim_});
+
+  s.z_a = a_proj_.forward(x, DType::kFloat32, stream);
+  s.z_b = b_proj_.forward(x, DType::kFloat32, stream);
+  s.g = like(s.z_a);
+  s.beta = like(s.z_b);
+  kernels::gates_forward({s.z_a, s.z_b, a_log_->value, dt_bias_->value, beta_max_}, s.g, s.beta, stream);
+
+  s.o = like(s.v);
+  auto inputs = rule_inputs(s.q, s.k, s.v, s.g, s.beta, pass);
+  inputs.initial_state = carried.recurrent;
+  kernels::gated_delta_rule_forward(inputs, s.o, carried.recurrent, pass.activations.keeps() ? &s.rule : nullptr,
+                                    kernels::GatedDeltaRuleAlgorithm::kAuto, stream);
+
+  s.gate = g_proj_.forward(x, dtype, stream);
+  s.o_rstd = Tensor::empty({tokens * value_heads_}, DType::kFloat32, x.device());
+  s.y = like(s.gate);
+  const Shape per_head{tokens * value_heads_, value_dim_};
+  kernels::gated_rms_norm_forward(s.o.view(per_head), s.gate.view(per_head), o_norm_->value, norm_eps_,
+                                  s.y.view(per_head), s.o_rstd, stream);
+  o_proj_.forward_add(s.y, residual, stream);
+  pass.activations.push(std::move(s));
+}
+
+Tensor Mixer::backward(const Tensor& dy_float32, Pass& pass) const {
+  const auto s = pass.activations.pop<Saved>();
+  const std::int64_t tokens = s.x.size(0);
+  const DType dtype = pass.compute_dtype;
+  const Stream stream = pass.stream;
+  const Tensor dout = dy_float32.to(dtype);
+
+  const Tensor dy = like(s.y);
+  o_proj_.backward(s.y, dout, dy, false, stream);
+  const Tensor d_o = like(s.o);
+  const Tensor dgate = like(s.gate);
+  const Shape per_head{tokens * value_heads_, value_dim_};
+  kernels::gated_rms_norm_backward(s.o.view(per_head), s.gate.view(per_head), o_norm_->value, s.o_rstd,
+                                   dy.view(per_head), d_o.view(per_head), dgate.view(per_head), o_norm_->gradient,
+                                   stream);
+
+  const Tensor dx = Tensor::empty(s.x.shape(), DType::kFloat32, s.x.device());
+  g_proj_.backward(s.x, dgate, dx, false, stream);
+
+  const Tensor dq = like(s.q), dk = like(s.k), dv = like(s.v), dg = like(s.g), dbeta = like(s.beta);
+  kernels::gated_delta_rule_backward(rule_inputs(s.q, s.k, s.v, s.g, s.beta, pass), s.rule, d_o, {},
+                                     {dq, dk, dv, dg, dbeta, {}}, stream);
+
+  kernels::gates_backward({s.z_a, s.z_b, a_log_->value, dt_bias_->value, beta_max_}, dg, dbeta,
+                          {dg, dbeta, a_log_->gradient, dt_bias_->gradient}, stream);
+  a_proj_.backward(s.x, dg.to(dtype), dx, true, stream);
+  b_proj_.backward(s.x, dbeta.to(dtype), dx, true, stream);
+
+  kernels::l2_norm_backward(s.q, s.q_rstd, dq, dq, stream);
+  kernels::l2_norm_backward(s.k, s.k_rstd, dk, dk, stream);
+  q_path_.projection.backward(s.x, conv_backward(q_path_, s.q_in, dq, pass), dx, true, stream);
+  k_path_.projection.backward(s.x, conv_backward(k_path_, s.k_in, dk, pass), dx, true, stream);
+  v_path_.projection.backward(s.x, conv_backward(v_path_, s.v_in, dv, pass), dx, true, stream);
+  return dx.to(dtype);
+}
+
+Tensor Mixer::conv_forward(const ConvPath& path, const Tensor& x, const Tensor& rows, const Pass& pass) const {
+  const Tensor y = like(x);
+  const Tensor taps = path.taps->value.view({x.size(1), conv_size_});
+  kernels::short_conv_forward({x, taps, pass.cu_seqlens, rows}, y, rows, pass.stream);
+  return y;
+}
+
+Tensor Mixer::conv_backward(const ConvPath& path, const Tensor& x, const Tensor& dy, const Pass& pass) const {
+  const Tensor dx = like(x);
+  const Shape taps{x.size(1), conv_size_};
+  kernels::short_conv_backward({x, path.taps->value.view(taps), pass.cu_seqlens, {}}, dy.view(x.shape()), dx,
+                               path.taps->gradient.view(taps), pass.stream);
+  return dx;
+}
+
+Tensor Mixer::normalise(const Tensor& x, const Tensor& rstd, const Pass& pass) const {
+  const Tensor per_head = x.view({x.size(0), heads_, head_dim_});
+  kernels::l2_norm_forward(per_head, kL2NormEps, per_head, rstd, pass.stream);
+  return per_head;
+}
+
+kernels::GatedDeltaRuleInputs Mixer::rule_inputs(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& g,
+                                                 const Tensor& beta, const Pass& pass) const {
+  return {q, k, v, g, beta, pass.cu_seqlens, {}, query_scale_};
+}
+
+}  // namespace mudelta

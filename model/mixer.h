@@ -1,0 +1,62 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "core/parameter_store.h"
+#include "kernels/gated_delta_rule.h"
+#include "kernels/gates.h"
+#include "kernels/short_conv.h"
+#include "model/config.pb.h"
+#include "model/linear.h"
+#include "model/pass.h"
+
+namespace mudelta {
+
+// What a mixer carries from one piece of a sequence to the next; its size does not depend on the tokens so far.
+struct MixerState {
+  Tensor q_rows, k_rows, v_rows;  // [sequences, conv_size - 1, channels] float32, inputs of the convolutions
+  Tensor recurrent;               // [sequences, value_heads, head_dim, value_dim] float32
+};
+
+// The gated delta mixer:
+//   q, k, v = silu(conv(W_{q,k,v} x)),  q and k L2-normalised per head
+//   beta = sigmoid(W_b x),  g = -exp(A_log) softplus(W_a x + dt_bias)
+//   out = W_o (rms_norm(gated_delta_rule(q, k, v, g, beta)) * silu(W_g x))
+class Mixer {
+ public:
+  // Binds the parameters named `prefix`...
+  Mixer(const ModelConfig& resolved, ParameterStore& store, const std::string& prefix);
+
+  MixerState make_state(std::int64_t sequences, Device device) const;  // zeros: the start of a text
+
+  // residual [tokens, width] float32 += mixer(x). x [tokens, width]. `state`, if not null, is read and updated.
+  void forward_add(const Tensor& x, const Tensor& residual, MixerState* state, Pass& pass) const;
+  // dy [tokens, width] float32 -> gradient of x, of the compute dtype.
+  Tensor backward(const Tensor& dy, Pass& pass) const;
+
+ private:
+  struct ConvPath {
+    Linear projection;
+    Parameter* taps;
+  };
+  struct Saved {
+    Tensor x, q_in, k_in, v_in, q, q_rstd, k, k_rstd, v;
+    Tensor z_a, z_b, g, beta, o, o_rstd, gate, y;
+    kernels::GatedDeltaRuleSaved rule;
+  };
+
+  Tensor conv_forward(const ConvPath& path, const Tensor& x, const Tensor& rows, const Pass& pass) const;
+  Tensor conv_backward(const ConvPath& path, const Tensor& x, const Tensor& dy, const Pass& pass) const;
+  Tensor normalise(const Tensor& x, const Tensor& rstd, const Pass& pass) const;
+  kernels::GatedDeltaRuleInputs rule_inputs(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& g,
+                                            const Tensor& beta, const Pass& pass) const;
+
+  std::int64_t heads_, value_heads_, head_dim_, value_dim_, conv_size_;
+  float norm_eps_, query_scale_, beta_max_;
+  ConvPath q_path_, k_path_, v_path_;
+  Linear a_proj_, b_proj_, g_proj_, o_proj_;
+  Parameter *a_log_, *dt_bias_, *o_norm_;
+};
+
+}  // namespace mudelta

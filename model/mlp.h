@@ -1,0 +1,29 @@
+#pragma once
+
+#include <string>
+
+#include "core/parameter_store.h"
+#include "model/linear.h"
+#include "model/pass.h"
+
+namespace mudelta {
+
+// W_down(silu(W_gate x) * (W_up x)).
+class Mlp {
+ public:
+  // Binds the parameters named `prefix`{gate,up,down}_proj.weight.
+  Mlp(ParameterStore& store, const std::string& prefix);
+
+  // residual [tokens, width] float32 += mlp(x). x [tokens, width].
+  void forward_add(const Tensor& x, const Tensor& residual, Pass& pass) const;
+  // dy [tokens, width] float32 -> gradient of x, of the compute dtype.
+  Tensor backward(const Tensor& dy, Pass& pass) const;
+
+ private:
+  struct Saved {
+    Tensor x, gate, up, hidden;
+  };
+  Linear gate_proj_, up_proj_, down_proj_;
+};
+
+}  // namespace mudelta

@@ -1,0 +1,27 @@
+#pragma once
+
+#include "core/parameter.h"
+#include "model/pass.h"
+
+namespace mudelta {
+
+// RMS norm of the residual stream.
+class Norm {
+ public:
+  Norm(Parameter& weight, double eps) : weight_(&weight), eps_(static_cast<float>(eps)) {}
+
+  // x [tokens, width] float32 -> [tokens, width] of the compute dtype. Keeps x and one number a row.
+  Tensor forward(const Tensor& x, Pass& pass) const;
+
+  // dx [tokens, width] float32 += gradient of x; dy [tokens, width] of the compute dtype. Gradient of the gain +=.
+  void backward(const Tensor& dy, const Tensor& dx, Pass& pass) const;
+
+ private:
+  struct Saved {
+    Tensor x, rstd;
+  };
+  Parameter* weight_;
+  float eps_;
+};
+
+}  // namespace mudelta

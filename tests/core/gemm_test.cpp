@@ -1,0 +1,239 @@
+#include "core/gemm.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <rapidcheck/gtest.h>
+
+#include <cmath>
+#include <limits>
+#include <vector>
+
+#include "tests/support/compare.h"
+#include "tests/support/errors.h"
+#include "tests/support/random.h"
+
+namespace mudelta {
+namespace {
+
+using ::testing::AllOf;
+using testing::error_of;
+using ::testing::HasSubstr;
+using testing::random_normal;
+using testing::to_doubles;
+
+struct Case {
+  std::int64_t m, n, k;
+  GemmOptions options;
+  DType operands = DType::kFloat32;
+  DType result = DType::kFloat32;
+
+  std::string to_string() const {
+    return fmt::format("M {} N {} K {} transpose_a {} transpose_b {} accumulate {} {} -> {}", m, n, k,
+                       options.transpose_a, options.transpose_b, options.accumulate, name_of(operands),
+                       name_of(result));
+  }
+};
+
+// The double loop: op(a) op(b), plus c.
+std::vector<double> reference(const Tensor& a, const Tensor& b, const std::vector<double>& c, const Case& p) {
+  const auto x = to_doubles(a), y = to_doubles(b);
+  std::vector<double> out = c;
+  for (std::int64_t i = 0; i < p.m; ++i) {
+    for (std::int64_t j = 0; j < p.n; ++j) {
+      for (std::int64_t l = 0; l < p.k; ++l) {
+        out[i * p.n + j] +=
+            x[p.options.transpose_a ? l * p.m + i : i * p.k + l] * y[p.options.transpose_b ? j * p.k + l : l * p.n + j];
+      }
+    }
+  }
+  return out;
+}
+
+::testing::AssertionResult fits(const Case& p) {
+  const Tensor a = random_normal(p.options.transpose_a ? Shape{p.k, p.m} : Shape{p.m, p.k}, "a", 1, 0, 1, p.operands);
+  const Tensor b = random_normal(p.options.transpose_b ? Shape{p.n, p.k} : Shape{p.k, p.n}, "b", 1, 0, 1, p.operands);
+  const Tensor c = random_normal({p.m, p.n}, "c", 1, 0, 1, p.result);
+  // What is not accumulated must be overwritten, NaN included.
+  if (!p.options.accumulate) {
+    std::fill_n(reinterpret_cast<std::uint8_t*>(c.raw()), c.num_bytes(), std::uint8_t{0xff});
+  }
+  std::vector<double> start(static_cast<std::size_t>(p.m * p.n));
+  if (p.options.accumulate) start = to_doubles(c);
+  const auto expected = reference(a, b, start, p);
+  gemm(a, b, c, p.options, {});
+  const double tolerance = p.result == DType::kBFloat16 ? 4e-3 : 1e-6;
+  const auto result = testing::close(c, expected, tolerance, 1e-6);
+  return result ? result : ::testing::AssertionFailure() << p.to_string() << ": " << result.message();
+}
+
+class GemmSizes : public ::testing::TestWithParam<std::tuple<DType, DType>> {};
+
+TEST_P(GemmSizes, MatchesADoubleLoop) {
+  const auto [operands, result] = GetParam();
+  for (const bool transpose_a : {false, true}) {
+    for (const bool transpose_b : {false, true}) {
+      for (const bool accumulate : {false, true}) {
+        if (accumulate && result == DType::kBFloat16) continue;
+        for (const std::int64_t m : {1, 3, 17, 64, 129}) {
+          for (const std::int64_t n : {1, 3, 17, 64, 129}) {
+            for (const std::int64_t k : {1, 17, 129}) {
+              ASSERT_TRUE(fits({m, n, k, {transpose_a, transpose_b, accumulate}, operands, result}));
+            }
+          }
+        }
+      }
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(DTypes, GemmSizes,
+                         ::testing::Values(std::tuple{DType::kFloat32, DType::kFloat32},
+                                           std::tuple{DType::kBFloat16, DType::kFloat32},
+                                           std::tuple{DType::kBFloat16, DType::kBFloat16}),
+                         [](const auto& test) {
+                           return fmt::format("{}To{}", name_of(std::get<0>(test.param)),
+                                              name_of(std::get<1>(test.param)));
+                         });
+
+RC_GTEST_PROP(Gemm, MatchesADoubleLoopAtAnySize, ()) {
+  Case p{*rc::gen::inRange<std::int64_t>(0, 90),
+         *rc::gen::inRange<std::int64_t>(0, 90),
+         *rc::gen::inRange<std::int64_t>(0, 90),
+         {*rc::gen::arbitrary<bool>(), *rc::gen::arbitrary<bool>(), *rc::gen::arbitrary<bool>()}};
+  if (*rc::gen::arbitrary<bool>()) {
+    p.operands = DType::kBFloat16;
+    if (!p.options.accumulate && *rc::gen::arbitrary<bool>()) p.result = DType::kBFloat16;
+  }
+  const auto result = fits(p);
+  if (!result) RC_FAIL(result.message());
+}
+
+TEST(Gemm, WideAndDeep) {
+  for (const DType operands : {DType::kFloat32, DType::kBFloat16}) {
+    EXPECT_TRUE(fits({5, 1100, 700, {.transpose_b = true}, operands}));
+    EXPECT_TRUE(fits({300, 30, 2051, {.transpose_a = true, .accumulate = true}, operands}));
+  }
+}
+
+TEST(Gemm, EmptySizes) {
+  for (const DType operands : {DType::kFloat32, DType::kBFloat16}) {
+    for (const bool accumulate : {false, true}) {
+      EXPECT_TRUE(fits({0, 4, 3, {.accumulate = accumulate}, operands}));
+      EXPECT_TRUE(fits({4, 0, 3, {.accumulate = accumulate}, operands}));
+      EXPECT_TRUE(fits({4, 3, 0, {.accumulate = accumulate}, operands}));  // zeros, or c as it was
+      EXPECT_TRUE(fits({0, 0, 0, {.accumulate = accumulate}, operands}));
+    }
+  }
+  EXPECT_TRUE(fits({4, 3, 0, {}, DType::kBFloat16, DType::kBFloat16}));
+}
+
+// A bfloat16 sum of ones would stop at 256.
+TEST(Gemm, BFloat16ProductsAccumulateInFloat32) {
+  constexpr std::int64_t kDepth = 4096;
+  const Tensor ones = Tensor::empty({1, kDepth});
+  std::ranges::fill(ones.span<float>(), 1.0f);
+  const Tensor a = ones.to(DType::kBFloat16);
+  const Tensor c = Tensor::zeros({1, 1});
+  gemm(a, a, c, {.transpose_b = true}, {});
+  EXPECT_EQ(c.data<float>()[0], kDepth);
+}
+
+TEST(Gemm, SpreadsNanAndInfinity) {
+  for (const DType dtype : {DType::kFloat32, DType::kBFloat16}) {
+    const float infinity = std::numeric_limits<float>::infinity();
+    const Tensor a = Tensor::from(std::vector<float>{NAN, 1, infinity, 1, 1, 1}, {3, 2}).to(dtype);
+    const Tensor b = Tensor::from(std::vector<float>{1, 1}, {2, 1}).to(dtype);
+    const Tensor c = Tensor::zeros({3, 1});
+    gemm(a, b, c, {}, {});
+    EXPECT_TRUE(std::isnan(c.data<float>()[0]));
+    EXPECT_EQ(c.data<float>()[1], infinity);
+    EXPECT_EQ(c.data<float>()[2], 2);
+  }
+}
+
+TEST(Gemm, IsDeterministic) {
+  const Tensor a = random_normal({129, 257}, "a"), b = random_normal({257, 65}, "b");
+  const Tensor first = Tensor::empty({129, 65}), second = Tensor::empty({129, 65});
+  gemm(a, b, first, {}, {});
+  gemm(a, b, second, {}, {});
+  EXPECT_TRUE(testing::same_bits(first, second));
+}
+
+TEST(Gemm, WorksOnViews) {
+  const Tensor a = random_normal({7, 5}, "a"), b = random_normal({5, 4}, "b"), c = Tensor::zeros({9, 4});
+  gemm(a.slice(2, 5), b, c.slice(3, 6), {}, {});
+  EXPECT_TRUE(testing::close(c.slice(3, 6), reference(a.slice(2, 5), b, std::vector<double>(12), {3, 4, 5, {}}), 1e-6));
+  EXPECT_TRUE(testing::close(c.slice(0, 3), std::vector<double>(12), 0));
+  EXPECT_TRUE(testing::close(c.slice(6, 9), std::vector<double>(12), 0));
+}
+
+TEST(Gemm, RefusesShapesThatDoNotFit) {
+  const auto error = [](const Shape& a, const Shape& b, const Shape& c, GemmOptions options = {}) {
+    return error_of([&] { gemm(Tensor::zeros(a), Tensor::zeros(b), Tensor::zeros(c), options, {}); });
+  };
+  EXPECT_THAT(error({2, 3}, {4, 5}, {2, 5}), AllOf(HasSubstr("float32[2, 3]"), HasSubstr("float32[4, 5]")));
+  EXPECT_THAT(error({2, 3}, {3, 5}, {5, 2}), HasSubstr("c float32[5, 2]"));
+  EXPECT_THAT(error({2, 3}, {3, 5}, {2, 4}), HasSubstr("do not fit"));
+  EXPECT_THAT(error({2, 3}, {3, 5}, {2, 5}, {.transpose_a = true}), HasSubstr("transpose_a true"));
+  EXPECT_THAT(error({2, 3}, {3, 5}, {2, 5}, {.transpose_b = true}), HasSubstr("transpose_b true"));
+  EXPECT_THAT(error({6}, {3, 5}, {2, 5}), HasSubstr("expected matrices"));
+  EXPECT_THAT(error({1, 2, 3}, {3, 5}, {2, 5}), HasSubstr("expected matrices"));
+}
+
+TEST(Gemm, RefusesDTypesThatDoNotFit) {
+  const auto error = [](DType a, DType b, DType c, GemmOptions options = {}) {
+    return error_of([&] {
+      gemm(Tensor::zeros({2, 2}, a), Tensor::zeros({2, 2}, b), Tensor::zeros({2, 2}, c), options, {});
+    });
+  };
+  using enum DType;
+  EXPECT_THAT(error(kFloat32, kBFloat16, kFloat32), HasSubstr("b bfloat16[2, 2]"));
+  EXPECT_THAT(error(kInt32, kInt32, kFloat32), HasSubstr("int32[2, 2]"));
+  EXPECT_THAT(error(kFloat32, kFloat32, kBFloat16), HasSubstr("c must be float32"));
+  EXPECT_THAT(error(kBFloat16, kBFloat16, kBFloat16, {.accumulate = true}), HasSubstr("c must be float32"));
+  EXPECT_THAT(error(kFloat32, kFloat32, kInt32), HasSubstr("c must be float32"));
+}
+
+class LinearTest : public ::testing::TestWithParam<DType> {
+ protected:
+  static constexpr std::int64_t kRows = 11, kIn = 7, kOut = 5;
+  const Tensor x_ = random_normal({kRows, kIn}, "x", 1, 0, 1, GetParam());
+  const Tensor w_ = random_normal({kOut, kIn}, "w", 1, 0, 1, GetParam());
+  const Tensor dy_ = random_normal({kRows, kOut}, "dy", 1, 0, 1, GetParam());
+  const Tensor dw_ = random_normal({kOut, kIn}, "dw");
+};
+
+TEST_P(LinearTest, Forward) {
+  const Tensor y = Tensor::empty({kRows, kOut});
+  linear_forward(x_, w_, y, {});
+  const Case p{kRows, kOut, kIn, {.transpose_b = true}};
+  EXPECT_TRUE(testing::close(y, reference(x_, w_, std::vector<double>(kRows * kOut), p), 1e-6));
+}
+
+TEST_P(LinearTest, BackwardWritesDxAndAddsToDw) {
+  const Tensor dx = random_normal({kRows, kIn}, "dx");
+  const auto expected_dx = reference(dy_, w_, std::vector<double>(kRows * kIn), {kRows, kIn, kOut, {}});
+  const auto expected_dw = reference(dy_, x_, to_doubles(dw_), {kOut, kIn, kRows, {.transpose_a = true}});
+  linear_backward(x_, w_, dy_, dx, false, dw_, {});
+  EXPECT_TRUE(testing::close(dx, expected_dx, 1e-6));
+  EXPECT_TRUE(testing::close(dw_, expected_dw, 1e-6));
+}
+
+TEST_P(LinearTest, BackwardAddsToDx) {
+  const Tensor dx = random_normal({kRows, kIn}, "dx");
+  const auto expected_dx = reference(dy_, w_, to_doubles(dx), {kRows, kIn, kOut, {}});
+  linear_backward(x_, w_, dy_, dx, true, dw_, {});
+  EXPECT_TRUE(testing::close(dx, expected_dx, 1e-6));
+}
+
+TEST_P(LinearTest, BackwardWithoutDx) {
+  const auto expected_dw = reference(dy_, x_, to_doubles(dw_), {kOut, kIn, kRows, {.transpose_a = true}});
+  linear_backward(x_, w_, dy_, {}, false, dw_, {});
+  EXPECT_TRUE(testing::close(dw_, expected_dw, 1e-6));
+}
+
+INSTANTIATE_TEST_SUITE_P(DTypes, LinearTest, ::testing::Values(DType::kFloat32, DType::kBFloat16),
+                         [](const auto& test) { return std::string(name_of(test.param)); });
+
+}  // namespace
+}  // namespace mudelta

@@ -1,0 +1,129 @@
+#include "core/parameter_store.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <rapidcheck/gtest.h>
+
+#include <algorithm>
+
+#include "tests/support/compare.h"
+#include "tests/support/errors.h"
+
+namespace mudelta {
+namespace {
+
+using testing::error_of;
+using ::testing::HasSubstr;
+
+std::vector<ParameterSpec> three_specs() {
+  return {{.name = "a", .shape = {3, 5}},
+          {.name = "norm", .role = Role::kNorm, .shape = {17}, .keep_float32 = true},
+          {.name = "b", .shape = {2, 2, 4}}};
+}
+
+bool all_zero(const Tensor& tensor) {
+  const auto values = testing::to_doubles(tensor);
+  return std::ranges::all_of(values, [](double x) { return x == 0; });
+}
+
+TEST(ParameterStore, OneGroupInFloat32) {
+  ParameterStore store(three_specs(), DType::kFloat32, {}, 1);
+  EXPECT_EQ(store.num_elements(), 15 + 17 + 16);
+  ASSERT_EQ(store.groups().size(), 1u);
+  const FlatGroup& group = store.groups()[0];
+  EXPECT_EQ(group.dtype, DType::kFloat32);
+  ASSERT_EQ(group.entries.size(), 3u);
+  const std::int64_t begins[] = {0, 16, 48};  // each on a multiple of 16 elements
+  for (std::size_t i = 0; i < 3; ++i) {
+    EXPECT_EQ(group.entries[i].parameter, i);
+    EXPECT_EQ(group.entries[i].begin, begins[i]);
+    EXPECT_EQ(group.entries[i].numel, store.parameters()[i].spec.shape.numel());
+  }
+  EXPECT_EQ(group.values.to_string(), "float32[64]");
+  EXPECT_EQ(group.gradients.to_string(), "float32[64]");
+}
+
+TEST(ParameterStore, GroupsByDType) {
+  ParameterStore store(three_specs(), DType::kBFloat16, {}, 4);
+  ASSERT_EQ(store.groups().size(), 2u);
+  EXPECT_EQ(store.groups()[0].dtype, DType::kBFloat16);
+  EXPECT_EQ(store.groups()[0].values.to_string(), "bfloat16[64]");
+  EXPECT_EQ(store.groups()[0].gradients.to_string(), "float32[64]");
+  ASSERT_EQ(store.groups()[0].entries.size(), 2u);
+  EXPECT_EQ(store.groups()[0].entries[1].parameter, 2u);
+  EXPECT_EQ(store.groups()[1].dtype, DType::kFloat32);
+  EXPECT_EQ(store.groups()[1].values.to_string(), "float32[64]");  // 17 elements over four shards of 16
+  EXPECT_EQ(store.find("norm").value.dtype(), DType::kFloat32);
+  EXPECT_EQ(store.find("a").value.dtype(), DType::kBFloat16);
+  EXPECT_EQ(store.find("a").gradient.dtype(), DType::kFloat32);
+}
+
+TEST(ParameterStore, ParametersAreViewsOfTheFlatBuffers) {
+  ParameterStore store(three_specs(), DType::kFloat32, {}, 2);
+  FlatGroup& group = store.groups()[0];
+  for (const FlatGroup::Entry& entry : group.entries) {
+    const Parameter& parameter = store.parameters()[entry.parameter];
+    EXPECT_EQ(parameter.value.shape(), parameter.spec.shape);
+    EXPECT_EQ(parameter.value.data<float>(), group.values.data<float>() + entry.begin);
+    EXPECT_EQ(parameter.gradient.data<float>(), group.gradients.data<float>() + entry.begin);
+  }
+  EXPECT_TRUE(all_zero(group.values));
+  EXPECT_TRUE(all_zero(group.gradients));
+}
+
+TEST(ParameterStore, ZeroGradientsLeavesValues) {
+  ParameterStore store(three_specs(), DType::kBFloat16, {}, 1);
+  for (Parameter& parameter : store.parameters()) {
+    std::ranges::fill(parameter.gradient.span<float>(), 3.0f);
+  }
+  store.find("norm").value.data<float>()[0] = 2;
+  store.zero_gradients();
+  for (const FlatGroup& group : store.groups()) EXPECT_TRUE(all_zero(group.gradients));
+  EXPECT_EQ(store.find("norm").value.data<float>()[0], 2);
+}
+
+TEST(ParameterStore, KeepsItsBuffersWhenMoved) {
+  ParameterStore first(three_specs(), DType::kFloat32, {}, 3);
+  const float* data = first.find("b").value.data<float>();
+  ParameterStore second(std::move(first));
+  EXPECT_EQ(second.find("b").value.data<float>(), data);
+  EXPECT_EQ(second.num_shards(), 3);
+}
+
+TEST(ParameterStore, Empty) {
+  ParameterStore store({}, DType::kFloat32, {}, 2);
+  EXPECT_TRUE(store.groups().empty());
+  EXPECT_EQ(store.num_elements(), 0);
+  store.zero_gradients();
+}
+
+TEST(ParameterStore, Errors) {
+  std::vector<ParameterSpec> twice = three_specs();
+  twice[2].name = "a";
+  EXPECT_THAT(error_of([&] { ParameterStore(twice, DType::kFloat32, {}, 1); }),
+              HasSubstr("two parameters are named a"));
+  EXPECT_THAT(error_of([] { ParameterStore({}, DType::kFloat32, {}, 0); }), HasSubstr("num_shards is 0"));
+  ParameterStore store(three_specs(), DType::kFloat32, {}, 1);
+  EXPECT_THAT(error_of([&] { store.find("missing"); }), HasSubstr("missing"));
+}
+
+RC_GTEST_PROP(ParameterStore, EntriesFillTheBufferInOrder, ()) {
+  const auto sizes = *rc::gen::container<std::vector<std::int64_t>>(rc::gen::inRange<std::int64_t>(0, 200));
+  const auto num_shards = *rc::gen::inRange(1, 9);
+  std::vector<ParameterSpec> specs;
+  for (const std::int64_t size : sizes) specs.push_back({.name = std::to_string(specs.size()), .shape = {size}});
+  ParameterStore store(specs, DType::kFloat32, {}, num_shards);
+  for (const FlatGroup& group : store.groups()) {
+    std::int64_t end = 0;
+    for (const FlatGroup::Entry& entry : group.entries) {
+      RC_ASSERT(entry.begin % 16 == 0);
+      RC_ASSERT(entry.begin >= end && entry.begin < end + 16);
+      end = entry.begin + entry.numel;
+    }
+    RC_ASSERT(group.values.numel() >= end && group.values.numel() < end + 16 * (num_shards + 1));
+    RC_ASSERT(group.values.numel() % (16 * num_shards) == 0);
+  }
+}
+
+}  // namespace
+}  // namespace mudelta

@@ -1,0 +1,304 @@
+#include "data/prepare.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/resource.h>
+
+#include <algorithm>
+#include <csignal>
+#include <numeric>
+
+#include "tests/data/support.h"
+
+namespace mudelta {
+namespace {
+
+using testing::all_tokens;
+using ::testing::AllOf;
+using testing::documents_of;
+using ::testing::ElementsAre;
+using testing::error_of;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using testing::names_in;
+using testing::read_file;
+using testing::write_file;
+
+std::string numbered_documents(int count) {
+  std::string text;
+  for (int i = 0; i < count; ++i) text += fmt::format("document {}\n\n", i);
+  return text;
+}
+
+class PrepareTest : public ::testing::Test {
+ protected:
+  PrepareOptions options(const std::vector<std::filesystem::path>& inputs) const {
+    PrepareOptions options;
+    options.inputs = inputs;
+    options.out = out_;
+    return options;
+  }
+  PrepareReport run(const PrepareOptions& options) { return prepare(options, {}); }
+  std::string error(const PrepareOptions& options) {
+    return error_of([&] { prepare(options, {}); });
+  }
+  std::vector<std::string> documents(Split split) const { return documents_of(all_tokens(out_, split)); }
+  // Documents of both splits.
+  std::vector<std::string> all_documents() const {
+    auto all = documents(Split::kTrain);
+    std::ranges::copy(documents(Split::kValidation), std::back_inserter(all));
+    return all;
+  }
+
+  testing::TemporaryFolder folder_;
+  std::filesystem::path out_ = folder_ / "out";
+};
+
+TEST_F(PrepareTest, WritesADataset) {
+  const auto input = write_file(folder_ / "a.txt", numbered_documents(200));
+  PrepareOptions options = this->options({input});
+  options.validation_fraction = 0.2;
+  const PrepareReport report = run(options);
+
+  EXPECT_THAT(names_in(out_), ElementsAre("dataset.json", "train_000000.bin", "validation_000000.bin"));
+  const Dataset train(out_, Split::kTrain), validation(out_, Split::kValidation);
+  train.verify_checksums();
+  validation.verify_checksums();
+  EXPECT_EQ(train.info().tokenizer, "byte");
+  EXPECT_EQ(train.info().vocab_size, 257);
+  EXPECT_EQ(report.num_documents, 200);
+  EXPECT_EQ(report.train_tokens, train.num_tokens());
+  EXPECT_EQ(report.validation_tokens, validation.num_tokens());
+  EXPECT_EQ(report.num_shards, 2);
+
+  const auto validating = documents(Split::kValidation);
+  EXPECT_NEAR(static_cast<double>(validating.size()), 40, 20);
+  auto all = all_documents();
+  EXPECT_EQ(all.size(), 200u);
+  for (int i = 0; i < 200; ++i) EXPECT_EQ(std::ranges::count(all, fmt::format("document {}", i)), 1);
+  EXPECT_TRUE(
+      std::ranges::is_sorted(validating, {}, [](const std::string& text) { return std::stoi(text.substr(9)); }));
+}
+
+TEST_F(PrepareTest, EveryDocumentStartsWithASeparator) {
+  run(options({write_file(folder_ / "a.txt", "ab\n\n\n\ncde")}));
+  for (const Split split : {Split::kTrain, Split::kValidation}) {
+    const auto tokens = all_tokens(out_, split);
+    EXPECT_EQ(tokens.front(), testing::kSeparator);
+    EXPECT_EQ(std::ranges::count(tokens, testing::kSeparator), 1);
+  }
+  EXPECT_THAT(all_documents(), ::testing::UnorderedElementsAre("ab", "cde"));
+}
+
+TEST_F(PrepareTest, AgainGivesTheSameBytes) {
+  const auto input = write_file(folder_ / "a.txt", numbered_documents(100));
+  PrepareOptions first = options({input}), second = first, other_seed = first;
+  first.validation_fraction = second.validation_fraction = other_seed.validation_fraction = 0.3;
+  second.out = folder_ / "second";
+  other_seed.out = folder_ / "third";
+  other_seed.seed = 2;
+  run(first);
+  run(second);
+  run(other_seed);
+  for (const std::string& name : names_in(first.out)) {
+    EXPECT_EQ(read_file(first.out / name), read_file(second.out / name)) << name;
+  }
+  EXPECT_NE(all_tokens(first.out, Split::kValidation), all_tokens(other_seed.out, Split::kValidation));
+}
+
+TEST_F(PrepareTest, EachFileEndsADocument) {
+  run(options({write_file(folder_ / "a.txt", "one\n\ntw"), write_file(folder_ / "b.txt", "o\n\nthree")}));
+  EXPECT_THAT(all_documents(), ::testing::UnorderedElementsAre("one", "tw", "o", "three"));
+}
+
+TEST_F(PrepareTest, AnotherSeparator) {
+  PrepareOptions options = this->options({write_file(folder_ / "a.txt", "a\n\nb<|end|>c<|end|>")});
+  options.document_separator = "<|end|>";
+  run(options);
+  EXPECT_THAT(all_documents(), ::testing::UnorderedElementsAre("a\n\nb", "c"));
+}
+
+TEST_F(PrepareTest, ManyShards) {
+  const auto input = write_file(folder_ / "a.txt", numbered_documents(100));
+  PrepareOptions whole = options({input}), cut = whole;
+  whole.out = folder_ / "whole";
+  cut.shard_tokens = 101;
+  run(whole);
+  const PrepareReport report = run(cut);
+
+  const DatasetInfo info = read_dataset_info(out_);
+  EXPECT_GT(info.train.size(), 10u);
+  EXPECT_EQ(report.num_shards, static_cast<std::int64_t>(info.train.size() + info.validation.size()));
+  EXPECT_EQ(info.train[3].file, "train_000003.bin");
+  for (std::size_t i = 0; i + 1 < info.train.size(); ++i) EXPECT_EQ(info.train[i].num_tokens, 101);
+  EXPECT_EQ(all_tokens(out_, Split::kTrain), all_tokens(whole.out, Split::kTrain));
+  Dataset(out_, Split::kTrain).verify_checksums();
+}
+
+TEST_F(PrepareTest, ShardsThatEndWithTheText) {
+  PrepareOptions options = this->options({write_file(folder_ / "a.txt", "abc\n\nabc")});
+  options.shard_tokens = 2;  // a separator and three bytes: two shards a split, and no empty third
+  EXPECT_EQ(run(options).num_shards, 4);
+  EXPECT_THAT(all_documents(), ElementsAre("abc", "abc"));
+}
+
+// Documents are encoded in pieces of 1 MiB: lengths around one and two pieces, and a separator across the border.
+TEST_F(PrepareTest, DocumentsLongerThanAPiece) {
+  constexpr std::size_t kPiece = 1 << 20;
+  std::vector<std::string> expected;
+  for (const std::size_t length : {kPiece - 1, kPiece, kPiece + 1, 2 * kPiece, std::size_t{3}}) {
+    std::string document(length, 'x');
+    for (std::size_t i = 0; i < length; ++i) document[i] = static_cast<char>('a' + i * i % 26);
+    expected.push_back(document);
+  }
+  const std::string text = fmt::format("{}", fmt::join(expected, "\n\n"));
+  const PrepareReport report = run(options({write_file(folder_ / "a.txt", text)}));
+  EXPECT_EQ(report.num_documents, 5);
+  EXPECT_THAT(all_documents(), ::testing::UnorderedElementsAreArray(expected));
+}
+
+TEST_F(PrepareTest, ALoneDocumentGivesItsTail) {
+  PrepareOptions options = this->options({write_file(folder_ / "a.txt", "0123456789")});
+  options.validation_fraction = 0.3;
+  EXPECT_EQ(run(options).num_documents, 1);
+  EXPECT_THAT(documents(Split::kTrain), ElementsAre("0123456"));
+  EXPECT_THAT(documents(Split::kValidation), ElementsAre("789"));
+}
+
+TEST_F(PrepareTest, ALoneDocumentGivesBothSplitsAByte) {
+  PrepareOptions options = this->options({write_file(folder_ / "a.txt", "ab\n\n")});
+  for (const double fraction : {0.001, 0.999}) {
+    options.validation_fraction = fraction;
+    options.out = folder_ / fmt::format("out{}", fraction);
+    run(options);
+    EXPECT_THAT(documents_of(all_tokens(options.out, Split::kTrain)), ElementsAre("a"));
+    EXPECT_THAT(documents_of(all_tokens(options.out, Split::kValidation)), ElementsAre("b"));
+  }
+}
+
+TEST_F(PrepareTest, ProgressRisesToTheEnd) {
+  const auto input = write_file(folder_ / "a.txt", std::string(3 << 20, 'x') + "\n\n" + numbered_documents(1000));
+  std::vector<std::int64_t> done;
+  std::int64_t total = 0;
+  prepare(options({input}), [&](std::int64_t bytes_done, std::int64_t bytes_total) {
+    done.push_back(bytes_done);
+    total = bytes_total;
+  });
+  ASSERT_GE(done.size(), 4u);
+  EXPECT_LT(done.size(), 10u);
+  EXPECT_TRUE(std::ranges::is_sorted(done));
+  EXPECT_EQ(done.back(), total);
+}
+
+// Bad input: an Error that names the thing, and nothing left behind.
+
+TEST_F(PrepareTest, MissingInput) {
+  const auto input = write_file(folder_ / "a.txt", "one\n\ntwo");
+  EXPECT_THAT(error(options({input, folder_ / "missing.txt"})),
+              AllOf(HasSubstr((folder_ / "missing.txt").string()), HasSubstr("No such file")));
+  EXPECT_FALSE(std::filesystem::exists(out_));
+}
+
+TEST_F(PrepareTest, InputThatIsAFolder) {
+  EXPECT_THAT(error(options({folder_.path()})), HasSubstr("not a regular file"));
+}
+
+TEST_F(PrepareTest, EmptyInput) {
+  const auto input = write_file(folder_ / "empty.txt", "");
+  EXPECT_THAT(error(options({input})), AllOf(HasSubstr(input.string()), HasSubstr("empty")));
+  EXPECT_FALSE(std::filesystem::exists(out_));
+}
+
+TEST_F(PrepareTest, NoInput) { EXPECT_THAT(error(options({})), HasSubstr("no input file")); }
+
+TEST_F(PrepareTest, InputOfSeparatorsOnly) {
+  EXPECT_THAT(error(options({write_file(folder_ / "a.txt", "\n\n\n\n")})), HasSubstr("only separators"));
+}
+
+TEST_F(PrepareTest, ALoneDocumentOfOneByte) {
+  EXPECT_THAT(error(options({write_file(folder_ / "a.txt", "x\n\n")})), HasSubstr("1 byte"));
+  EXPECT_FALSE(std::filesystem::exists(out_));
+}
+
+TEST_F(PrepareTest, OutputThatHoldsADataset) {
+  const PrepareOptions options = this->options({write_file(folder_ / "a.txt", numbered_documents(10))});
+  run(options);
+  const auto before = all_tokens(out_, Split::kTrain);
+  EXPECT_THAT(error(options), AllOf(HasSubstr(out_.string()), HasSubstr("holds a data set already")));
+  EXPECT_EQ(all_tokens(out_, Split::kTrain), before);
+}
+
+TEST_F(PrepareTest, OutputBelowAFile) {
+  const auto input = write_file(folder_ / "a.txt", numbered_documents(10));
+  PrepareOptions options = this->options({input});
+  options.out = input / "data";
+  EXPECT_THAT(error(options), AllOf(HasSubstr("cannot create"), HasSubstr(input.string())));
+  options.out = input;
+  EXPECT_THAT(error(options), HasSubstr("cannot"));
+  EXPECT_EQ(read_file(input), numbered_documents(10));
+}
+
+TEST_F(PrepareTest, OptionsOutOfRange) {
+  PrepareOptions options = this->options({write_file(folder_ / "a.txt", numbered_documents(10))});
+  for (const double fraction : {0.0, 1.0, -0.1, std::nan("")}) {
+    options.validation_fraction = fraction;
+    EXPECT_THAT(error(options), HasSubstr("validation fraction"));
+  }
+  options.validation_fraction = 0.5;
+  for (const std::int64_t shard_tokens : {std::int64_t{0}, std::int64_t{1} << 31}) {
+    options.shard_tokens = shard_tokens;
+    EXPECT_THAT(error(options), HasSubstr("tokens per shard"));
+  }
+  options.shard_tokens = 100;
+  options.tokenizer = "bpe";
+  EXPECT_THAT(error(options), HasSubstr("bpe"));
+  EXPECT_FALSE(std::filesystem::exists(out_));
+}
+
+// No file may grow beyond `limit` bytes in this scope: writing fails there, as on a full disk.
+class FileSizeLimit {
+ public:
+  explicit FileSizeLimit(rlim_t limit) : old_handler_(std::signal(SIGXFSZ, SIG_IGN)) {
+    getrlimit(RLIMIT_FSIZE, &old_limit_);
+    const rlimit small{limit, old_limit_.rlim_max};
+    EXPECT_EQ(setrlimit(RLIMIT_FSIZE, &small), 0);
+  }
+  ~FileSizeLimit() {
+    setrlimit(RLIMIT_FSIZE, &old_limit_);
+    std::signal(SIGXFSZ, old_handler_);
+  }
+
+ private:
+  void (*old_handler_)(int);
+  rlimit old_limit_{};
+};
+
+TEST_F(PrepareTest, FullDisk) {
+  // Shards of 1064 bytes fit, dataset.json with its many shards does not; then not even a shard.
+  PrepareOptions options = this->options({write_file(folder_ / "a.txt", numbered_documents(100))});
+  options.shard_tokens = 20;
+  options.out = folder_ / "new" / "out";
+  for (const auto& [limit, name] : {std::pair{1100, "dataset.json"}, std::pair{1050, "_000000.bin"}}) {
+    std::string message;
+    {
+      const FileSizeLimit full_disk(static_cast<rlim_t>(limit));
+      message = error(options);
+    }
+    EXPECT_THAT(message, AllOf(HasSubstr("cannot write"), HasSubstr(name), HasSubstr("File too large")));
+    EXPECT_FALSE(std::filesystem::exists(folder_ / "new")) << "limit " << limit;
+  }
+}
+
+TEST_F(PrepareTest, AFailureLeavesForeignFilesAlone) {
+  std::filesystem::create_directory(out_);
+  write_file(out_ / "notes.txt", "mine");
+  const PrepareOptions options = this->options({write_file(folder_ / "a.txt", numbered_documents(100))});
+  {
+    const FileSizeLimit full_disk(1050);
+    EXPECT_THAT(error(options), HasSubstr("cannot write"));
+  }
+  EXPECT_THAT(names_in(out_), ElementsAre("notes.txt"));
+}
+
+}  // namespace
+}  // namespace mudelta

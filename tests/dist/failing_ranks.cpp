@@ -1,0 +1,35 @@
+// Jobs in which one rank goes wrong; failures.sh runs each under two ranks and expects the job to fail.
+
+#include <gtest/gtest.h>
+
+#include "core/error.h"
+#include "dist/mpi.h"
+#include "dist/process_group.h"
+
+namespace mudelta {
+namespace {
+
+TEST(Rank1, Passes) {}
+
+TEST(Rank1, Expects) { EXPECT_EQ(ProcessGroup::world().rank(), 0); }
+
+TEST(Rank1, AssertsWhileOthersWait) {
+  const ProcessGroup world = ProcessGroup::world();
+  ASSERT_EQ(world.rank(), 0);
+  world.barrier();
+}
+
+TEST(Rank1, ThrowsWhileOthersWait) {
+  const ProcessGroup world = ProcessGroup::world();
+  require(world.rank() == 0, "thrown by rank {}", world.rank());
+  world.barrier();
+}
+
+TEST(Rank1, AbortsTheJob) {
+  const ProcessGroup world = ProcessGroup::world();
+  if (world.rank() == 1) abort_job(7);
+  world.barrier();
+}
+
+}  // namespace
+}  // namespace mudelta

@@ -1,0 +1,30 @@
+#!/usr/bin/env bash
+# failures.sh PROGRAM (failing_ranks.cpp): a rank that fails must fail its job, soon, with its name.
+set -euo pipefail
+program=$1
+mpirun=$(dirname "$(realpath "$0")")/../mpirun.sh
+
+# expect CODE TEXT COMMAND...: exit code CODE ("nonzero": any but 0), with TEXT in the output, within 60 s.
+expect() {
+  local wanted=$1 text=$2 code=0 output
+  shift 2
+  output=$(timeout 60 "$@" 2>&1) || code=$?
+  if [[ $code == 124 || ($wanted == nonzero && $code == 0) || ($wanted != nonzero && $code != "$wanted") ]]; then
+    printf '%s\nerror: exit code %s, expected %s: %s\n' "$output" "$code" "$wanted" "$*" >&2
+    exit 1
+  fi
+  if [[ $output != *"$text"* ]]; then
+    printf '%s\nerror: "%s" expected in the output of: %s\n' "$output" "$text" "$*" >&2
+    exit 1
+  fi
+}
+
+expect 0 PASSED "$mpirun" 2 "$program" --gtest_filter=Rank1.Passes
+expect nonzero "[rank 1]" "$mpirun" 2 "$program" --gtest_filter=Rank1.Expects
+expect nonzero "[rank 1]" "$mpirun" 2 "$program" --gtest_filter=Rank1.AssertsWhileOthersWait
+expect nonzero "[rank 1] thrown by rank 1" "$mpirun" 2 "$program" --gtest_filter=Rank1.ThrowsWhileOthersWait
+expect 7 "MPI_ABORT was invoked on rank 1" "$mpirun" 2 "$program" --gtest_filter=Rank1.AbortsTheJob
+# A world that is smaller than promised is an error, not a job of one rank.
+expect nonzero "3 promised" env MUDELTA_TEST_RANKS=3 "$mpirun" 2 "$program" --gtest_filter=Rank1.Passes
+expect nonzero "mpirun promised 2" env OMPI_COMM_WORLD_SIZE=2 "$program" --gtest_filter=Rank1.Passes
+echo "every failure was noticed"

@@ -1,0 +1,150 @@
+// Groups made by splitting, and the mesh. Run under mpirun with 1 to 4 ranks.
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <mpi.h>
+
+#include <cstdlib>
+#include <optional>
+
+#include "core/error.h"
+#include "dist/mesh.h"
+#include "dist/process_group.h"
+#include "tests/support/compare.h"
+
+// Stands before MPI's own function: counts the calls, and fails the job on one after MPI_Finalize.
+static int num_freed = 0;
+int MPI_Comm_free(MPI_Comm* comm) {
+  int finalized = 0;
+  MPI_Finalized(&finalized);
+  if (finalized) std::_Exit(3);
+  ++num_freed;
+  return PMPI_Comm_free(comm);
+}
+
+namespace mudelta {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+using ::testing::ThrowsMessage;
+
+const Stream kStream;
+
+class Groups : public ::testing::Test {
+ protected:
+  const ProcessGroup world = ProcessGroup::world();
+  const int rank = world.rank();
+  const int size = world.size();
+};
+
+TEST_F(Groups, SplitByParity) {
+  const ProcessGroup half = world.split(rank % 2, rank);
+  EXPECT_EQ(half.size(), rank % 2 == 0 ? (size + 1) / 2 : size / 2);
+  EXPECT_EQ(half.rank(), rank / 2);
+  double expected = 0;
+  for (int r = rank % 2; r < size; r += 2) expected += 10 + r;
+  EXPECT_EQ(half.all_reduce(10.0 + rank, ReduceOp::kSum), expected);
+  const Tensor x = Tensor::from(std::vector<float>{10.0f + static_cast<float>(rank), 1.0f}, {2});
+  half.all_reduce(x, ReduceOp::kSum, kStream);
+  EXPECT_EQ(x.data<float>()[0], expected);
+  EXPECT_EQ(x.data<float>()[1], half.size());
+}
+
+TEST_F(Groups, KeyOrdersRanks) {
+  const ProcessGroup reversed = world.split(0, size - rank);
+  EXPECT_EQ(reversed.size(), size);
+  EXPECT_EQ(reversed.rank(), size - 1 - rank);
+  const std::vector<std::string> ranks = reversed.all_gather(std::to_string(rank));
+  for (int r = 0; r < size; ++r) EXPECT_EQ(ranks[r], std::to_string(size - 1 - r));
+}
+
+TEST_F(Groups, EqualKeysKeepTheOrder) { EXPECT_EQ(world.split(0, 0).rank(), rank); }
+
+TEST_F(Groups, OneColorEachIsAlone) {
+  const ProcessGroup alone = world.split(rank, 0);
+  EXPECT_EQ(alone.size(), 1);
+  EXPECT_EQ(alone.rank(), 0);
+  EXPECT_EQ(alone.all_reduce(5.0 + rank, ReduceOp::kSum), 5.0 + rank);
+}
+
+TEST_F(Groups, SplitOfSplit) {
+  const ProcessGroup lower = world.split(rank < 2 ? 0 : 1, rank);
+  const ProcessGroup single = lower.split(lower.rank(), 0);
+  EXPECT_EQ(single.size(), 1);
+  const ProcessGroup again = lower.split(3, -lower.rank());
+  EXPECT_EQ(again.size(), lower.size());
+  EXPECT_EQ(again.rank(), lower.size() - 1 - lower.rank());
+}
+
+TEST_F(Groups, NegativeColorIsRefused) {
+  EXPECT_THAT([&] { world.split(-1, 0); }, ThrowsMessage<Error>(HasSubstr("color is -1")));
+}
+
+TEST_F(Groups, MessagesStayInTheirGroup) {
+  // The same collectives in flight order world, copy, world: a shared communicator would mix them up.
+  const ProcessGroup copy = world.split(0, rank);
+  EXPECT_EQ(world.all_reduce(1.0, ReduceOp::kSum), size);
+  EXPECT_EQ(copy.all_reduce(2.0, ReduceOp::kSum), 2 * size);
+  EXPECT_EQ(world.all_reduce(3.0, ReduceOp::kSum), 3 * size);
+}
+
+TEST_F(Groups, LastHandleFreesTheCommunicator) {
+  std::optional<ProcessGroup> first = world.split(0, rank);
+  std::optional<ProcessGroup> second = first;
+  const int freed_before = num_freed;
+  first.reset();
+  EXPECT_EQ(num_freed, freed_before);
+  EXPECT_EQ(second->all_reduce(1.0, ReduceOp::kSum), size);
+  second.reset();
+  EXPECT_EQ(num_freed, freed_before + (size > 1 ? 1 : 0));
+}
+
+TEST_F(Groups, WorldIsNeverFreed) {
+  const int freed_before = num_freed;
+  { const ProcessGroup other = ProcessGroup::world(); }
+  EXPECT_EQ(num_freed, freed_before);
+  EXPECT_EQ(world.all_reduce(1.0, ReduceOp::kSum), size);
+}
+
+TEST_F(Groups, MeshOfDataOnly) {
+  const Mesh mesh(world, 1, 1);
+  EXPECT_EQ(mesh.world().size(), size);
+  EXPECT_EQ(mesh.data().size(), size);
+  EXPECT_EQ(mesh.data().rank(), rank);
+  EXPECT_EQ(mesh.context().size(), 1);
+  EXPECT_EQ(mesh.tensor().size(), 1);
+  EXPECT_EQ(mesh.data().all_reduce(1.0, ReduceOp::kSum), size);
+  EXPECT_EQ(mesh.to_string(), std::to_string(size) + (size == 1 ? " rank = " : " ranks = ") + std::to_string(size) +
+                                  " data x 1 context x 1 tensor");
+}
+
+TEST_F(Groups, MeshNamesEveryFactorThatDoesNotFit) {
+  EXPECT_THAT([&] { Mesh(world, 5, 7); },
+              ThrowsMessage<Error>(AllOf(HasSubstr(std::to_string(size) + " ranks"), HasSubstr("5 context"),
+                                         HasSubstr("7 tensor"), HasSubstr("multiple of 35"))));
+}
+
+TEST_F(Groups, MeshRefusesWhatIsNotYetThere) {
+  if (size == 1) return;  // nothing above 1 fits one rank
+  EXPECT_THAT([&] { Mesh(world, 1, size); },
+              ThrowsMessage<Error>(
+                  AllOf(HasSubstr("1 data x 1 context x " + std::to_string(size) + " tensor"), HasSubstr("not yet"))));
+  EXPECT_THAT([&] { Mesh(world, size, 1); }, ThrowsMessage<Error>(HasSubstr("not yet")));
+}
+
+TEST_F(Groups, MeshRefusesSizesBelowOne) {
+  EXPECT_THAT([&] { Mesh(world, 0, 1); }, ThrowsMessage<Error>(HasSubstr("parallel.context is 0")));
+  EXPECT_THAT([&] { Mesh(world, 1, -2); }, ThrowsMessage<Error>(HasSubstr("parallel.tensor is -2")));
+}
+
+// Its communicator is still open when MPI ends: it must not be freed then (MPI_Comm_free above checks it).
+std::optional<ProcessGroup> outlives_mpi;
+
+TEST_F(Groups, GroupMayOutliveMpi) {
+  outlives_mpi = world.split(0, rank);
+  EXPECT_EQ(outlives_mpi->size(), size);
+}
+
+}  // namespace
+}  // namespace mudelta

@@ -1,0 +1,293 @@
+// Ops over the vocabulary and over flat buffers, against float64 loops.
+
+#include <gmock/gmock.h>
+
+#include <cmath>
+#include <limits>
+
+#include "kernels/cross_entropy.h"
+#include "kernels/elementwise.h"
+#include "kernels/embedding.h"
+#include "kernels/optimizer_update.h"
+#include "kernels/reduce.h"
+#include "tests/support/errors.h"
+#include "tests/support/op_case.h"
+
+namespace mudelta::testing {
+namespace {
+
+using namespace mudelta::kernels;
+using ::testing::HasSubstr;
+
+constexpr float kInfinity = std::numeric_limits<float>::infinity();
+
+Tensor random_tokens(std::int64_t count, std::int64_t vocab, std::int32_t lowest = 0) {
+  const CounterRng rng(1, "tokens");
+  const Tensor tokens = Tensor::empty({count}, DType::kInt32);
+  const auto choices = static_cast<std::uint64_t>(vocab - lowest);
+  for (std::int64_t i = 0; i < count; ++i) {
+    const auto draw = static_cast<std::int32_t>(rng.bits(static_cast<std::uint64_t>(i)) % choices);
+    tokens.data<std::int32_t>()[i] = lowest + draw;
+  }
+  return tokens;
+}
+
+// ---- embedding
+
+TEST(Embedding, ForwardAndBackward) {
+  for (const DType dtype : kFloatTypes) {
+    for (const auto& [count, vocab, width] :
+         {std::tuple{0, 3, 4}, {1, 1, 1}, {50, 7, 5}, {200, 11, 33}, {9, 1000, 16}}) {
+      const Tensor table = random_normal({vocab, width}, "t", 1, 0, 1, dtype), tokens = random_tokens(count, vocab);
+      const Tensor y = filled({count, width}), dy = random_normal({count, width}, "dy");
+      embedding_forward(table, tokens, y, {});
+      const Tensor dtable = random_normal({vocab, width}, "dt"), again = dtable.clone();
+      Vector expected_y, expected = to_doubles(dtable);
+      const Vector rows = to_doubles(table), dys = to_doubles(dy);
+      for (std::int64_t t = 0; t < count; ++t) {
+        for (std::int64_t i = 0; i < width; ++i) {
+          const std::int64_t at = tokens.data<std::int32_t>()[t] * width + i;
+          expected_y.push_back(rows[at]);
+          expected[at] += dys[t * width + i];
+        }
+      }
+      EXPECT_TRUE(close(y, expected_y, 0));
+      embedding_backward(tokens, dy, dtable, {});
+      embedding_backward(tokens, dy, again, {});
+      EXPECT_TRUE(close(dtable, expected, 1e-6));
+      EXPECT_TRUE(same_bits(again, dtable));
+    }
+  }
+}
+
+TEST(Embedding, TokensOutsideTheTableAreNamed) {
+  const Tensor table = Tensor::zeros({3, 2}), y = Tensor::zeros({2, 2});
+  const std::int32_t high[] = {0, 3}, low[] = {-1, 0};
+  EXPECT_THAT(error_of([&] { embedding_forward(table, Tensor::from(high, {2}), y, {}); }),
+              HasSubstr("3 at position 1 is outside [0, 3)"));
+  EXPECT_THAT(error_of([&] { embedding_backward(Tensor::from(low, {2}), y, table, {}); }),
+              HasSubstr("-1 at position 0"));
+}
+
+// ---- cross_entropy
+
+struct Head {
+  std::int64_t tokens, vocab, width;
+  double multiplier;
+  std::vector<std::int32_t> targets;
+
+  Vector losses(const Vector& hidden, const Vector& weight) const {
+    Vector result(static_cast<std::size_t>(tokens));
+    for (std::int64_t t = 0; t < tokens; ++t) {
+      if (targets[t] < 0) continue;
+      Vector logits(static_cast<std::size_t>(vocab));
+      for (std::int64_t v = 0; v < vocab; ++v) {
+        for (std::int64_t i = 0; i < width; ++i)
+          logits[v] += multiplier * hidden[t * width + i] * weight[v * width + i];
+      }
+      const double largest = *std::max_element(logits.begin(), logits.end());
+      double sum = 0;
+      for (const double logit : logits) sum += std::exp(logit - largest);
+      result[t] = std::log(sum) + largest - logits[targets[t]];
+    }
+    return result;
+  }
+};
+
+TEST(CrossEntropy, ForwardAndBackward) {
+  for (const DType dtype : kFloatTypes) {
+    for (const auto& [tokens, vocab, width, multiplier] :
+         {std::tuple{0, 5, 3, 1.0f}, {1, 1, 1, 1.0f}, {7, 11, 5, 0.25f}, {9, 33, 17, 2.0f}, {20, 50, 8, 1.0f}}) {
+      const Tensor hidden = random_normal({tokens, width}, "h", 1, 0, 1, dtype);
+      const Tensor weight = random_normal({vocab, width}, "w", 1, 0, 1, dtype),
+                   targets = random_tokens(tokens, vocab, -1);
+      const auto ids = targets.span<std::int32_t>();
+      const Head head{tokens, vocab, width, multiplier, {ids.begin(), ids.end()}};
+      const Vector hs = to_doubles(hidden), ws = to_doubles(weight);
+      const Tensor losses = filled({tokens}), both = filled({tokens}), dhidden = filled(hidden.shape(), dtype);
+      const Tensor dweight = random_normal(weight.shape(), "dw");
+      const Vector before = to_doubles(dweight), scales(static_cast<std::size_t>(tokens), 0.5);
+      const CrossEntropyInputs inputs{hidden, weight, targets, multiplier};
+      cross_entropy_forward(inputs, losses, {});
+      EXPECT_TRUE(close(losses, head.losses(hs, ws), 1e-5, 1e-6));
+      cross_entropy_forward_backward(inputs, 0.5f, both, dhidden, dweight, {});
+      EXPECT_TRUE(close(both, losses, 1e-6, 1e-6));
+      const double limit = dtype == DType::kBFloat16 ? 8e-3 : 2e-5, tiny = vocab == 1 ? 1e-6 : 0;
+      const auto dh = numeric_gradient([&](const Vector& v) { return head.losses(v, ws); }, hs, scales);
+      const auto dw = numeric_gradient([&](const Vector& v) { return head.losses(hs, v); }, ws, scales);
+      EXPECT_TRUE(close(dhidden, dh, limit, tiny)) << tokens << " tokens, vocabulary " << vocab;
+      EXPECT_TRUE(close(dweight, plus(dw, before), limit, tiny)) << tokens << " tokens, vocabulary " << vocab;
+    }
+  }
+}
+
+// More tokens than one block of logits holds: each token's loss and gradient are those it has alone.
+TEST(CrossEntropy, BlocksOfTokensDoNotMatter) {
+  const std::int64_t tokens = 700, vocab = 4001, width = 3;
+  const Tensor hidden = random_normal({tokens, width}, "h"), weight = random_normal({vocab, width}, "w");
+  const Tensor targets = random_tokens(tokens, vocab), losses = filled({tokens}), dhidden = filled(hidden.shape());
+  const Tensor dweight = Tensor::zeros(weight.shape()), dweight_alone = Tensor::zeros(weight.shape());
+  cross_entropy_forward_backward({hidden, weight, targets, 1.5f}, 2.0f, losses, dhidden, dweight, {});
+  const Tensor losses_alone = filled({tokens}), dhidden_alone = filled(hidden.shape());
+  for (std::int64_t t = 0; t < tokens; ++t) {
+    cross_entropy_forward_backward({hidden.slice(t, t + 1), weight, targets.slice(t, t + 1), 1.5f}, 2.0f,
+                                   losses_alone.slice(t, t + 1), dhidden_alone.slice(t, t + 1), dweight_alone, {});
+  }
+  EXPECT_TRUE(close(losses, losses_alone, 1e-6));
+  EXPECT_TRUE(close(dhidden, dhidden_alone, 1e-5));
+  EXPECT_TRUE(close(dweight, dweight_alone, 1e-5));
+}
+
+TEST(CrossEntropy, LargeLogitsStayFinite) {
+  const float rows[] = {1e4f, -1e4f}, table[] = {1, -1, 0.5f};
+  const std::int32_t ids[] = {0, 2};
+  const Tensor hidden = Tensor::from(rows, {2, 1}), weight = Tensor::from(table, {3, 1}),
+               targets = Tensor::from(ids, {2});
+  const Tensor losses = filled({2}), dhidden = filled({2, 1}), dweight = Tensor::zeros({3, 1});
+  cross_entropy_forward_backward({hidden, weight, targets, 1.0f}, 1.0f, losses, dhidden, dweight, {});
+  EXPECT_FLOAT_EQ(losses.data<float>()[0], 0);
+  EXPECT_FLOAT_EQ(losses.data<float>()[1], 15000);
+  EXPECT_FLOAT_EQ(dhidden.data<float>()[1], -1.5f);
+}
+
+TEST(CrossEntropy, TargetsOutsideTheVocabularyAreNamed) {
+  const Tensor hidden = Tensor::zeros({2, 4}), weight = Tensor::zeros({3, 4}), losses = Tensor::zeros({2});
+  const std::int32_t high[] = {0, 3}, low[] = {-2, 0};
+  EXPECT_THAT(error_of([&] {
+                cross_entropy_forward({hidden, weight, Tensor::from(high, {2}), 1}, losses, {});
+              }),
+              HasSubstr("3 at position 1"));
+  EXPECT_THAT(error_of([&] {
+                cross_entropy_forward({hidden, weight, Tensor::from(low, {2}), 1}, losses, {});
+              }),
+              HasSubstr("-2 at position 0"));
+  EXPECT_THAT(error_of([&] {
+                cross_entropy_forward({hidden, weight.to(DType::kBFloat16), Tensor::from(high, {2}), 1}, losses, {});
+              }),
+              HasSubstr("weight"));
+}
+
+// ---- elementwise and reductions
+
+TEST(Elementwise, AddScaleConvert) {
+  for (const std::int64_t n : {0, 1, 15, 16, 17, 1000, 40001}) {
+    for (const DType dtype : kFloatTypes) {
+      const Tensor x = random_normal({n}, "x", 1, 0, 1, dtype), y = random_normal({n}, "y");
+      const Vector sum = plus(to_doubles(y), to_doubles(x));
+      add_to(x, y, {});
+      EXPECT_TRUE(close(y, sum, 1e-6));
+      const Tensor narrow = filled({n}, DType::kBFloat16), wide = filled({n});
+      convert(y, narrow, {});
+      EXPECT_TRUE(same_bits(narrow, y.to(DType::kBFloat16)));
+      convert(x, wide, {});
+      EXPECT_TRUE(same_bits(wide, x.to(DType::kFloat32)));
+    }
+    const Tensor y = random_normal({n}, "y");
+    Vector expected = to_doubles(y);
+    for (double& value : expected) value *= -0.375;
+    mudelta::kernels::scale(y, -0.375f, {});
+    EXPECT_TRUE(close(y, expected, 1e-7));
+  }
+  EXPECT_THAT(error_of([] { add_to(Tensor::zeros({3}), Tensor::zeros({4}), {}); }), HasSubstr("add_to"));
+}
+
+TEST(Reduce, SumsAreThoseOfFloat64) {
+  for (const std::int64_t n : {0, 1, 17, 1000, 300001}) {
+    for (const DType dtype : kFloatTypes) {
+      const Tensor x = random_normal({n}, "x", 1, 0.1, 1, dtype);
+      double sums = 0, squares = 0;
+      for (const double value : to_doubles(x)) sums += value, squares += value * value;
+      EXPECT_NEAR(sum(x, {}), sums, 1e-9 * static_cast<double>(n + 1));
+      EXPECT_NEAR(sum_of_squares(x, {}), squares, 1e-9 * static_cast<double>(n + 1));
+      EXPECT_EQ(sum(x, {}), sum(x, {}));
+    }
+  }
+}
+
+TEST(Reduce, NanAndInfinityShow) {
+  for (const float bad : {kInfinity, -kInfinity, std::numeric_limits<float>::quiet_NaN(), 3e38f}) {
+    for (const std::int64_t at : {0, 500, 999}) {
+      const Tensor x = Tensor::zeros({1000});
+      x.data<float>()[at] = bad;
+      EXPECT_EQ(std::isfinite(sum(x, {})), std::isfinite(bad));
+      EXPECT_EQ(std::isfinite(sum_of_squares(x, {})), std::isfinite(bad));  // float64 holds 3e38 squared
+    }
+  }
+}
+
+// ---- optimizer_update
+
+TEST(OptimizerUpdate, AdamWFollowsItsFormula) {
+  for (const std::int64_t n : {0, 1, 17, 40001}) {
+    const Tensor w = random_normal({n}, "w"), m = random_normal({n}, "m"), v = random_uniform({n}, "v", 0, 1);
+    const Tensor g = random_normal({n}, "g");
+    Vector ws = to_doubles(w), ms = to_doubles(m), vs = to_doubles(v);
+    const Vector gs = to_doubles(g);
+    for (std::size_t i = 0; i < gs.size(); ++i) {
+      const double gradient = 0.5 * gs[i];
+      ms[i] = 0.8 * ms[i] + 0.2 * gradient;
+      vs[i] = 0.9 * vs[i] + 0.1 * gradient * gradient;
+      ws[i] = ws[i] - 0.01 * ws[i] - 0.03 * (ms[i] / 0.36) / (std::sqrt(vs[i] / 0.19) + 1e-3);
+    }
+    adamw_update({.weight = w,
+                  .exp_avg = m,
+                  .exp_avg_sq = v,
+                  .gradient = g,
+                  .gradient_scale = 0.5f,
+                  .lr = 0.03f,
+                  .beta1 = 0.8f,
+                  .beta2 = 0.9f,
+                  .eps = 1e-3f,
+                  .decay = 0.01f,
+                  .bias_correction1 = 0.36f,
+                  .bias_correction2 = 0.19f},
+                 {});
+    EXPECT_TRUE(close(w, ws, 1e-6));
+    EXPECT_TRUE(close(m, ms, 1e-6));
+    EXPECT_TRUE(close(v, vs, 1e-6));
+  }
+}
+
+TEST(OptimizerUpdate, SgdFollowsItsFormula) {
+  for (const bool nesterov : {false, true}) {
+    for (const std::int64_t n : {0, 1, 17, 40001}) {
+      const Tensor w = random_normal({n}, "w"), u = random_normal({n}, "u"), g = random_normal({n}, "g");
+      Vector ws = to_doubles(w), us = to_doubles(u);
+      const Vector gs = to_doubles(g);
+      for (std::size_t i = 0; i < gs.size(); ++i) {
+        const double gradient = 0.5 * gs[i];
+        ws[i] -= 0.01 * ws[i];
+        us[i] = 0.9 * us[i] + gradient;
+        ws[i] -= 0.03 * (nesterov ? gradient + 0.9 * us[i] : us[i]);
+      }
+      sgd_update({.weight = w,
+                  .momentum_buffer = u,
+                  .gradient = g,
+                  .gradient_scale = 0.5f,
+                  .lr = 0.03f,
+                  .momentum = 0.9f,
+                  .nesterov = nesterov,
+                  .decay = 0.01f},
+                 {});
+      EXPECT_TRUE(close(w, ws, 1e-6));
+      EXPECT_TRUE(close(u, us, 1e-6));
+    }
+  }
+}
+
+TEST(OptimizerUpdate, ZeroGradientsAndStateMoveNothing) {
+  const Tensor w = random_normal({33}, "w"), zero = Tensor::zeros({33}), before = w.clone();
+  adamw_update({.weight = w, .exp_avg = zero.clone(), .exp_avg_sq = zero.clone(), .gradient = zero, .lr = 1}, {});
+  EXPECT_TRUE(same_bits(w, before));
+}
+
+TEST(OptimizerUpdate, LengthsThatDifferAreNamed) {
+  const Tensor w = Tensor::zeros({4}), other = Tensor::zeros({5});
+  EXPECT_THAT(error_of([&] { adamw_update({.weight = w, .exp_avg = w, .exp_avg_sq = other, .gradient = w}, {}); }),
+              HasSubstr("exp_avg_sq"));
+  EXPECT_THAT(error_of([&] { sgd_update({.weight = w, .momentum_buffer = w, .gradient = other}, {}); }),
+              HasSubstr("gradient"));
+}
+
+}  // namespace
+}  // namespace mudelta::testing

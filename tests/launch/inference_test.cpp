@@ -1,0 +1,96 @@
+// `mudelta eval` and `mudelta generate` on the checkpoint of a short run.
+
+#include <gmock/gmock.h>
+
+#include <cmath>
+#include <sstream>
+#include <string>
+
+#include "tests/support/training_run.h"
+
+namespace mudelta::testing {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::StartsWith;
+
+class Inference : public TrainingFixture {
+ protected:
+  static void SetUpTestSuite() {
+    TrainingFixture::SetUpTestSuite();
+    const Outcome outcome = train(1, "run");
+    ASSERT_EQ(outcome.exit_code, 0) << outcome.output;
+  }
+
+  static Outcome eval(int ranks, const std::string& more = "") {
+    return mpirun(ranks, "eval --checkpoint " + path("run") + " --data " + path("data") + " " + more);
+  }
+  // The number on the line that starts with `name`.
+  static double figure(const std::string& output, const std::string& name) {
+    const std::size_t at = output.find("\n" + name);
+    EXPECT_NE(at, std::string::npos) << output;
+    return std::stod(output.substr(at + 1 + name.size()));
+  }
+  static Outcome generate(const std::string& more) {
+    return shell(mpirun_command(1, "generate --checkpoint " + path("run") + " --tokens 40 " + more) + " 2>/dev/null");
+  }
+};
+
+TEST_F(Inference, EvalAgreesWithTrainingOnAnyNumberOfRanks) {
+  for (const int ranks : {1, 2}) {
+    const Outcome outcome = eval(ranks);
+    ASSERT_EQ(outcome.exit_code, 0) << outcome.output;
+    const double loss = figure(outcome.output, "loss");
+    EXPECT_NEAR(loss, final_validation_loss("run"), 1e-5);
+    EXPECT_NEAR(figure(outcome.output, "perplexity"), std::exp(loss), 1e-3);
+    EXPECT_GE(figure(outcome.output, "bits per byte"), loss / std::log(2.0) - 1e-3);  // separators are no bytes
+  }
+}
+
+TEST_F(Inference, PerTokenLogProbabilitiesAddUpToTheLoss) {
+  const Outcome outcome = eval(1, "--per-token " + path("tokens.jsonl"));
+  ASSERT_EQ(outcome.exit_code, 0) << outcome.output;
+  std::istringstream lines(read_file(path("tokens.jsonl")));
+  double sum = 0;
+  std::int64_t count = 0;
+  for (std::string line; std::getline(lines, line); ++count) {
+    const auto record = nlohmann::json::parse(line);
+    EXPECT_EQ(record["position"], count + 1);
+    EXPECT_LE(record["token"], 256);
+    sum -= record["logprob"].get<double>();
+  }
+  EXPECT_NEAR(sum / static_cast<double>(count), figure(outcome.output, "loss"), 1e-5);
+}
+
+TEST_F(Inference, GenerateContinuesThePromptAndRepeatsItself) {
+  const Outcome first = generate("--prompt 'and a ' --seed 7");
+  EXPECT_EQ(first.exit_code, 0);
+  EXPECT_THAT(first.output, StartsWith("and a "));
+  EXPECT_EQ(generate("--prompt 'and a ' --seed 7").output, first.output);
+  EXPECT_NE(generate("--prompt 'and a ' --seed 8").output, first.output);
+  EXPECT_EQ(generate("--prompt '' --temperature 0 --seed 1").output, generate("--prompt '' --temperature 0").output);
+  EXPECT_EQ(generate("--prompt x --top-k 1 --seed 3").output, generate("--prompt x --temperature 0").output);
+}
+
+TEST_F(Inference, ACheckpointFolderServesAsWellAsItsRun) {
+  const Outcome outcome =
+      mudelta("eval --checkpoint " + path("run") + "/checkpoints/step-00000020 --data " + path("data"));
+  EXPECT_EQ(outcome.exit_code, 0) << outcome.output;
+}
+
+TEST_F(Inference, BadInputEndsWithTwo) {
+  const auto expect_error = [](const Outcome& outcome, const std::string& message) {
+    EXPECT_EQ(outcome.exit_code, 2) << outcome.output;
+    EXPECT_THAT(outcome.output, HasSubstr(message));
+  };
+  expect_error(mudelta("eval --checkpoint " + path("nowhere") + " --data " + path("data")), path("nowhere"));
+  expect_error(eval(1, "--split test"), "--split is test");
+  expect_error(eval(2, "--per-token " + path("x.jsonl")), "--per-token works on one rank");
+  const std::string start = "generate --prompt a --checkpoint " + path("run");
+  expect_error(mudelta(start + " --temperature -1"), "--temperature is -1");
+  expect_error(mudelta(start + " --top-p 0"), "--top-p is 0");
+  expect_error(mudelta(start + " --top-k -2"), "--top-k is -2");
+}
+
+}  // namespace
+}  // namespace mudelta::testing

@@ -1,0 +1,165 @@
+// The program as a user runs it: exit codes, messages, and that no rank hangs (ctest's time limit ends a hung one).
+
+#include "tests/support/program.h"
+
+#include <gmock/gmock.h>
+
+#include <string>
+
+#include "tests/support/files.h"
+
+namespace mudelta::testing {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::StartsWith;
+
+TEST(Program, HelpNamesEveryCommand) {
+  const Outcome help = mudelta("--help");
+  EXPECT_EQ(help.exit_code, 0);
+  for (const char* command : {"prepare", "train", "eval", "generate", "bench", "info"}) {
+    EXPECT_THAT(help.output, HasSubstr(std::string("\n  ") + command + " "));
+    const Outcome own = mudelta(std::string(command) + " --help");
+    EXPECT_EQ(own.exit_code, 0) << command;
+    EXPECT_THAT(own.output, HasSubstr(command));
+  }
+  EXPECT_EQ(mudelta("--version").exit_code, 0);
+}
+
+TEST(Program, WrongCommandLinesEndWithTwo) {
+  const Outcome nothing = mudelta("");
+  EXPECT_EQ(nothing.exit_code, 2);
+  EXPECT_THAT(nothing.output, AllOf(StartsWith("mudelta: error: "), HasSubstr("mudelta --help")));
+  const Outcome misspelt = mudelta("prepaer --out x");
+  EXPECT_EQ(misspelt.exit_code, 2);
+  EXPECT_EQ(misspelt.output,
+            "mudelta: error: `prepaer` is not a command; did you mean `prepare`? (see mudelta --help)\n");
+  const Outcome incomplete = mudelta("prepare --out x");
+  EXPECT_EQ(incomplete.exit_code, 2);
+  EXPECT_THAT(incomplete.output, AllOf(HasSubstr("--input"), HasSubstr("mudelta prepare --help")));
+  EXPECT_EQ(mudelta("info --nonsense").exit_code, 2);
+  EXPECT_EQ(mudelta("prepare --input x --out y --seed many").exit_code, 2);
+}
+
+TEST(Program, InfoNamesItsLibraries) {
+  const Outcome info = mudelta("info");
+  EXPECT_EQ(info.exit_code, 0);
+  for (const char* name : {"mudelta", "CPU", "memory", "oneDNN", "Highway", "OpenMP", "MPI", "protobuf", "CUDA"}) {
+    EXPECT_EQ(count("\n" + info.output, std::string("\n") + name + " "), 1) << name;
+  }
+}
+
+TEST(Program, PrepareMakesADataSet) {
+  const TemporaryFolder folder;
+  write_file(folder / "a.txt", "one\n\ntwo\n\nthree");
+  const std::string out = (folder / "data").string();
+  const std::string arguments = "prepare --input " + (folder / "a.txt").string() + " --out " + out;
+  const Outcome prepared = mudelta(arguments);
+  EXPECT_EQ(prepared.exit_code, 0) << prepared.output;
+  EXPECT_THAT(prepared.output, HasSubstr("3 documents"));
+  EXPECT_TRUE(std::filesystem::exists(folder / "data/dataset.json"));
+  const Outcome again = mudelta(arguments);
+  EXPECT_EQ(again.exit_code, 2);
+  EXPECT_THAT(again.output, AllOf(StartsWith("mudelta: error: "), HasSubstr(out)));
+}
+
+TEST(Program, PrepareSeparatorIsEscaped) {
+  const TemporaryFolder folder;
+  write_file(folder / "a.txt", "one\ttwo\tthree\tfour");
+  const std::string arguments = "prepare --input " + (folder / "a.txt").string() + " --out " + (folder / "d").string();
+  EXPECT_THAT(mudelta(arguments + " --separator '\\x'").output, HasSubstr("--separator \\x: after a backslash"));
+  EXPECT_THAT(mudelta(arguments + " --separator '\\t'").output, HasSubstr("4 documents"));
+}
+
+TEST(Program, PrepareErrorsWriteNothing) {
+  const TemporaryFolder folder;
+  const std::string absent = (folder / "absent.txt").string();
+  const Outcome missing = mudelta("prepare --input " + absent + " --out " + (folder / "data").string());
+  EXPECT_EQ(missing.exit_code, 2);
+  EXPECT_THAT(missing.output, HasSubstr(absent));
+  EXPECT_THAT(names_in(folder.path()), ElementsAre());
+}
+
+TEST(Program, BadConfigurationEndsWithTwoAndWritesNothing) {
+  const TemporaryFolder folder;
+  const auto config = write_file(folder / "run.textproto", "data { path: 'x' }\nmodel { widht: 3 }\n");
+  const std::string arguments = "train " + config.string() + " --out " + (folder / "run").string();
+  const std::string expected =
+      "mudelta: error: " + config.string() + ":2:9: `model` has no field `widht`; did you mean `width`?\n";
+  const Outcome alone = mudelta(arguments);
+  EXPECT_EQ(alone.exit_code, 2);
+  EXPECT_EQ(alone.output, expected);
+  const Outcome together = mpirun(2, arguments);
+  EXPECT_EQ(together.exit_code, 2);
+  EXPECT_EQ(count(together.output, expected), 1) << together.output;
+  EXPECT_EQ(count(together.output, "mudelta: error:"), 1) << together.output;
+  EXPECT_EQ(count(together.output, "MPI_ABORT"), 0) << together.output;
+  EXPECT_THAT(names_in(folder.path()), ElementsAre("run.textproto"));
+}
+
+TEST(Program, SetTakesOneAssignmentEachTime) {
+  const TemporaryFolder folder;
+  const auto config = write_file(folder / "run.textproto", "data { path: 'x' } train { steps: 5 }");
+  const Outcome outcome = mudelta("train --set train.steps=1 --set train.steps=-1 " + config.string() + " --out " +
+                                  (folder / "run").string());
+  EXPECT_EQ(outcome.exit_code, 2);
+  EXPECT_EQ(outcome.output, "mudelta: error: train.steps is -1: expected at least 1\n");
+}
+
+TEST(Program, BatchThatTheRanksCannotShareEndsWithTwo) {
+  const TemporaryFolder folder;
+  const auto config = write_file(folder / "run.textproto", "data { path: 'x' } train { global_batch: 3 }");
+  const Outcome outcome = mpirun(2, "train " + config.string() + " --out " + (folder / "run").string());
+  EXPECT_EQ(outcome.exit_code, 2);
+  EXPECT_EQ(count(outcome.output, "mudelta: error: train.global_batch is 3: expected a multiple of the 2 data ranks"),
+            1)
+      << outcome.output;
+}
+
+TEST(Program, RanksReportAWrongCommandLineOnce) {
+  const Outcome outcome = mpirun(2, "trian");
+  EXPECT_EQ(outcome.exit_code, 2);
+  EXPECT_EQ(count(outcome.output, "mudelta: error: `trian` is not a command"), 1) << outcome.output;
+}
+
+TEST(Program, PrepareUnderMpirunIsDoneByOneRank) {
+  const TemporaryFolder folder;
+  write_file(folder / "a.txt", "one\n\ntwo\n\nthree");
+  const std::string arguments =
+      "prepare --input " + (folder / "a.txt").string() + " --out " + (folder / "data").string();
+  const Outcome prepared = mpirun(2, arguments);
+  EXPECT_EQ(prepared.exit_code, 0) << prepared.output;
+  EXPECT_EQ(count(prepared.output, "3 documents"), 1);
+  const Outcome again = mpirun(2, arguments);
+  EXPECT_EQ(again.exit_code, 2);
+  EXPECT_EQ(count(again.output, "mudelta: error: rank 0: "), 1) << again.output;
+}
+
+TEST(Job, FailureOfOneRankEndsTheOthers) {
+  const Outcome error = mpirun(3, "error", MUDELTA_FAILING_JOB);
+  EXPECT_EQ(error.exit_code, 2);
+  EXPECT_EQ(count(error.output, "mudelta: error: [rank 2] one rank knows\n"), 1) << error.output;
+  const Outcome mistake = mpirun(2, "mistake", MUDELTA_FAILING_JOB);
+  EXPECT_EQ(mistake.exit_code, 1);
+  EXPECT_EQ(count(mistake.output, "mudelta: error: [rank 1] a mistake of ours\n"), 1) << mistake.output;
+}
+
+TEST(Job, SharedFailureIsToldOnceAndNothingIsAborted) {
+  const Outcome shared = mpirun(3, "shared", MUDELTA_FAILING_JOB);
+  EXPECT_EQ(shared.exit_code, 2);
+  EXPECT_EQ(count(shared.output, "mudelta: error: all ranks know\n"), 1) << shared.output;
+  EXPECT_EQ(count(shared.output, "mudelta: error:"), 1) << shared.output;
+  EXPECT_EQ(count(shared.output, "MPI_ABORT"), 0) << shared.output;
+}
+
+TEST(Job, OneRankAloneReturnsItsExitCode) {
+  const Outcome error = shell(MUDELTA_FAILING_JOB " error");
+  EXPECT_EQ(error.exit_code, 2);
+  EXPECT_EQ(error.output, "mudelta: error: one rank knows\n");
+  EXPECT_EQ(shell(MUDELTA_FAILING_JOB " mistake").exit_code, 1);
+}
+
+}  // namespace
+}  // namespace mudelta::testing

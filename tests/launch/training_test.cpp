@@ -1,0 +1,271 @@
+// Whole training runs through the program, alone and under mpirun.
+
+#include <gmock/gmock.h>
+
+#include <cmath>
+#include <string>
+
+#include "tests/support/training_run.h"
+
+namespace mudelta::testing {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::Contains;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+class Training : public TrainingFixture {};
+
+TEST_F(Training, LearnsAndReports) {
+  const Outcome outcome = train(1, "learns", "--set train.eval_every=10");
+  ASSERT_EQ(outcome.exit_code, 0) << outcome.output;
+  EXPECT_THAT(outcome.output, AllOf(HasSubstr("step 10: validation loss"), HasSubstr("step 20: validation loss"),
+                                    HasSubstr("bits per byte"), HasSubstr("step 20: checkpoint written")));
+  const auto found = losses("learns");
+  ASSERT_EQ(found.size(), 20u);
+  EXPECT_LT(found.at(20), 0.7 * found.at(1));
+  EXPECT_THAT(names_in(path("learns")), ElementsAre("checkpoints", "config.textproto", "log", "metrics.jsonl"));
+  EXPECT_THAT(checkpoints("learns"), ElementsAre("step-00000020"));
+}
+
+TEST_F(Training, NumberOfRanksAndMicrobatchesChangeNothingButRounding) {
+  ASSERT_EQ(train(1, "ranks1").exit_code, 0);
+  const auto expected = losses("ranks1");
+  ASSERT_EQ(expected.size(), 20u);
+  for (const int ranks : {2, 3, 4}) {
+    const std::string run = "ranks" + std::to_string(ranks);
+    const Outcome outcome = train(ranks, run, ranks == 3 ? "--set train.micro_batch=2" : "");
+    ASSERT_EQ(outcome.exit_code, 0) << outcome.output;
+    const auto found = losses(run);
+    ASSERT_EQ(found.size(), 20u) << ranks << " ranks";
+    for (const auto& [step, loss] : expected) EXPECT_NEAR(found.at(step), loss, 1e-5) << ranks << " ranks, " << step;
+    EXPECT_NEAR(final_validation_loss(run), final_validation_loss("ranks1"), 1e-5);
+  }
+}
+
+TEST_F(Training, SgdOverRanks) {
+  const std::string sgd = "--set 'optimizer.sgd={lr: 0.05 momentum: 0.9}'";
+  ASSERT_EQ(train(1, "sgd1", sgd).exit_code, 0);
+  ASSERT_EQ(train(2, "sgd2", sgd).exit_code, 0);
+  const auto alone = losses("sgd1"), together = losses("sgd2");
+  for (const auto& [step, loss] : alone) EXPECT_NEAR(together.at(step), loss, 1e-5) << step;
+  EXPECT_LT(alone.at(20), alone.at(1));
+}
+
+TEST_F(Training, RecomputationChangesNoBit) {
+  ASSERT_EQ(train(1, "keep").exit_code, 0);
+  ASSERT_EQ(train(1, "recompute", "--set model.recompute=FULL").exit_code, 0);
+  EXPECT_EQ(losses("keep"), losses("recompute"));
+}
+
+TEST_F(Training, BFloat16StaysCloseToFloat32) {
+  ASSERT_EQ(train(1, "float32").exit_code, 0);
+  const Outcome outcome = train(2, "bfloat16", "--set train.compute_dtype=BFLOAT16");
+  ASSERT_EQ(outcome.exit_code, 0) << outcome.output;
+  const auto wide = losses("float32"), narrow = losses("bfloat16");
+  for (const auto& [step, loss] : wide) EXPECT_NEAR(narrow.at(step), loss, 0.05) << step;
+}
+
+// `kill -9` after some steps, then --resume: everything that a run leaves is that of a run in one go, bit for bit.
+class Resume : public TrainingFixture {
+ protected:
+  static constexpr const char* kSteps = "--set train.steps=60 --set checkpoint.every_steps=7 ";
+
+  // Starts a run and kills it (all its ranks, or one of them) once it has logged step 20.
+  static void start_and_kill(int ranks, const std::string& run, const std::string& victim) {
+    const std::string metrics = path(run) + "/metrics.jsonl";
+    const Outcome outcome = shell(mpirun_command(ranks, train_arguments(run, kSteps)) + " >" + path("killed.log") +
+                                  " 2>&1 & started=$!\n" + "for i in $(seq 3000); do grep -qs '\"step\":20,' " +
+                                  metrics + " && break; sleep 0.01; done\n" + victim + "\nwait $started\nexit 0");
+    EXPECT_EQ(outcome.exit_code, 0) << outcome.output;
+    EXPECT_THAT(checkpoints(run), Contains("step-00000014")) << read_file(path("killed.log"));
+    EXPECT_EQ(losses(run).count(60), 0u) << "the run ended before it was killed: nothing was tested";
+  }
+
+  static std::string kill_one_rank(const std::string& run) {
+    return "kill -9 $(pgrep -n -f '^" MUDELTA_PROGRAM " train .*" + path(run) + "')";
+  }
+
+  static void expect_same(const std::string& actual, const std::string& expected, int ranks) {
+    EXPECT_EQ(losses(actual), losses(expected));
+    EXPECT_EQ(final_validation_loss(actual), final_validation_loss(expected));
+    for (int rank = 0; rank < ranks; ++rank) {
+      EXPECT_EQ(shard_bytes(actual, "step-00000060", rank, ranks), shard_bytes(expected, "step-00000060", rank, ranks));
+    }
+  }
+};
+
+TEST_F(Resume, AfterKillIsExactOnOneRank) {
+  ASSERT_EQ(train(1, "whole", kSteps).exit_code, 0);
+  start_and_kill(1, "killed", "kill -9 $started");
+  const Outcome resumed = train(1, "killed", std::string(kSteps) + "--resume");
+  ASSERT_EQ(resumed.exit_code, 0) << resumed.output;
+  EXPECT_THAT(resumed.output, HasSubstr("goes on from step "));
+  expect_same("killed", "whole", 1);
+}
+
+TEST_F(Resume, AfterKillOfOneRankIsExactOnTwo) {
+  ASSERT_EQ(train(2, "whole2", kSteps).exit_code, 0);
+  start_and_kill(2, "killed2", kill_one_rank("killed2"));
+  const Outcome resumed = train(2, "killed2", std::string(kSteps) + "--resume");
+  ASSERT_EQ(resumed.exit_code, 0) << resumed.output;
+  expect_same("killed2", "whole2", 2);
+}
+
+TEST_F(Resume, AfterSigtermIsExactAndLosesNoStep) {
+  ASSERT_EQ(train(1, "whole3", kSteps).exit_code, 0);
+  start_and_kill(1, "stopped", "kill -TERM $started");
+  EXPECT_THAT(read_file(path("killed.log")), HasSubstr("stopped by a signal after step"));
+  const auto before = losses("stopped");
+  const Outcome resumed = train(1, "stopped", std::string(kSteps) + "--resume");
+  ASSERT_EQ(resumed.exit_code, 0) << resumed.output;
+  EXPECT_THAT(resumed.output, HasSubstr("goes on from step " + std::to_string(before.rbegin()->first)));
+  expect_same("stopped", "whole3", 1);
+}
+
+TEST_F(Resume, OnAnotherNumberOfRanksChangesNothingButRounding) {
+  ASSERT_EQ(train(1, "whole4", kSteps).exit_code, 0);
+  start_and_kill(2, "moved", kill_one_rank("moved"));
+  const Outcome resumed = train(3, "moved", std::string(kSteps) + "--resume");
+  ASSERT_EQ(resumed.exit_code, 0) << resumed.output;
+  const auto expected = losses("whole4"), found = losses("moved");
+  ASSERT_EQ(found.size(), 60u);
+  for (const auto& [step, loss] : expected) EXPECT_NEAR(found.at(step), loss, 1e-4) << step;
+}
+
+TEST_F(Resume, IntoAnEmptyOrAbsentFolderStartsFromScratch) {
+  std::filesystem::create_directory(path("empty"));
+  for (const std::string run : {"empty", "absent"}) {
+    const Outcome outcome = train(1, run, "--resume --set train.steps=4");
+    EXPECT_EQ(outcome.exit_code, 0) << outcome.output;
+    EXPECT_EQ(losses(run).size(), 4u);
+  }
+}
+
+TEST_F(Resume, OfAFinishedRunHasNothingToDo) {
+  ASSERT_EQ(train(1, "finished").exit_code, 0);
+  const auto before = losses("finished");
+  EXPECT_EQ(train(1, "finished", "--resume").exit_code, 0);
+  EXPECT_EQ(losses("finished"), before);
+}
+
+class BadInput : public TrainingFixture {
+ protected:
+  // The run must fail with exit code 2 on any number of ranks, say `message` once, and write nothing.
+  static void expect_error(const std::string& arguments, const std::string& message) {
+    for (const int ranks : {1, 2}) {
+      const Outcome outcome = train(ranks, "bad", arguments);
+      EXPECT_EQ(outcome.exit_code, 2) << outcome.output;
+      EXPECT_EQ(count(outcome.output, "mudelta: error:"), 1) << outcome.output;
+      EXPECT_THAT(outcome.output, HasSubstr(message));
+      EXPECT_FALSE(std::filesystem::exists(path("bad"))) << outcome.output;
+    }
+  }
+
+  static std::string copy_of_data(const std::string& name) {
+    std::filesystem::copy(path("data"), path(name), std::filesystem::copy_options::recursive);
+    return path(name);
+  }
+  static std::string first_shard(const std::string& data) {
+    for (const std::string& name : names_in(data)) {
+      if (name.find("train") != std::string::npos) return data + "/" + name;
+    }
+    ADD_FAILURE() << "no training shard in " << data;
+    return "";
+  }
+};
+
+TEST_F(BadInput, Sizes) {
+  expect_error("--set model.width=33 --set model.heads=4 --set model.head_dim=0", "model.head_dim is 0");
+  expect_error("--set model.value_heads=3", "model.value_heads is 3, expected a multiple of model.heads (2)");
+  expect_error("--set model.vocab_size=100", "model.vocab_size is 100");
+  expect_error("--set parallel.tensor=2", "parallel.tensor");
+}
+
+TEST_F(BadInput, WidthThatHeadsDoNotDivide) {
+  write_file(path("no_head_dim.textproto"),
+             "model { width: 50 heads: 6 layers: 1 } data { path: '" + path("data") + "' }");
+  const Outcome outcome = mudelta("train " + path("no_head_dim.textproto") + " --out " + path("bad"));
+  EXPECT_EQ(outcome.exit_code, 2);
+  EXPECT_THAT(outcome.output, HasSubstr("model.width is 50"));
+}
+
+TEST_F(BadInput, Shards) {
+  expect_error("--set data.path=" + path("nowhere"), path("nowhere"));
+  const std::string missing = copy_of_data("missing");
+  std::filesystem::remove(first_shard(missing));
+  expect_error("--set data.path=" + missing, missing);
+  const std::string truncated = copy_of_data("truncated");
+  std::filesystem::resize_file(first_shard(truncated), 2000);
+  expect_error("--set data.path=" + truncated, first_shard(truncated));
+  const std::string empty = copy_of_data("empty_shard");
+  std::filesystem::resize_file(first_shard(empty), 0);
+  expect_error("--set data.path=" + empty, first_shard(empty));
+  const std::string foreign = copy_of_data("foreign");
+  write_file(first_shard(foreign), std::string(100000, 'x'));
+  expect_error("--set data.path=" + foreign, first_shard(foreign));
+}
+
+TEST_F(BadInput, TokenOutsideTheVocabulary) {
+  const std::string damaged = copy_of_data("damaged");
+  std::string bytes = read_file(first_shard(damaged));
+  for (std::size_t i = 1024; i < bytes.size(); ++i) bytes[i] = '\x7f';
+  write_file(first_shard(damaged), bytes);
+  for (const int ranks : {1, 2}) {
+    const Outcome outcome = train(ranks, "outside" + std::to_string(ranks), "--set data.path=" + damaged);
+    EXPECT_EQ(outcome.exit_code, 2) << outcome.output;
+    EXPECT_THAT(outcome.output, AllOf(HasSubstr(first_shard(damaged)), HasSubstr("32639")));
+  }
+}
+
+TEST_F(BadInput, FolderThatHoldsARun) {
+  ASSERT_EQ(train(1, "first").exit_code, 0);
+  const auto before = losses("first");
+  const Outcome again = train(1, "first");
+  EXPECT_EQ(again.exit_code, 2);
+  EXPECT_THAT(again.output, AllOf(HasSubstr(path("first")), HasSubstr("--resume")));
+  EXPECT_EQ(losses("first"), before);
+}
+
+TEST_F(BadInput, ResumeWithAnotherModelOrOtherMultipliers) {
+  ASSERT_EQ(train(1, "shape").exit_code, 0);
+  for (const int ranks : {1, 2}) {
+    const Outcome shape = train(ranks, "shape", "--resume --set model.mlp_size=64 --set train.steps=30");
+    EXPECT_EQ(shape.exit_code, 2);
+    EXPECT_EQ(count(shape.output, "mudelta: error:"), 1) << shape.output;
+    EXPECT_THAT(shape.output, HasSubstr("mlp.gate_proj.weight"));
+    const Outcome multipliers =
+        train(ranks, "shape", "--resume --set parametrization.base_width=16 --set train.steps=30");
+    EXPECT_EQ(multipliers.exit_code, 2);
+    EXPECT_THAT(multipliers.output, HasSubstr("multiplier"));
+  }
+}
+
+TEST_F(BadInput, DiskFullWhileSavingKeepsTheOldCheckpoint) {
+  ASSERT_EQ(train(1, "full", "--set train.steps=6 --set schedule.final_ratio=1 --set schedule.kind=CONSTANT").exit_code,
+            0);
+  const std::string more = "--resume --set train.steps=12 --set schedule.final_ratio=1 --set schedule.kind=CONSTANT";
+  for (const int ranks : {1, 2}) {
+    const Outcome failed = shell("trap '' XFSZ; ulimit -f 48; " + mpirun_command(ranks, train_arguments("full", more)));
+    EXPECT_EQ(failed.exit_code, 2) << failed.output;
+    EXPECT_THAT(failed.output, HasSubstr("File too large"));
+    EXPECT_THAT(checkpoints("full"), ElementsAre("step-00000006"));
+  }
+  const Outcome resumed = train(1, "full", more);
+  EXPECT_EQ(resumed.exit_code, 0) << resumed.output;
+  EXPECT_THAT(resumed.output, HasSubstr("goes on from step 6"));
+}
+
+TEST_F(BadInput, DivergenceEndsTheRunOnEveryRank) {
+  for (const int ranks : {1, 2}) {
+    const Outcome outcome =
+        train(ranks, "diverges" + std::to_string(ranks),
+              "--set optimizer.sgd.lr=1e30 --set train.grad_clip=0 --set train.max_skipped_steps=3");
+    EXPECT_EQ(outcome.exit_code, 2) << outcome.output;
+    EXPECT_EQ(count(outcome.output, "mudelta: error: training diverged: 3 steps in a row"), 1) << outcome.output;
+  }
+}
+
+}  // namespace
+}  // namespace mudelta::testing

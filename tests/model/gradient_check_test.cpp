@@ -1,0 +1,72 @@
+// Losses and every gradient of the whole model against an independent model in float64 and its finite differences.
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <string>
+#include <vector>
+
+#include "tests/oracle/language_model.h"
+#include "tests/support/compare.h"
+#include "tests/support/small_model.h"
+
+namespace mudelta::testing {
+namespace {
+
+struct Case {
+  std::string name;
+  bool tied = true;
+  bool allow_neg_eigval = false;
+  ModelConfig::QueryScale query_scale = ModelConfig::RMS;
+  double logit_multiplier = 1;
+};
+
+class GradientCheck : public ::testing::TestWithParam<Case> {};
+
+TEST_P(GradientCheck, AgreesWithFloat64) {
+  constexpr double kGradientScale = 0.3;
+  ModelConfig config = small_config();
+  config.set_tie_embeddings(GetParam().tied);
+  config.set_allow_neg_eigval(GetParam().allow_neg_eigval);
+  config.set_query_scale(GetParam().query_scale);
+  SmallModel small(config, DType::kFloat32, GetParam().logit_multiplier);
+  const SmallBatch batch = make_batch(std::vector<std::int64_t>{8, 5}, config.vocab_size());
+
+  const oracle::LanguageModel expected(small.config, batch.input, batch.targets, GetParam().logit_multiplier);
+  oracle::Weights weights = oracle::weights_of(small.store);
+
+  const Tensor losses = small.model.losses_and_gradients(batch.input, batch.targets, kGradientScale, Stream{});
+  EXPECT_TRUE(close(losses, expected.losses(weights), 1e-5));
+  EXPECT_TRUE(same_bits(small.model.losses(batch.input, batch.targets, Stream{}), losses));
+
+  for (const Parameter& parameter : small.store.parameters()) {
+    std::vector<double> numeric;
+    for (double& weight : weights.at(parameter.spec.name)) {
+      const double here = weight, step = 1e-5;
+      weight = here + step;
+      const double above = expected.total_loss(weights);
+      weight = here - step;
+      const double below = expected.total_loss(weights);
+      weight = here;
+      numeric.push_back(kGradientScale * (above - below) / (2 * step));
+    }
+    EXPECT_TRUE(close(parameter.gradient, numeric, 1e-4)) << parameter.spec.name;
+    const double largest = std::abs(*std::ranges::max_element(numeric, {}, [](double x) { return std::abs(x); }));
+    EXPECT_GT(largest, 1e-3) << parameter.spec.name << ": this case's gradient proves little";
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Models, GradientCheck,
+    ::testing::Values(Case{.name = "Tied"},
+                      Case{.name = "TiedNegativeEigenvalues", .allow_neg_eigval = true, .logit_multiplier = 2.5},
+                      Case{.name = "UntiedNegativeEigenvalues",
+                           .tied = false,
+                           .allow_neg_eigval = true,
+                           .query_scale = ModelConfig::INV_SQRT,
+                           .logit_multiplier = 0.25}),
+    [](const auto& test) { return test.param.name; });
+
+}  // namespace
+}  // namespace mudelta::testing

@@ -1,0 +1,365 @@
+// The table of docs/mup.md, by hand, for a small list of parameters that has every role.
+
+#include "optim/parametrization.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <map>
+#include <string>
+
+#include "core/error.h"
+
+namespace mudelta {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+using ::testing::ThrowsMessage;
+
+struct ModelSize {
+  std::int64_t width, heads, head_dim, mlp;
+};
+constexpr ModelSize kBase{.width = 256, .heads = 8, .head_dim = 32, .mlp = 1024};
+// Four times wider along head_dim (the paper), along the number of heads, and along both.
+constexpr ModelSize kWiderHeads{.width = 1024, .heads = 8, .head_dim = 128, .mlp = 4096};
+constexpr ModelSize kMoreHeads{.width = 1024, .heads = 32, .head_dim = 32, .mlp = 4096};
+constexpr ModelSize kBoth{.width = 1024, .heads = 16, .head_dim = 64, .mlp = 4096};
+
+ParameterSpec matrix(std::string name, Role role, std::int64_t fan_out, std::int64_t fan_in) {
+  return {.name = std::move(name), .role = role, .shape = {fan_out, fan_in}, .fan_in = fan_in, .fan_out = fan_out};
+}
+
+std::vector<ParameterSpec> specs(const ModelSize& size) {
+  const std::int64_t keys = size.heads * size.head_dim, values = 2 * keys;
+  return {matrix("embeddings", Role::kEmbedding, 500, size.width),
+          matrix("q_proj", Role::kHidden, keys, size.width),
+          matrix("o_proj", Role::kHidden, size.width, values),
+          matrix("down_proj", Role::kHidden, size.width, size.mlp),
+          matrix("a_proj", Role::kGate, size.heads, size.width),
+          {.name = "A_log", .role = Role::kGateScalar, .shape = {size.heads}},
+          {.name = "q_conv", .role = Role::kConv, .shape = {keys, 4}},
+          {.name = "norm", .role = Role::kNorm, .shape = {size.width}},
+          {.name = "o_norm", .role = Role::kNorm, .shape = {2 * size.head_dim}},
+          matrix("lm_head", Role::kReadout, 500, size.width)};
+}
+
+GrowthRatios growth(const ModelSize& target) {
+  return {.width = static_cast<double>(target.width) / static_cast<double>(kBase.width),
+          .head_dim = static_cast<double>(target.head_dim) / static_cast<double>(kBase.head_dim)};
+}
+
+OptimizerConfig adamw() {
+  OptimizerConfig config;
+  config.mutable_adamw();
+  return config;
+}
+
+OptimizerConfig sgd() {
+  OptimizerConfig config;
+  config.mutable_sgd();
+  return config;
+}
+
+ParametrizationConfig kind(ParametrizationConfig::Kind kind) {
+  ParametrizationConfig config;
+  config.set_kind(kind);
+  return config;
+}
+
+Parametrization parametrize(const ParametrizationConfig& config, const OptimizerConfig& optimizer,
+                            const ModelSize& target) {
+  return {config, optimizer, specs(kBase), specs(target), growth(target)};
+}
+
+// One field of every parameter's scaling, by name.
+std::map<std::string, double> table(double ParameterScaling::*field, const Parametrization& parametrization) {
+  std::map<std::string, double> result;
+  const auto names = specs(kBase);
+  for (std::size_t i = 0; i < names.size(); ++i) result[names[i].name] = parametrization.scaling()[i].*field;
+  return result;
+}
+
+std::map<std::string, double> everywhere(double value) {
+  std::map<std::string, double> result;
+  for (const ParameterSpec& spec : specs(kBase)) result[spec.name] = value;
+  return result;
+}
+
+using Table = std::map<std::string, double>;
+
+constexpr auto kInit = &ParameterScaling::init;
+constexpr auto kLr = &ParameterScaling::lr;
+constexpr auto kEps = &ParameterScaling::eps;
+constexpr auto kDecay = &ParameterScaling::decay;
+
+const Table kMatrixInit = {{"embeddings", 1}, {"q_proj", 0.5}, {"o_proj", 0.5}, {"down_proj", 0.5}, {"a_proj", 0.5},
+                           {"A_log", 1},      {"q_conv", 1},   {"norm", 1},     {"o_norm", 1},      {"lm_head", 1}};
+const Table kAdamWLr = {{"embeddings", 1}, {"q_proj", 0.25}, {"o_proj", 0.25}, {"down_proj", 0.25}, {"a_proj", 0.25},
+                        {"A_log", 1},      {"q_conv", 1},    {"norm", 1},      {"o_norm", 1},       {"lm_head", 1}};
+
+class EveryAxis : public ::testing::TestWithParam<ModelSize> {};
+INSTANTIATE_TEST_SUITE_P(FourTimesWider, EveryAxis, ::testing::Values(kWiderHeads, kMoreHeads, kBoth));
+
+TEST_P(EveryAxis, InitAndAdamWRulesAreThoseOfTheFans) {
+  for (const auto k : {ParametrizationConfig::MUP, ParametrizationConfig::GDN_MUP}) {
+    const Parametrization p = parametrize(kind(k), adamw(), GetParam());
+    EXPECT_EQ(table(kInit, p), kMatrixInit);
+    EXPECT_EQ(table(kLr, p), kAdamWLr);
+    EXPECT_EQ(p.logit_multiplier(), 0.25);
+    EXPECT_EQ(table(kInit, parametrize(kind(k), sgd(), GetParam())), kMatrixInit) << "whatever the optimizer";
+  }
+}
+
+TEST_P(EveryAxis, StandardFollowsNothing) {
+  for (const OptimizerConfig& optimizer : {adamw(), sgd()}) {
+    const Parametrization p = parametrize(kind(ParametrizationConfig::SP), optimizer, GetParam());
+    EXPECT_EQ(table(kInit, p), everywhere(1));
+    EXPECT_EQ(table(kLr, p), everywhere(1));
+    EXPECT_EQ(p.logit_multiplier(), 1);
+  }
+}
+
+TEST(SgdRates, PapersAxis) {  // m = n = 4
+  const Parametrization p = parametrize(kind(ParametrizationConfig::GDN_MUP), sgd(), kWiderHeads);
+  EXPECT_EQ(table(kLr, p), (Table{{"embeddings", 4},
+                                  {"q_proj", 1},
+                                  {"o_proj", 1},
+                                  {"down_proj", 1},
+                                  {"a_proj", 0.5},
+                                  {"A_log", 2},
+                                  {"q_conv", 4},
+                                  {"norm", 4},
+                                  {"o_norm", 4},
+                                  {"lm_head", 4}}));
+}
+
+TEST(SgdRates, HeadsAxis) {  // m = 4, n = 1
+  const Parametrization p = parametrize(kind(ParametrizationConfig::GDN_MUP), sgd(), kMoreHeads);
+  EXPECT_EQ(table(kLr, p), (Table{{"embeddings", 4},
+                                  {"q_proj", 1},
+                                  {"o_proj", 1},
+                                  {"down_proj", 1},
+                                  {"a_proj", 1},
+                                  {"A_log", 4},
+                                  {"q_conv", 4},
+                                  {"norm", 4},
+                                  {"o_norm", 1},
+                                  {"lm_head", 4}}));
+}
+
+TEST(SgdRates, BothAxes) {  // m = 4, n = 2
+  const double root = std::sqrt(2.0);
+  const Parametrization p = parametrize(kind(ParametrizationConfig::GDN_MUP), sgd(), kBoth);
+  EXPECT_EQ(table(kLr, p), (Table{{"embeddings", 4},
+                                  {"q_proj", 1},
+                                  {"o_proj", 1},
+                                  {"down_proj", 1},
+                                  {"a_proj", 1 / root},
+                                  {"A_log", 4 / root},
+                                  {"q_conv", 4},
+                                  {"norm", 4},
+                                  {"o_norm", 2},
+                                  {"lm_head", 4}}));
+}
+
+TEST(SgdRates, TransformersRulesTreatGatesAsAnyOther) {
+  const Parametrization p = parametrize(kind(ParametrizationConfig::MUP), sgd(), kWiderHeads);
+  EXPECT_EQ(table(kLr, p), (Table{{"embeddings", 4},
+                                  {"q_proj", 1},
+                                  {"o_proj", 1},
+                                  {"down_proj", 1},
+                                  {"a_proj", 1},
+                                  {"A_log", 4},
+                                  {"q_conv", 4},
+                                  {"norm", 4},
+                                  {"o_norm", 4},
+                                  {"lm_head", 4}}));
+}
+
+TEST(ActualFans, DecideWhereTheMlpDoesNotFollowTheWidth) {
+  ModelSize target = kWiderHeads;
+  target.mlp = 9 * kBase.mlp;  // width x 4, MLP x 9
+  const Parametrization with_adamw = parametrize(kind(ParametrizationConfig::GDN_MUP), adamw(), target);
+  EXPECT_DOUBLE_EQ(table(kInit, with_adamw)["down_proj"], 1.0 / 3);
+  EXPECT_DOUBLE_EQ(table(kLr, with_adamw)["down_proj"], 1.0 / 9);
+  EXPECT_DOUBLE_EQ(table(kLr, with_adamw)["q_proj"], 0.25);
+  const Parametrization with_sgd = parametrize(kind(ParametrizationConfig::GDN_MUP), sgd(), target);
+  EXPECT_DOUBLE_EQ(table(kLr, with_sgd)["down_proj"], 4.0 / 9);
+}
+
+TEST(BaseWidth, EveryMultiplierIsOne) {
+  for (const auto k : {ParametrizationConfig::SP, ParametrizationConfig::MUP, ParametrizationConfig::GDN_MUP}) {
+    for (OptimizerConfig optimizer : {adamw(), sgd()}) {
+      optimizer.set_eps_rule(OptimizerConfig::WIDTH_SCALED);
+      const Parametrization p = parametrize(kind(k), optimizer, kBase);
+      for (const auto field : {kInit, kLr, kEps}) EXPECT_EQ(table(field, p), everywhere(1));
+      EXPECT_EQ(p.logit_multiplier(), 1);
+    }
+  }
+}
+
+TEST(NarrowerThanBase, RulesGoBothWays) {
+  const Parametrization p({}, adamw(), specs(kWiderHeads), specs(kBase), {.width = 0.25, .head_dim = 0.25});
+  EXPECT_EQ(table(kInit, p)["q_proj"], 2);
+  EXPECT_EQ(table(kLr, p)["q_proj"], 4);
+  EXPECT_EQ(p.logit_multiplier(), 4);
+}
+
+TEST(Default, IsGdnMup) {
+  EXPECT_EQ(table(kLr, parametrize({}, sgd(), kWiderHeads)),
+            table(kLr, parametrize(kind(ParametrizationConfig::GDN_MUP), sgd(), kWiderHeads)));
+}
+
+TEST(Decay, OfMatricesOnlyAndWithTheLearningRate) {
+  const Parametrization p = parametrize({}, adamw(), kWiderHeads);
+  EXPECT_EQ(table(kDecay, p), (Table{{"embeddings", 0},
+                                     {"q_proj", 0.25},
+                                     {"o_proj", 0.25},
+                                     {"down_proj", 0.25},
+                                     {"a_proj", 0.25},
+                                     {"A_log", 0},
+                                     {"q_conv", 0},
+                                     {"norm", 0},
+                                     {"o_norm", 0},
+                                     {"lm_head", 1}}));
+}
+
+TEST(Decay, IndependentOfTheLearningRate) {
+  OptimizerConfig optimizer = adamw();
+  optimizer.set_weight_decay_rule(OptimizerConfig::INDEPENDENT);
+  const Parametrization p = parametrize({}, optimizer, kWiderHeads);
+  EXPECT_EQ(table(kDecay, p), (Table{{"embeddings", 0},
+                                     {"q_proj", 1},
+                                     {"o_proj", 1},
+                                     {"down_proj", 1},
+                                     {"a_proj", 1},
+                                     {"A_log", 0},
+                                     {"q_conv", 0},
+                                     {"norm", 0},
+                                     {"o_norm", 0},
+                                     {"lm_head", 1}}));
+}
+
+TEST(Decay, FollowsAnOverriddenRate) {
+  ParametrizationConfig config;
+  ScalingOverride& entry = *config.add_scaling();
+  entry.set_role(ScalingOverride::GATE);
+  entry.set_lr_width(-2);
+  EXPECT_EQ(table(kDecay, parametrize(config, adamw(), kWiderHeads))["a_proj"], 1.0 / 16);
+}
+
+TEST(Eps, FollowsTheWidthWhenAsked) {
+  EXPECT_EQ(table(kEps, parametrize({}, adamw(), kBoth)), everywhere(1));
+  OptimizerConfig optimizer = adamw();
+  optimizer.set_eps_rule(OptimizerConfig::WIDTH_SCALED);
+  EXPECT_EQ(table(kEps, parametrize({}, optimizer, kBoth)), everywhere(0.25));
+}
+
+class Overrides : public ::testing::Test {
+ protected:
+  ScalingOverride& add(ScalingOverride::Role role) {
+    ScalingOverride& entry = *config.add_scaling();
+    entry.set_role(role);
+    return entry;
+  }
+  double lr(const OptimizerConfig& optimizer, const std::string& name) {
+    return table(kLr, parametrize(config, optimizer, kBoth))[name];  // m = 4, n = 2
+  }
+  double init(const std::string& name) { return table(kInit, parametrize(config, adamw(), kBoth))[name]; }
+
+  ParametrizationConfig config;
+};
+
+TEST_F(Overrides, ReplaceTheRatesOfTheirRole) {
+  ScalingOverride& entry = add(ScalingOverride::GATE);
+  entry.set_lr_width(-0.5);
+  entry.set_lr_head_dim(2);
+  EXPECT_EQ(lr(sgd(), "a_proj"), 0.5 * 4);
+  EXPECT_EQ(lr(adamw(), "a_proj"), 0.5 * 4) << "ANY optimizer";
+  EXPECT_EQ(lr(adamw(), "q_proj"), 0.25) << "another role";
+  EXPECT_EQ(init("a_proj"), 0.5) << "a pair left out keeps its rule";
+}
+
+TEST_F(Overrides, HoldForTheirOptimizerOnly) {
+  ScalingOverride& entry = add(ScalingOverride::NORM);
+  entry.set_optimizer(ScalingOverride::ADAMW);
+  entry.set_lr_width(-1);
+  EXPECT_EQ(lr(adamw(), "norm"), 0.25);
+  EXPECT_EQ(lr(adamw(), "o_norm"), 0.25) << "by exponents, not by the parameter's own size";
+  EXPECT_EQ(lr(sgd(), "norm"), 4);
+  config.mutable_scaling(0)->set_optimizer(ScalingOverride::SGD);
+  EXPECT_EQ(lr(adamw(), "norm"), 1);
+  EXPECT_EQ(lr(sgd(), "norm"), 0.25);
+}
+
+TEST_F(Overrides, AHalfGivenPairCountsZeroForTheOther) {
+  add(ScalingOverride::GATE_SCALAR).set_lr_head_dim(1);
+  EXPECT_EQ(lr(sgd(), "A_log"), 2);
+}
+
+TEST_F(Overrides, ReplaceInit) {
+  add(ScalingOverride::HIDDEN).set_init_width(-1);
+  EXPECT_EQ(init("q_proj"), 0.25);
+  EXPECT_EQ(lr(adamw(), "q_proj"), 0.25);
+  add(ScalingOverride::EMBEDDING).set_init_head_dim(1);
+  EXPECT_EQ(init("embeddings"), 2);
+}
+
+TEST_F(Overrides, LaterEntriesWin) {
+  add(ScalingOverride::CONV).set_lr_width(1);
+  add(ScalingOverride::CONV).set_lr_width(-1);
+  EXPECT_EQ(lr(adamw(), "q_conv"), 0.25);
+  add(ScalingOverride::CONV).set_init_width(1);
+  EXPECT_EQ(lr(adamw(), "q_conv"), 0.25) << "an entry without rates leaves them";
+}
+
+TEST_F(Overrides, ReachEveryRole) {
+  const std::map<ScalingOverride::Role, std::string> names = {{ScalingOverride::EMBEDDING, "embeddings"},
+                                                              {ScalingOverride::READOUT, "lm_head"},
+                                                              {ScalingOverride::HIDDEN, "o_proj"},
+                                                              {ScalingOverride::GATE, "a_proj"},
+                                                              {ScalingOverride::GATE_SCALAR, "A_log"},
+                                                              {ScalingOverride::CONV, "q_conv"},
+                                                              {ScalingOverride::NORM, "norm"}};
+  for (const auto& [role, name] : names) {
+    config.clear_scaling();
+    add(role).set_lr_width(3);
+    EXPECT_EQ(lr(sgd(), name), 64) << name;
+  }
+}
+
+TEST(Mismatch, IsRefusedByName) {
+  const auto refuses = [](const std::vector<ParameterSpec>& base, const std::vector<ParameterSpec>& target,
+                          GrowthRatios ratios, auto message) {
+    EXPECT_THAT([&] { Parametrization({}, adamw(), base, target, ratios); }, ThrowsMessage<Error>(message));
+  };
+  const auto good = specs(kBase);
+  auto other = good;
+  other.pop_back();
+  refuses(other, good, {}, HasSubstr("the model has 10 parameters, its base 9"));
+  other = good;
+  other[1].name = "k_proj";
+  refuses(other, good, {}, AllOf(HasSubstr("q_proj"), HasSubstr("k_proj")));
+  other = good;
+  other[1].role = Role::kGate;
+  refuses(other, good, {}, AllOf(HasSubstr("q_proj has role HIDDEN"), HasSubstr("GATE in the base")));
+  other = good;
+  other[2].fan_in = 0;
+  refuses(other, good, {}, HasSubstr("fan-in of o_proj is 512, 0 in the base"));
+  other[2] = good[2];
+  other[7].shape = Shape{0};
+  refuses(good, other, {}, HasSubstr("number of elements of norm is 0"));
+  refuses(good, good, {.width = 0}, HasSubstr("growth in width is 0"));
+  refuses(good, good, {.head_dim = -1}, HasSubstr("in head_dim -1"));
+}
+
+TEST(KindOf, AdamWUnlessSgdIsGiven) {
+  EXPECT_EQ(kind_of(OptimizerConfig()), OptimizerKind::kAdamW);
+  EXPECT_EQ(kind_of(adamw()), OptimizerKind::kAdamW);
+  EXPECT_EQ(kind_of(sgd()), OptimizerKind::kSgd);
+}
+
+}  // namespace
+}  // namespace mudelta

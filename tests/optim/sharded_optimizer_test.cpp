@@ -1,0 +1,243 @@
+// Gradients reduced in buckets and sharded updates, against one plain loop over whole parameters in double.
+// Run under mpirun with 1 to 4 ranks.
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <functional>
+#include <limits>
+#include <map>
+
+#include "optim/optimizer.h"
+#include "tests/support/compare.h"
+#include "tests/support/reference_optimizer.h"
+#include "tests/support/replica.h"
+
+namespace mudelta {
+namespace {
+
+using ::testing::Each;
+using ::testing::Eq;
+using testing::Replica;
+
+constexpr double kLr = 0.01;
+constexpr int kSteps = 5;
+
+OptimizerConfig adamw_config() {
+  OptimizerConfig config;
+  config.mutable_adamw()->set_eps(0.05);  // large enough for its multiplier to show
+  config.mutable_adamw()->set_weight_decay(0.3);
+  return config;
+}
+
+OptimizerConfig sgd_config(bool nesterov) {
+  OptimizerConfig config;
+  config.mutable_sgd()->set_momentum(0.9);
+  config.mutable_sgd()->set_nesterov(nesterov);
+  config.mutable_sgd()->set_weight_decay(0.3);
+  return config;
+}
+
+// The whole model, trained by the formulas on the sum of all ranks' gradients.
+class Reference {
+ public:
+  Reference(const OptimizerConfig& config, const ParameterStore& store)
+      : config_(config), parameters_(store.parameters()), scaling_(Replica::scaling()) {
+    for (const Parameter& parameter : parameters_) {
+      values_.push_back(testing::to_doubles(parameter.value));
+      adamw_.push_back({config.adamw().beta1(), config.adamw().beta2(), {}, {}});
+      sgd_.push_back({config.sgd().momentum(), config.sgd().nesterov(), {}});
+    }
+  }
+
+  // Returns the norm of the summed gradient.
+  double step(int step, int num_ranks, double grad_clip) {
+    std::vector<std::vector<double>> gradients;
+    double sum_of_squares = 0;
+    for (const Parameter& parameter : parameters_) {
+      std::vector<double> gradient(static_cast<std::size_t>(parameter.value.numel()));
+      for (int rank = 0; rank < num_ranks; ++rank) {
+        const auto local = testing::to_doubles(Replica::local_gradient(parameter, rank, step));
+        std::ranges::transform(gradient, local, gradient.begin(), std::plus<>());
+      }
+      for (const double g : gradient) sum_of_squares += g * g;
+      gradients.push_back(std::move(gradient));
+    }
+    const double norm = std::sqrt(sum_of_squares);
+    const double factor = grad_clip > 0 && norm > grad_clip ? grad_clip / (norm + 1e-6) : 1;
+    for (std::size_t i = 0; i < gradients.size(); ++i) {
+      for (double& g : gradients[i]) g *= factor;
+      update(i, gradients[i]);
+    }
+    return norm;
+  }
+
+  const std::vector<double>& value(std::size_t i) const { return values_[i]; }
+
+ private:
+  void update(std::size_t i, std::span<const double> gradient) {
+    const ParameterScaling& scaling = scaling_[i];
+    if (config_.has_sgd()) {
+      sgd_[i].step(values_[i], gradient, kLr * scaling.lr, kLr * config_.sgd().weight_decay() * scaling.decay);
+    } else {
+      adamw_[i].step(values_[i], gradient, kLr * scaling.lr, config_.adamw().eps() * scaling.eps,
+                     kLr * config_.adamw().weight_decay() * scaling.decay);
+    }
+  }
+
+  OptimizerConfig config_;
+  std::span<const Parameter> parameters_;
+  std::vector<ParameterScaling> scaling_;
+  std::vector<std::vector<double>> values_;
+  std::vector<testing::ReferenceAdamW> adamw_;
+  std::vector<testing::ReferenceSgd> sgd_;
+};
+
+struct Case {
+  std::string name;
+  OptimizerConfig config;
+  DType dtype;
+  std::int64_t bucket_bytes;
+  double grad_clip;
+};
+void PrintTo(const Case& c, std::ostream* out) { *out << c.name; }
+
+std::vector<Case> cases() {
+  std::vector<Case> all;
+  const std::map<std::string, OptimizerConfig> configs = {
+      {"AdamW", adamw_config()}, {"Nesterov", sgd_config(true)}, {"Momentum", sgd_config(false)}};
+  for (const auto& [name, config] : configs) {
+    for (const DType dtype : {DType::kFloat32, DType::kBFloat16}) {
+      for (const std::int64_t bucket_bytes : {1, 1000, 1 << 20}) {
+        for (const double grad_clip : {0.0, 5.0}) {
+          all.push_back({fmt::format("{}, {}, {} bytes, clip {}", name, name_of(dtype), bucket_bytes, grad_clip),
+                         config, dtype, bucket_bytes, grad_clip});
+        }
+      }
+    }
+  }
+  return all;
+}
+
+class Sharded : public ::testing::TestWithParam<Case> {
+ protected:
+  const ProcessGroup world = ProcessGroup::world();
+  const Case& c = GetParam();
+};
+INSTANTIATE_TEST_SUITE_P(Cases, Sharded, ::testing::ValuesIn(cases()));
+
+TEST_P(Sharded, TrajectoryIsThatOfOneLoop) {
+  Replica replica(c.config, c.dtype, world, c.bucket_bytes);
+  Reference reference(c.config, replica.store);
+  for (int step = 0; step < kSteps; ++step) {
+    replica.set_gradients(step);
+    const StepReport report = replica.step(kLr, c.grad_clip);
+    const double norm = reference.step(step, world.size(), c.grad_clip);
+    EXPECT_FALSE(report.skipped);
+    EXPECT_NEAR(report.gradient_norm, norm, 1e-6 * norm);
+  }
+  EXPECT_EQ(replica.optimizer.num_updates(), kSteps);
+
+  const auto parameters = replica.store.parameters();
+  for (std::size_t i = 0; i < parameters.size(); ++i) {
+    const double tolerance = parameters[i].value.dtype() == DType::kFloat32 ? 1e-6 : 1.0 / 256;
+    EXPECT_TRUE(testing::close(parameters[i].value, reference.value(i), tolerance)) << parameters[i].spec.name;
+  }
+  for (const OptimizerSegment& segment : replica.optimizer.segments()) {
+    const auto [name, master] = segment.state.front();
+    EXPECT_EQ(name, "weight");
+    const std::span<const double> whole = reference.value(segment.parameter);
+    EXPECT_TRUE(testing::close(master, whole.subspan(segment.begin, segment.numel), 1e-6));
+    const Tensor& value = parameters[segment.parameter].value;
+    EXPECT_TRUE(testing::same_bits(value.flat_view(segment.begin, {segment.numel}), master.to(value.dtype())));
+  }
+}
+
+TEST_P(Sharded, RanksHoldTheSameValues) {
+  Replica replica(c.config, c.dtype, world, c.bucket_bytes);
+  replica.set_gradients(0);
+  replica.step(kLr, c.grad_clip);
+  for (const FlatGroup& group : replica.store.groups()) {
+    const std::string mine(reinterpret_cast<const char*>(group.values.raw()), group.values.num_bytes());
+    EXPECT_THAT(world.all_gather(mine), Each(Eq(mine)));
+  }
+}
+
+TEST_P(Sharded, ResumesWithTheSameBits) {
+  Replica whole(c.config, c.dtype, world, c.bucket_bytes);
+  for (int step = 0; step < 3; ++step) whole.set_gradients(step), whole.step(kLr, c.grad_clip);
+
+  Replica resumed(c.config, c.dtype, world, c.bucket_bytes);
+  for (const Parameter& parameter : resumed.store.parameters()) parameter.value.fill_zero();
+  auto& saved = whole.optimizer.segments();
+  auto& loaded = resumed.optimizer.segments();
+  ASSERT_EQ(loaded.size(), saved.size());
+  for (std::size_t i = 0; i < saved.size(); ++i) {
+    for (std::size_t j = 0; j < saved[i].state.size(); ++j) {
+      EXPECT_EQ(loaded[i].state[j].first, saved[i].state[j].first);
+      loaded[i].state[j].second.copy_from(saved[i].state[j].second);
+    }
+  }
+  resumed.optimizer.state_loaded(whole.optimizer.num_updates(), Stream());
+  EXPECT_EQ(resumed.bytes(), whole.bytes());
+  for (Replica* replica : {&whole, &resumed}) {
+    replica->set_gradients(3);
+    replica->step(kLr, c.grad_clip);
+  }
+  EXPECT_EQ(resumed.bytes(), whole.bytes());
+  EXPECT_EQ(resumed.optimizer.num_updates(), 4);
+}
+
+class BadGradient : public ::testing::TestWithParam<float> {};
+INSTANTIATE_TEST_SUITE_P(Values, BadGradient,
+                         ::testing::Values(std::numeric_limits<float>::quiet_NaN(),
+                                           std::numeric_limits<float>::infinity(),
+                                           -std::numeric_limits<float>::infinity()));
+
+TEST_P(BadGradient, OfOneRankSkipsTheUpdateOnAll) {
+  const ProcessGroup world = ProcessGroup::world();
+  for (const OptimizerConfig& config : {adamw_config(), sgd_config(true)}) {
+    for (int bad = 0; bad < world.size(); ++bad) {
+      Replica replica(config, DType::kBFloat16, world, 1000), spared(config, DType::kBFloat16, world, 1000);
+      for (Replica* r : {&replica, &spared}) r->set_gradients(0), r->step(kLr, 1.0);
+      const std::string before = replica.bytes();
+
+      replica.set_gradients(1);
+      if (world.rank() == bad) replica.store.find("matrix").gradient.data<float>()[700] = GetParam();
+      const StepReport report = replica.step(kLr, 1.0);
+      EXPECT_TRUE(report.skipped);
+      EXPECT_FALSE(std::isfinite(report.gradient_norm));
+      EXPECT_EQ(replica.bytes(), before);
+      EXPECT_EQ(replica.optimizer.num_updates(), 1);
+
+      for (Replica* r : {&replica, &spared}) r->set_gradients(2), r->step(kLr, 1.0);
+      EXPECT_EQ(replica.bytes(), spared.bytes()) << "a skipped step leaves no trace";
+    }
+  }
+}
+
+TEST(Segments, CoverEveryElementOnce) {
+  const ProcessGroup world = ProcessGroup::world();
+  for (const std::int64_t bucket_bytes : {1, 1000, 1 << 20}) {
+    Replica replica(adamw_config(), DType::kBFloat16, world, bucket_bytes);
+    std::vector<Tensor> owners;
+    for (const Parameter& parameter : replica.store.parameters()) {
+      owners.push_back(Tensor::zeros({parameter.value.numel()}, DType::kInt32));
+    }
+    for (const OptimizerSegment& segment : replica.optimizer.segments()) {
+      EXPECT_GT(segment.numel, 0);
+      for (std::int64_t i = 0; i < segment.numel; ++i) {
+        ++owners[segment.parameter].data<std::int32_t>()[segment.begin + i];
+      }
+    }
+    for (const Tensor& counts : owners) {
+      world.all_reduce(counts, ReduceOp::kSum, Stream());
+      EXPECT_THAT(counts.span<std::int32_t>(), Each(1));
+    }
+  }
+}
+
+}  // namespace
+}  // namespace mudelta
