@@ -3,7 +3,9 @@
 #include <omp.h>
 
 #include <algorithm>
+#include <functional>
 #include <string_view>
+#include <utility>
 
 #include "kernels/check.h"
 #include "kernels/gated_delta_rule_plan.h"
@@ -11,16 +13,7 @@
 namespace mudelta::kernels {
 namespace {
 
-using gated_delta_rule::all_state_rows;
-using gated_delta_rule::BackwardCall;
-using gated_delta_rule::Chunks;
-using gated_delta_rule::ForwardCall;
-using gated_delta_rule::head_rows;
-using gated_delta_rule::kPadding;
-using gated_delta_rule::round_up;
-using gated_delta_rule::Sizes;
-
-constexpr std::int64_t divide_up(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
+using namespace gated_delta_rule;
 
 Shape state_shape(std::int64_t count, const Sizes& sizes) {
   return {count, sizes.value_heads, sizes.key_dim, sizes.value_dim};
@@ -70,7 +63,7 @@ Sizes check_inputs(std::string_view op, const GatedDeltaRuleInputs& inputs) {
 // Short chunks are the faster ones, but a state is saved for each: they would need key_dim / 32 times the memory of v.
 std::int64_t chunk_length(const Sizes& sizes) { return sizes.key_dim <= 64 ? 32 : 64; }
 
-gated_delta_rule::Inputs prepare(std::string_view op, const GatedDeltaRuleInputs& inputs) {
+Inputs prepare(std::string_view op, const GatedDeltaRuleInputs& inputs) {
   const Sizes sizes = check_inputs(op, inputs);
   Chunks chunks{.length = chunk_length(sizes), .first = {0}, .cu_seqlens = inputs.cu_seqlens.data<std::int32_t>()};
   for (std::int64_t i = 0; i < sizes.sequences; ++i) {
@@ -87,20 +80,45 @@ gated_delta_rule::Inputs prepare(std::string_view op, const GatedDeltaRuleInputs
           .chunks = std::move(chunks)};
 }
 
-// Calls body(item, scratch) for items [0, count) in parallel, with `scratch_size` floats for each thread.
-template <class Body>
-void for_each_item(std::int64_t count, std::int64_t scratch_size, const Body& body) {
-  const auto threads = static_cast<int>(std::clamp<std::int64_t>(count, 1, omp_get_max_threads()));
-  const Tensor scratch = Tensor::empty({threads, round_up(scratch_size, kPadding)});
-  float* memory = scratch.data<float>();
-#pragma omp parallel for schedule(dynamic) num_threads(threads)
-  for (std::int64_t i = 0; i < count; ++i) body(i, memory + omp_get_thread_num() * scratch.size(1));
+// How many items each sequence, with `units` slabs or heads, is divided into: few, but enough to keep all threads busy,
+// and so many that the states of an item stay in the second-level cache.
+std::int64_t items_per_sequence(const Sizes& sizes, std::int64_t units) {
+  constexpr std::int64_t kItemsPerThread = 4, kCacheFloats = 1 << 17;
+  const std::int64_t for_threads =
+      divide_up(kItemsPerThread * omp_get_max_threads(), std::max<std::int64_t>(sizes.sequences, 1));
+  const std::int64_t for_cache = divide_up(sizes.value_heads * sizes.key_dim * sizes.value_dim, kCacheFloats);
+  return std::min(std::max(for_threads, for_cache), units);
 }
 
-// How many columns of the state stay in the first-level cache.
-std::int64_t cached_columns(std::int64_t key_dim) {
-  constexpr std::int64_t kCacheFloats = 5120, kMinColumns = 2 * kPadding;
-  return std::max(kCacheFloats / key_dim, kMinColumns);
+// Calls body(item, scratch) for all items in parallel. scratch_size(n) is the number of floats that an item of n units
+// needs.
+template <class ScratchSize, class Body>
+void for_each_item(const Sizes& sizes, std::int64_t units, const ScratchSize& scratch_size, const Body& body) {
+  const std::int64_t parts = items_per_sequence(sizes, units), count = sizes.sequences * parts;
+  const auto threads = static_cast<int>(std::clamp<std::int64_t>(count, 1, omp_get_max_threads()));
+  const std::int64_t scratch_per_thread = round_up(scratch_size(divide_up(units, parts)), kPadding);
+  const Tensor scratch = Tensor::empty({threads, scratch_per_thread});
+  float* memory = scratch.data<float>();
+#pragma omp parallel for schedule(dynamic) num_threads(threads)
+  for (std::int64_t i = 0; i < count; ++i) {
+    const std::int64_t part = i % parts;
+    body(Item{.sequence = i / parts, .begin = units * part / parts, .end = units * (part + 1) / parts},
+         memory + omp_get_thread_num() * scratch_per_thread);
+  }
+}
+
+// More slabs than value heads where there would be fewer items than threads, and in the recurrent form where the part
+// of the state that belongs to a slab would not stay in the first-level cache.
+Slabs cut_into_slabs(const Sizes& sizes, bool recurrent) {
+  constexpr std::int64_t kCacheFloats = 5120, kMinCachedColumns = 2 * kPadding;
+  const std::int64_t heads = std::max<std::int64_t>(sizes.sequences, 1) * sizes.value_heads;
+  std::int64_t per_value_head = divide_up(omp_get_max_threads(), heads);
+  if (recurrent) {
+    const std::int64_t cached_columns = std::max(kCacheFloats / sizes.key_dim, kMinCachedColumns);
+    per_value_head = std::max(per_value_head, divide_up(sizes.value_dim, cached_columns));
+  }
+  const std::int64_t width = round_up(divide_up(sizes.value_dim, per_value_head), kPadding);
+  return {.width = width, .per_value_head = divide_up(sizes.value_dim, width)};
 }
 
 }  // namespace
@@ -108,49 +126,30 @@ std::int64_t cached_columns(std::int64_t key_dim) {
 void gated_delta_rule_forward(const GatedDeltaRuleInputs& inputs, const Tensor& o, const Tensor& final_state,
                               GatedDeltaRuleSaved* saved, GatedDeltaRuleAlgorithm algorithm, Stream) {
   constexpr std::string_view kOp = "gated_delta_rule_forward";
-  const auto prepared = prepare(kOp, inputs);
+  const Inputs prepared = prepare(kOp, inputs);
   const Sizes& sizes = prepared.sizes;
   expect_tensor(kOp, "o", o, inputs.v.shape(), inputs.v.dtype());
   expect_states_or_undefined(kOp, "final_state", final_state, sizes);
   if (saved != nullptr) saved->chunk_states = Tensor::empty(state_shape(prepared.chunks.total(), sizes));
 
-  // With fewer pairs of sequence and head than threads, the value columns are divided too. They do not depend on each
-  // other, so the result has the same bits however they are divided.
-  const bool recurrent = algorithm != GatedDeltaRuleAlgorithm::kChunkwise;  // never measured to be slower
-  const std::int64_t pairs = sizes.sequences * sizes.heads;
-  const std::int64_t threads = omp_get_max_threads();
-  const std::int64_t wanted_parts = pairs == 0 || pairs >= threads ? 1 : divide_up(threads, pairs);
-  std::int64_t wanted_slabs = divide_up(wanted_parts, sizes.group());
-  if (recurrent) wanted_slabs = std::max(wanted_slabs, divide_up(sizes.value_dim, cached_columns(sizes.key_dim)));
-  const std::int64_t slab_width = round_up(divide_up(sizes.value_dim, wanted_slabs), kPadding);
-  const std::int64_t slabs_per_head = divide_up(sizes.value_dim, slab_width);
-  const std::int64_t slabs = slabs_per_head * sizes.group();
-  const std::int64_t parts = std::min(wanted_parts, slabs);
-
+  const bool recurrent = algorithm != GatedDeltaRuleAlgorithm::kChunkwise;  // never measured to be the slower one
   const ForwardCall call{.inputs = prepared,
                          .o = head_rows(o),
                          .initial_states = all_state_rows(inputs.initial_state),
                          .final_states = all_state_rows(final_state),
                          .chunk_states = all_state_rows(saved == nullptr ? Tensor() : saved->chunk_states),
                          .recurrent = recurrent,
-                         .slabs_per_head = slabs_per_head,
-                         .slab_width = slab_width};
-  const std::int64_t slabs_per_part = divide_up(slabs, parts);
-  for_each_item(pairs * parts, forward_scratch_size(call, slabs_per_part), [&](std::int64_t i, float* scratch) {
-    const std::int64_t part = i % parts, pair = i / parts;
-    run_forward_item(call,
-                     {.sequence = pair / sizes.heads,
-                      .head = pair % sizes.heads,
-                      .first_slab = slabs * part / parts,
-                      .last_slab = slabs * (part + 1) / parts},
-                     scratch);
-  });
+                         .slabs = cut_into_slabs(sizes, recurrent)};
+  for_each_item(
+      sizes, sizes.value_heads * call.slabs.per_value_head,
+      [&](std::int64_t slabs) { return forward_scratch_size(call, slabs); },
+      [&](const Item& item, float* scratch) { run_forward_item(call, item, scratch); });
 }
 
 void gated_delta_rule_backward(const GatedDeltaRuleInputs& inputs, const GatedDeltaRuleSaved& saved, const Tensor& d_o,
                                const Tensor& dfinal_state, const GatedDeltaRuleGradients& gradients, Stream) {
   constexpr std::string_view kOp = "gated_delta_rule_backward";
-  const auto prepared = prepare(kOp, inputs);
+  const Inputs prepared = prepare(kOp, inputs);
   const Sizes& sizes = prepared.sizes;
   expect_tensor(kOp, "saved.chunk_states", saved.chunk_states, state_shape(prepared.chunks.total(), sizes),
                 DType::kFloat32);
@@ -173,9 +172,9 @@ void gated_delta_rule_backward(const GatedDeltaRuleInputs& inputs, const GatedDe
                           .dv = head_rows(gradients.dv),
                           .dg = gradients.dg.data<float>(),
                           .dbeta = gradients.dbeta.data<float>()};
-  for_each_item(sizes.sequences * sizes.heads, backward_scratch_size(call), [&](std::int64_t i, float* scratch) {
-    run_backward_item(call, i / sizes.heads, i % sizes.heads, scratch);
-  });
+  for_each_item(
+      sizes, sizes.heads, [&](std::int64_t heads) { return backward_scratch_size(call, heads); },
+      [&](const Item& item, float* scratch) { run_backward_item(call, item, scratch); });
 }
 
 }  // namespace mudelta::kernels

@@ -1,6 +1,6 @@
-// The backward pass, chunk by chunk from the last: U, W and N of the forward pass are computed again from the state S
-// at the chunk's start, then, writing dS for the gradient of the state at its end, a_i for from_start, e_i for to_end,
-// G for between, P for the scores, and stril for the part below the diagonal:
+// The backward pass, chunk by chunk from the last. With the names of gated_delta_rule_forward.cpp, S for the state at
+// the chunk's start, from which U, W = V - diag(a) U and N are computed again, dS for the gradient of the state at its
+// end, and P for the scores:
 //   dN = diag(e) K dS + P^T dO       dY = T^T dN                 dV = dW = diag(beta) dY      dU = -diag(a) dW
 //   dQK = scale (dO N^T) . G         dKK = -diag(beta) stril(dY N^T) . G
 //   dQ = scale diag(a) dO S^T + dQK K
@@ -36,7 +36,11 @@ struct BackwardBuffers {
   float *dbeta, *dg;         // [tokens]
   float *from, *to;          // [tokens]: see the formula of dg; `to` with the sums of M added
 
-  BackwardBuffers(Scratch& scratch, const Sizes& sizes, std::int64_t chunk)
+  BackwardBuffers(Scratch& scratch, const Inputs& inputs, std::int64_t heads)
+      : BackwardBuffers(scratch, inputs.sizes, inputs.chunks.length, heads * inputs.sizes.group()) {}
+
+ private:
+  BackwardBuffers(Scratch& scratch, const Sizes& sizes, std::int64_t chunk, std::int64_t value_heads)
       : keys(scratch, chunk, sizes.key_dim),
         gates(scratch, chunk),
         dq(scratch.take_matrix(chunk, sizes.key_dim)),
@@ -55,11 +59,16 @@ struct BackwardBuffers {
         n_transposed(scratch.take_matrix(round_up(sizes.value_dim, kPadding), chunk)),
         state(scratch.take_matrix(round_up(sizes.key_dim, kPadding), sizes.value_dim)),
         state_transposed(scratch.take_matrix(round_up(sizes.value_dim, kPadding), sizes.key_dim)),
-        dstates(scratch.take_matrix(sizes.group() * round_up(sizes.key_dim, kPadding), sizes.value_dim)),
+        dstates(scratch.take_matrix(value_heads * round_up(sizes.key_dim, kPadding), sizes.value_dim)),
         dbeta(scratch.take(chunk)),
         dg(scratch.take(chunk)),
         from(scratch.take(chunk)),
         to(scratch.take(chunk)) {}
+};
+
+// What the next value head, or the first one of the previous chunk, reads and writes.
+struct UpcomingBackward {
+  UpcomingRows q, k, v, d_o, state, dq, dk, dv;
 };
 
 HWY_INLINE float dot(const float* a, const float* b, std::int64_t count) {
@@ -83,10 +92,12 @@ HWY_INLINE float add_scaled(const float* x, float factor, const float* z, std::i
 }
 
 // U, W and N.
-void recompute_values(const BackwardBuffers& b, std::int64_t rows) {
+void recompute_values(const BackwardBuffers& b, std::int64_t rows, const UpcomingBackward& next) {
   const std::int64_t columns = b.w.stride;
   multiply(plain(b.keys.k), b.state, b.u, {rows, b.keys.k.stride, columns}, 0);
   for (std::int64_t i = 0; i < rows; ++i) {
+    next.q.fetch(i);
+    next.k.fetch(i);
     const auto beta = broadcast(b.gates.beta[i]), decay = broadcast(b.gates.from_start[i]);
     for (std::int64_t j = 0; j < columns; j += kLanes) {
       const auto w = hn::NegMulAdd(decay, hn::Load(kFloatTag, b.u.row(i) + j), hn::Load(kFloatTag, b.w.row(i) + j));
@@ -98,15 +109,17 @@ void recompute_values(const BackwardBuffers& b, std::int64_t rows) {
 }
 
 // dY, dV, dU, and the first terms of dbeta and `from`.
-void differentiate_values(const BackwardBuffers& b, Matrix dstate, std::int64_t rows) {
+void differentiate_values(const BackwardBuffers& b, Matrix dstate, std::int64_t rows, const UpcomingBackward& next) {
   const std::int64_t columns = b.w.stride, key_columns = b.keys.k.stride;
   for (std::int64_t i = 0; i < rows; ++i) {
+    next.v.fetch(i);
     scale_row(b.keys.k.row(i), b.gates.to_end[i], key_columns, b.weighted.row(i));
   }
   multiply(plain(b.weighted), dstate, b.dy, {rows, key_columns, columns}, 0);
   multiply(transposed(b.gates.scores), b.d_o, b.dy, {rows, rows, columns}, 1, Triangle::kUpperLeft);
   solve_unit_lower_transposed(b.gates.system, b.dy, rows, columns);
   for (std::int64_t i = 0; i < rows; ++i) {
+    next.d_o.fetch(i);
     const auto beta = broadcast(b.gates.beta[i]), decay = broadcast(b.gates.from_start[i]);
     auto dbeta = hn::Zero(kFloatTag), from = hn::Zero(kFloatTag);
     for (std::int64_t j = 0; j < columns; j += kLanes) {
@@ -158,11 +171,14 @@ void differentiate_scores(const BackwardBuffers& b, float scale, std::int64_t ro
 }
 
 // The terms of dq and dk that come through the state, with their share of `from` and `to`, and dg.
-void differentiate_state(const BackwardBuffers& b, Matrix dstate, float scale, Rows tokens) {
+void differentiate_state(const BackwardBuffers& b, Matrix dstate, float scale, Rows tokens,
+                         const UpcomingBackward& next) {
   const std::int64_t rows = tokens.padded_count(), columns = b.w.stride, key_columns = b.keys.k.stride;
   transpose(b.state, key_columns, columns, b.state_transposed);
   multiply(plain(b.d_o), b.state_transposed, b.partial, {rows, columns, key_columns}, 0);
   for (std::int64_t i = 0; i < rows; ++i) {
+    next.dq.fetch(i);
+    next.dk.fetch(i);
     b.from[i] += add_scaled(b.partial.row(i), scale * b.gates.from_start[i], b.keys.q.row(i), key_columns, b.dq.row(i));
   }
   multiply(plain(b.u), b.state_transposed, b.dk, {rows, columns, key_columns}, 1);
@@ -170,12 +186,16 @@ void differentiate_state(const BackwardBuffers& b, Matrix dstate, float scale, R
   transpose(dstate, key_columns, columns, b.state_transposed);
   multiply(plain(b.n), b.state_transposed, b.partial, {rows, columns, key_columns}, 0);
   for (std::int64_t i = 0; i < rows; ++i) {
+    next.dv.fetch(i);
     b.to[i] += add_scaled(b.partial.row(i), b.gates.to_end[i], b.keys.k.row(i), key_columns, b.dk.row(i));
   }
 
   const float whole = b.gates.whole_chunk(tokens);
   double sum = 0;
-  for (std::int64_t r = 0; r < key_columns; ++r) sum += dot(dstate.row(r), b.state.row(r), columns);
+  for (std::int64_t r = 0; r < key_columns; ++r) {
+    next.state.fetch(r);
+    sum += dot(dstate.row(r), b.state.row(r), columns);
+  }
   sum *= whole;
   for (std::int64_t i = 0; i < rows; ++i) sum += b.from[i];
   for (std::int64_t i = 0; i < rows; ++i) {
@@ -195,66 +215,96 @@ void store_gate(const float* in, float* gradient, const Sizes& sizes, Rows token
   for (std::int64_t i = 0; i < tokens.count(); ++i) out[i * sizes.value_heads] = in[i];
 }
 
-std::int64_t backward_scratch_size(const BackwardCall& call) {
+// Chunk `chunk` of a sequence, for one head and all value heads that share it.
+void run_backward_chunk(const BackwardCall& call, const BackwardBuffers& b, const Item& item, std::int64_t chunk,
+                        std::int64_t head, Matrix dstates) {
+  const Inputs& inputs = call.inputs;
+  const Sizes& sizes = inputs.sizes;
+  const Rows tokens = chunk_tokens(inputs.chunks, item.sequence, chunk);
+  const std::int64_t rows = tokens.padded_count();
+  const HeadColumns key_columns{head, 0, sizes.key_dim}, state_columns{0, 0, sizes.value_dim};
+  const auto saved_state = [&](std::int64_t chunk_of_sequence, std::int64_t value_head) {
+    return state_rows(sizes, inputs.chunks.first[item.sequence] + chunk_of_sequence, value_head);
+  };
+  const auto upcoming = [&](std::int64_t value_head) -> UpcomingBackward {
+    std::int64_t next_chunk = chunk;
+    if (++value_head == item.end * sizes.group()) value_head = item.begin * sizes.group(), --next_chunk;
+    if (next_chunk < 0) return {};
+    const Rows next_tokens = chunk_tokens(inputs.chunks, item.sequence, next_chunk);
+    const HeadColumns keys{value_head / sizes.group(), 0, sizes.key_dim}, values{value_head, 0, sizes.value_dim};
+    return {.q = {inputs.q, next_tokens, keys},
+            .k = {inputs.k, next_tokens, keys},
+            .v = {inputs.v, next_tokens, values},
+            .d_o = {call.d_o, next_tokens, values},
+            .state = {call.chunk_states, saved_state(next_chunk, value_head), state_columns},
+            .dq = {call.dq, next_tokens, keys},
+            .dk = {call.dk, next_tokens, keys},
+            .dv = {call.dv, next_tokens, values}};
+  };
+
+  b.keys.load(inputs, tokens, head);
+  b.keys.multiply_keys(tokens);
+  for (const Matrix& sum : {b.dq, b.dk, b.dqk, b.dkk}) fill_zero(sum.data, rows * sum.stride);
+  for (std::int64_t i = 0; i < sizes.group(); ++i) {
+    const std::int64_t value_head = head * sizes.group() + i;
+    const HeadColumns value_columns{value_head, 0, sizes.value_dim};
+    const Matrix dstate = dstates.from_row(i * round_up(sizes.key_dim, kPadding));
+    const UpcomingBackward next = upcoming(value_head);
+    b.gates.load(inputs, tokens, value_head);
+    b.gates.multiply_decays(tokens);
+    b.gates.weigh(b.keys, inputs.scale, tokens);
+    load_rows(inputs.v, tokens, value_columns, b.w);
+    load_rows(call.d_o, tokens, value_columns, b.d_o);
+    load_rows(call.chunk_states, saved_state(chunk, value_head), state_columns, b.state);
+    recompute_values(b, rows, next);
+    differentiate_values(b, dstate, rows, next);
+    store_rows(b.w, call.dv, tokens, value_columns);
+    differentiate_scores(b, inputs.scale, rows);
+    store_gate(b.dbeta, call.dbeta, sizes, tokens, value_head);
+    differentiate_state(b, dstate, inputs.scale, tokens, next);
+    store_gate(b.dg, call.dg, sizes, tokens, value_head);
+  }
+  const ProductSize size{rows, rows, b.keys.k.stride};
+  multiply(plain(b.dqk), b.keys.k, b.dq, size, 1, Triangle::kLowerLeft);
+  multiply(transposed(b.dqk), b.keys.q, b.dk, size, 1, Triangle::kUpperLeft);
+  multiply(plain(b.dkk), b.keys.k, b.dk, size, 1, Triangle::kLowerLeft);
+  multiply(transposed(b.dkk), b.keys.k, b.dk, size, 1, Triangle::kUpperLeft);
+  store_rows(b.dq, call.dq, tokens, key_columns);
+  store_rows(b.dk, call.dk, tokens, key_columns);
+}
+
+std::int64_t backward_scratch_size(const BackwardCall& call, std::int64_t heads_per_item) {
   Scratch scratch;
-  BackwardBuffers(scratch, call.inputs.sizes, call.inputs.chunks.length);
+  BackwardBuffers(scratch, call.inputs, heads_per_item);
   return scratch.used();
 }
 
-void run_backward_item(const BackwardCall& call, std::int64_t sequence, std::int64_t head, float* memory) {
+void run_backward_item(const BackwardCall& call, const Item& item, float* memory) {
   Scratch scratch(memory);
   const Sizes& sizes = call.inputs.sizes;
-  const Inputs& inputs = call.inputs;
-  BackwardBuffers b(scratch, sizes, call.inputs.chunks.length);
-  const HeadColumns state_columns{0, 0, sizes.value_dim}, key_columns{head, 0, sizes.key_dim};
-  const std::int64_t first_head = head * sizes.group();
-  const auto dstate_of = [&](std::int64_t i) {
-    return Matrix{b.dstates.row(i * round_up(sizes.key_dim, kPadding)), b.dstates.stride};
+  BackwardBuffers b(scratch, call.inputs, item.end - item.begin);
+  const HeadColumns all_columns{0, 0, sizes.value_dim};
+  const std::int64_t group = sizes.group();
+  const auto dstate_of = [&](std::int64_t value_head) {
+    return b.dstates.from_row((value_head - item.begin * group) * round_up(sizes.key_dim, kPadding));
   };
 
-  for (std::int64_t i = 0; i < sizes.group(); ++i) {
-    const Rows rows = state_rows(sizes, sequence, first_head + i);
+  for (std::int64_t h = item.begin * group; h < item.end * group; ++h) {
+    const Rows rows = state_rows(sizes, item.sequence, h);
     if (call.dfinal_states) {
-      load_rows(call.dfinal_states, rows, state_columns, dstate_of(i));
+      load_rows(call.dfinal_states, rows, all_columns, dstate_of(h));
     } else {
-      fill_zero(dstate_of(i).data, rows.padded_count() * b.dstates.stride);
+      fill_zero(dstate_of(h).data, rows.padded_count() * b.dstates.stride);
     }
   }
-  for (std::int64_t chunk = call.inputs.chunks.count(sequence) - 1; chunk >= 0; --chunk) {
-    const Rows tokens = chunk_tokens(call.inputs.chunks, sequence, chunk);
-    const std::int64_t rows = tokens.padded_count(), key_width = b.keys.k.stride;
-    b.keys.load(inputs, tokens, head);
-    b.keys.multiply_keys(tokens);
-    for (const Matrix& sum : {b.dq, b.dk, b.dqk, b.dkk}) fill_zero(sum.data, rows * sum.stride);
-    for (std::int64_t i = 0; i < sizes.group(); ++i) {
-      const std::int64_t value_head = first_head + i;
-      const HeadColumns value_columns{value_head, 0, sizes.value_dim};
-      b.gates.load(inputs, tokens, value_head);
-      b.gates.multiply_decays(tokens);
-      b.gates.weigh(b.keys, inputs.scale, tokens);
-      load_rows(inputs.v, tokens, value_columns, b.w);
-      load_rows(call.d_o, tokens, value_columns, b.d_o);
-      load_rows(call.chunk_states, state_rows(sizes, call.inputs.chunks.first[sequence] + chunk, value_head),
-                state_columns, b.state);
-      recompute_values(b, rows);
-      differentiate_values(b, dstate_of(i), rows);
-      store_rows(b.w, call.dv, tokens, value_columns);
-      differentiate_scores(b, inputs.scale, rows);
-      store_gate(b.dbeta, call.dbeta, sizes, tokens, value_head);
-      differentiate_state(b, dstate_of(i), inputs.scale, tokens);
-      store_gate(b.dg, call.dg, sizes, tokens, value_head);
+  for (std::int64_t chunk = call.inputs.chunks.count(item.sequence) - 1; chunk >= 0; --chunk) {
+    for (std::int64_t head = item.begin; head < item.end; ++head) {
+      run_backward_chunk(call, b, item, chunk, head, dstate_of(head * group));
     }
-    const ProductSize size{rows, rows, key_width};
-    multiply(plain(b.dqk), b.keys.k, b.dq, size, 1, Triangle::kLowerLeft);
-    multiply(transposed(b.dqk), b.keys.q, b.dk, size, 1, Triangle::kUpperLeft);
-    multiply(plain(b.dkk), b.keys.k, b.dk, size, 1, Triangle::kLowerLeft);
-    multiply(transposed(b.dkk), b.keys.k, b.dk, size, 1, Triangle::kUpperLeft);
-    store_rows(b.dq, call.dq, tokens, key_columns);
-    store_rows(b.dk, call.dk, tokens, key_columns);
   }
   if (!call.dinitial_states) return;
-  for (std::int64_t i = 0; i < sizes.group(); ++i) {
-    store_rows(dstate_of(i), call.dinitial_states, state_rows(sizes, sequence, first_head + i), state_columns);
+  for (std::int64_t h = item.begin * group; h < item.end * group; ++h) {
+    store_rows(dstate_of(h), call.dinitial_states, state_rows(sizes, item.sequence, h), all_columns);
   }
 }
 
@@ -267,12 +317,12 @@ namespace mudelta::kernels::gated_delta_rule {
 HWY_EXPORT(backward_scratch_size);
 HWY_EXPORT(run_backward_item);
 
-std::int64_t backward_scratch_size(const BackwardCall& call) {
-  return HWY_DYNAMIC_DISPATCH(backward_scratch_size)(call);
+std::int64_t backward_scratch_size(const BackwardCall& call, std::int64_t heads_per_item) {
+  return HWY_DYNAMIC_DISPATCH(backward_scratch_size)(call, heads_per_item);
 }
 
-void run_backward_item(const BackwardCall& call, std::int64_t sequence, std::int64_t head, float* scratch) {
-  HWY_DYNAMIC_DISPATCH(run_backward_item)(call, sequence, head, scratch);
+void run_backward_item(const BackwardCall& call, const Item& item, float* scratch) {
+  HWY_DYNAMIC_DISPATCH(run_backward_item)(call, item, scratch);
 }
 
 }  // namespace mudelta::kernels::gated_delta_rule

@@ -10,6 +10,7 @@
 
 #include <cstdint>
 
+#include "hwy/cache_control.h"
 #include "kernels/gated_delta_rule_plan.h"
 #include "kernels/gated_delta_rule_tile-inl.h"
 #include "kernels/simd_io-inl.h"
@@ -68,6 +69,28 @@ inline void store_rows(Matrix in, const HeadRows& tensor, Rows rows, HeadColumns
   });
 }
 
+// Rows of one head that will be needed soon, to be brought into the cache one by one in the course of other work: they
+// lie too far apart for the processor to foresee.
+struct UpcomingRows {
+  const std::byte* first = nullptr;
+  std::int64_t stride_bytes = 0, row_bytes = 0, count = 0;
+
+  UpcomingRows() = default;
+  UpcomingRows(const HeadRows& tensor, Rows rows, HeadColumns columns)
+      : stride_bytes(tensor.heads * tensor.dim * size_of(tensor.dtype)),
+        row_bytes(columns.count * size_of(tensor.dtype)),
+        count(rows.count()) {
+    first =
+        tensor.data + rows.begin * stride_bytes + (columns.head * tensor.dim + columns.first) * size_of(tensor.dtype);
+  }
+
+  HWY_INLINE void fetch(std::int64_t row) const {
+    if (row >= count) return;
+    constexpr std::int64_t kLineBytes = 64;
+    for (std::int64_t i = 0; i < row_bytes; i += kLineBytes) hwy::Prefetch(first + row * stride_bytes + i);
+  }
+};
+
 // q and k of one head.
 struct Keys {
   Matrix q, k;          // [tokens, key_dim]
@@ -81,13 +104,13 @@ struct Keys {
         kk(scratch.take_matrix(chunk, chunk)),
         qk(scratch.take_matrix(chunk, chunk)) {}
 
-  void load(const Inputs& inputs, Rows tokens, std::int64_t head) {
+  void load(const Inputs& inputs, Rows tokens, std::int64_t head) const {
     const HeadColumns columns{head, 0, inputs.sizes.key_dim};
     load_rows(inputs.q, tokens, columns, q);
     load_rows(inputs.k, tokens, columns, k);
   }
 
-  void multiply_keys(Rows tokens) {
+  void multiply_keys(Rows tokens) const {
     const std::int64_t rows = tokens.padded_count();
     transpose(k, rows, k.stride, k_transposed);
     multiply(plain(k), k_transposed, kk, {rows, k.stride, rows}, 0, Triangle::kLowerResult);
@@ -116,7 +139,7 @@ struct Gates {
 
   float whole_chunk(Rows tokens) const { return from_start[tokens.count() - 1]; }
 
-  void load(const Inputs& inputs, Rows tokens, std::int64_t value_head) {
+  void load(const Inputs& inputs, Rows tokens, std::int64_t value_head) const {
     const std::int64_t stride = inputs.sizes.value_heads, rows = tokens.padded_count();
     const float* g = inputs.g + tokens.begin * stride + value_head;
     const float* b = inputs.beta + tokens.begin * stride + value_head;
@@ -133,7 +156,7 @@ struct Gates {
   }
 
   // Decays over several tokens are products of e^g, more exact than exponentials of differences of a running sum of g.
-  void multiply_decays(Rows tokens) {
+  void multiply_decays(Rows tokens) const {
     const auto times = [](float a, float b) { return a * b < kNegligibleDecay ? 0.0f : a * b; };
     const std::int64_t rows = tokens.padded_count();
     float product = 1;
@@ -146,7 +169,7 @@ struct Gates {
   }
 
   // Fills `between`, `system` and `scores`, each in the columns below round_up(i + 1, kPadding) of row i.
-  void weigh(const Keys& keys, float scale, Rows tokens) {
+  void weigh(const Keys& keys, float scale, Rows tokens) const {
     const hn::Rebind<std::int32_t, FloatTag> int_tag;
     const auto lane_numbers = hn::Iota(int_tag, 0);
     const auto negligible = broadcast(kNegligibleDecay), scales = broadcast(scale), one = broadcast(1);

@@ -1,6 +1,7 @@
 // The forward pass, chunk by chunk: either token by token within the chunk, or as matrix products. With the state S at
-// the chunk's start, and writing a_i for from_start, e_i for to_end, G for between, T for (I + diag(beta) (K K^T .
-// G))^-1 with the strictly lower triangle of the product:
+// the chunk's start, and writing a_i for from_start, e_i for to_end, G for between, stril for the part of a matrix
+// below its diagonal, and "." for products element by element:
+//   T = (I + diag(beta) stril(K K^T . G))^-1
 //   U = K S     N = T diag(beta) (V - diag(a) U)     O = scale diag(a) Q S + (scale Q K^T . G) N
 //   S <- a_last S + K^T diag(e) N
 #undef HWY_TARGET_INCLUDE
@@ -19,22 +20,34 @@ struct ForwardBuffers {
   Gates gates;
   Matrix weighted;  // [tokens, key_dim]: rows of q or k times decays
   Matrix v, o;      // [tokens, value columns]
-  Matrix states;    // [value heads or slabs, key_dim, value columns]
+  Matrix states;    // [slabs, key_dim, value columns]
 
   ForwardBuffers(Scratch& scratch, const ForwardCall& call, std::int64_t slabs)
       : keys(scratch, call.inputs.chunks.length, call.inputs.sizes.key_dim),
         gates(scratch, call.inputs.chunks.length),
         weighted(scratch.take_matrix(call.inputs.chunks.length, call.inputs.sizes.key_dim)),
-        v(scratch.take_matrix(call.inputs.chunks.length, call.slab_width)),
-        o(scratch.take_matrix(call.inputs.chunks.length, call.slab_width)),
-        states(scratch.take_matrix(slabs * round_up(call.inputs.sizes.key_dim, kPadding), call.slab_width)) {}
+        v(scratch.take_matrix(call.inputs.chunks.length, call.slabs.width)),
+        o(scratch.take_matrix(call.inputs.chunks.length, call.slabs.width)),
+        states(scratch.take_matrix(slabs * round_up(call.inputs.sizes.key_dim, kPadding), call.slabs.width)) {}
+};
+
+// What the next slab, or the first one of the next chunk, reads and writes.
+struct UpcomingForward {
+  UpcomingRows q, k, v, o;
+
+  HWY_INLINE void fetch(std::int64_t row) const {
+    q.fetch(row);
+    k.fetch(row);
+    v.fetch(row);
+    o.fetch(row);
+  }
 };
 
 // Token by token, for kVectors vectors of value columns: v, o and state point at the first. Each pass over the state
 // brings it to token t, reads o_t from it, and already gathers S_t^T k_{t+1} for the error of the next token.
 template <int kVectors>
 HWY_INLINE void advance_columns(const Keys& keys, const Gates& gates, float scale, std::int64_t tokens,
-                                std::int64_t key_dim, Matrix v, Matrix o, Matrix state) {
+                                std::int64_t key_dim, Matrix v, Matrix o, Matrix state, const UpcomingForward& next) {
   FloatVec recalled[kVectors];
   for (int j = 0; j < kVectors; ++j) recalled[j] = hn::Zero(kFloatTag);
   for (std::int64_t r = 0; r < key_dim; ++r) {
@@ -44,6 +57,7 @@ HWY_INLINE void advance_columns(const Keys& keys, const Gates& gates, float scal
     }
   }
   for (std::int64_t t = 0; t < tokens; ++t) {
+    next.fetch(t);
     const auto decay = broadcast(gates.decay[t]), beta = broadcast(gates.beta[t]);
     const float* q = keys.q.row(t);
     const float* k = keys.k.row(t);
@@ -70,11 +84,11 @@ HWY_INLINE void advance_columns(const Keys& keys, const Gates& gates, float scal
 }
 
 void advance_recurrent(const ForwardCall& call, const ForwardBuffers& b, Rows tokens, std::int64_t columns,
-                       Matrix state) {
+                       Matrix state, const UpcomingForward& next) {
   for (std::int64_t column = 0; column < columns;) {
     const auto advance = [&]<int kVectors>() {
       advance_columns<kVectors>(b.keys, b.gates, call.inputs.scale, tokens.count(), call.inputs.sizes.key_dim,
-                                b.v.from_column(column), b.o.from_column(column), state.from_column(column));
+                                b.v.from_column(column), b.o.from_column(column), state.from_column(column), next);
       column += kVectors * kLanes;
     };
     const std::int64_t remaining = (columns - column) / kLanes;
@@ -124,36 +138,49 @@ std::int64_t forward_scratch_size(const ForwardCall& call, std::int64_t slabs_pe
   return scratch.used();
 }
 
-void run_forward_item(const ForwardCall& call, const ForwardItem& item, float* memory) {
+void run_forward_item(const ForwardCall& call, const Item& item, float* memory) {
   Scratch scratch(memory);
   const Sizes& sizes = call.inputs.sizes;
-  ForwardBuffers b(scratch, call, item.last_slab - item.first_slab);
+  ForwardBuffers b(scratch, call, item.end - item.begin);
   const auto columns_of = [&](std::int64_t slab) {
-    const std::int64_t first = slab % call.slabs_per_head * call.slab_width;
-    return HeadColumns{item.head * sizes.group() + slab / call.slabs_per_head, first,
-                       std::min(call.slab_width, sizes.value_dim - first)};
+    const std::int64_t first = slab % call.slabs.per_value_head * call.slabs.width;
+    return HeadColumns{slab / call.slabs.per_value_head, first, std::min(call.slabs.width, sizes.value_dim - first)};
   };
   const auto state_of = [&](std::int64_t slab) {
-    return Matrix{b.states.row((slab - item.first_slab) * round_up(sizes.key_dim, kPadding)), b.states.stride};
+    return b.states.from_row((slab - item.begin) * round_up(sizes.key_dim, kPadding));
+  };
+  const auto upcoming = [&](std::int64_t chunk, std::int64_t slab) -> UpcomingForward {
+    if (++slab == item.end) slab = item.begin, ++chunk;
+    if (chunk == call.inputs.chunks.count(item.sequence)) return {};
+    const Rows tokens = chunk_tokens(call.inputs.chunks, item.sequence, chunk);
+    const HeadColumns columns = columns_of(slab), keys{columns.head / sizes.group(), 0, sizes.key_dim};
+    return {.q = {call.inputs.q, tokens, keys},
+            .k = {call.inputs.k, tokens, keys},
+            .v = {call.inputs.v, tokens, columns},
+            .o = {call.o, tokens, columns}};
   };
   const auto in_state = [](HeadColumns columns) { return HeadColumns{0, columns.first, columns.count}; };
 
-  for (std::int64_t slab = item.first_slab; slab < item.last_slab; ++slab) {
+  for (std::int64_t slab = item.begin; slab < item.end; ++slab) {
     const HeadColumns columns = columns_of(slab);
     const Rows rows = state_rows(sizes, item.sequence, columns.head);
     if (call.initial_states) {
       load_rows(call.initial_states, rows, in_state(columns), state_of(slab));
     } else {
-      fill_zero(state_of(slab).data, rows.padded_count() * call.slab_width);
+      fill_zero(state_of(slab).data, rows.padded_count() * call.slabs.width);
     }
   }
   for (std::int64_t chunk = 0; chunk < call.inputs.chunks.count(item.sequence); ++chunk) {
     const Rows tokens = chunk_tokens(call.inputs.chunks, item.sequence, chunk);
-    b.keys.load(call.inputs, tokens, item.head);
-    if (!call.recurrent) b.keys.multiply_keys(tokens);
-    for (std::int64_t slab = item.first_slab; slab < item.last_slab; ++slab) {
+    std::int64_t loaded_head = -1;
+    for (std::int64_t slab = item.begin; slab < item.end; ++slab) {
       const HeadColumns columns = columns_of(slab);
       const Matrix state = state_of(slab);
+      if (const std::int64_t head = columns.head / sizes.group(); head != loaded_head) {
+        b.keys.load(call.inputs, tokens, head);
+        if (!call.recurrent) b.keys.multiply_keys(tokens);
+        loaded_head = head;
+      }
       if (call.chunk_states) {
         const std::int64_t number = call.inputs.chunks.first[item.sequence] + chunk;
         store_rows(state, call.chunk_states, state_rows(sizes, number, columns.head), in_state(columns));
@@ -162,7 +189,7 @@ void run_forward_item(const ForwardCall& call, const ForwardItem& item, float* m
       load_rows(call.inputs.v, tokens, columns, b.v);
       b.gates.load(call.inputs, tokens, columns.head);
       if (call.recurrent) {
-        advance_recurrent(call, b, tokens, padded_columns, state);
+        advance_recurrent(call, b, tokens, padded_columns, state, upcoming(chunk, slab));
       } else {
         b.gates.multiply_decays(tokens);
         b.gates.weigh(b.keys, call.inputs.scale, tokens);
@@ -172,7 +199,7 @@ void run_forward_item(const ForwardCall& call, const ForwardItem& item, float* m
     }
   }
   if (!call.final_states) return;
-  for (std::int64_t slab = item.first_slab; slab < item.last_slab; ++slab) {
+  for (std::int64_t slab = item.begin; slab < item.end; ++slab) {
     const HeadColumns columns = columns_of(slab);
     const Rows rows = state_rows(sizes, item.sequence, columns.head);
     store_rows(state_of(slab), call.final_states, rows, in_state(columns));
@@ -192,7 +219,7 @@ std::int64_t forward_scratch_size(const ForwardCall& call, std::int64_t slabs_pe
   return HWY_DYNAMIC_DISPATCH(forward_scratch_size)(call, slabs_per_item);
 }
 
-void run_forward_item(const ForwardCall& call, const ForwardItem& item, float* scratch) {
+void run_forward_item(const ForwardCall& call, const Item& item, float* scratch) {
   HWY_DYNAMIC_DISPATCH(run_forward_item)(call, item, scratch);
 }
 

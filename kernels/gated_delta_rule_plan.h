@@ -13,15 +13,13 @@ namespace mudelta::kernels::gated_delta_rule {
 // Columns, and rows of chunks, are padded with zeros to a multiple of this in scratch memory.
 constexpr std::int64_t kPadding = 16;
 
-constexpr std::int64_t round_up(std::int64_t value, std::int64_t multiple) {
-  return (value + multiple - 1) / multiple * multiple;
-}
+constexpr std::int64_t divide_up(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
+constexpr std::int64_t round_up(std::int64_t a, std::int64_t multiple) { return divide_up(a, multiple) * multiple; }
 
 struct Sizes {
   std::int64_t tokens, sequences, heads, value_heads, key_dim, value_dim;
 
   std::int64_t group() const { return value_heads / heads; }  // value heads that share a head's q and k
-  std::int64_t state_numel() const { return key_dim * value_dim; }
 };
 
 // Every sequence is cut into chunks from its start; only its last chunk may be shorter.
@@ -107,20 +105,28 @@ struct Inputs {
   Chunks chunks;
 };
 
+// The columns of each value head are cut into slabs, which do not depend on each other: the result has the same bits
+// however they are cut and shared out.
+struct Slabs {
+  std::int64_t width;  // a multiple of kPadding
+  std::int64_t per_value_head;
+};
+
 struct ForwardCall {
   const Inputs& inputs;
   HeadRows o;
   HeadRows initial_states, final_states, chunk_states;  // may be null
   bool recurrent;
-  std::int64_t slabs_per_head;  // the columns of a value head are cut into slabs
-  std::int64_t slab_width;      // a multiple of kPadding
+  Slabs slabs;
 };
-// What can run beside other items: one sequence, one head, and some slabs of the value heads that share it.
-struct ForwardItem {
-  std::int64_t sequence, head, first_slab, last_slab;
+// What can run beside other items: some slabs of all value heads (forward) or some heads (backward) of a sequence. The
+// heads of an item advance together, chunk by chunk, because a token's heads lie side by side in memory.
+struct Item {
+  std::int64_t sequence, begin, end;
 };
+
 std::int64_t forward_scratch_size(const ForwardCall& call, std::int64_t slabs_per_item);
-void run_forward_item(const ForwardCall& call, const ForwardItem& item, float* scratch);
+void run_forward_item(const ForwardCall& call, const Item& item, float* scratch);
 
 struct BackwardCall {
   const Inputs& inputs;
@@ -129,8 +135,7 @@ struct BackwardCall {
   HeadRows dq, dk, dv;
   float *dg, *dbeta;  // [tokens, value_heads]
 };
-std::int64_t backward_scratch_size(const BackwardCall& call);
-// One sequence, one head and all value heads that share it.
-void run_backward_item(const BackwardCall& call, std::int64_t sequence, std::int64_t head, float* scratch);
+std::int64_t backward_scratch_size(const BackwardCall& call, std::int64_t heads_per_item);
+void run_backward_item(const BackwardCall& call, const Item& item, float* scratch);
 
 }  // namespace mudelta::kernels::gated_delta_rule

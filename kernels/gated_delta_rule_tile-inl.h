@@ -9,6 +9,7 @@
 #define MUDELTA_KERNELS_GATED_DELTA_RULE_TILE_INL_H_
 #endif
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 
@@ -24,7 +25,7 @@ static_assert(kPadding % kLanes == 0);
 
 // Registers: kTileRows x kTileVectors sums, a row of B and a broadcast element of A.
 constexpr int kTileVectors = 3;
-constexpr int kTileRows = HWY_TARGET == HWY_AVX3 ? 8 : 4;
+constexpr int kTileRows = kLanes == 16 ? 8 : 4;  // AVX-512 has 32 registers, the others 16
 
 // A matrix or its transpose, read element by element: (i, k) is data[i * row_stride + k * column_stride].
 struct Left {
@@ -49,37 +50,44 @@ enum class Triangle {
   kLowerResult,  // row i of C is needed in the columns below round_up(i + 1, kPadding) only
 };
 
-// How many vectors of a row of `remaining` vectors the next tile takes: 3, but 2 + 2 rather than 3 + 1.
-constexpr int next_tile_vectors(std::int64_t remaining) {
-  return remaining % kTileVectors == 1 && remaining > 1 ? 2 : static_cast<int>(remaining < 3 ? remaining : 3);
+// body<kVectors>(column) for each panel of kVectors vectors that `columns` columns are cut into: of kTileVectors where
+// possible, but 2 + 2 rather than 3 + 1.
+template <class Body>
+HWY_INLINE void for_each_panel(std::int64_t columns, const Body& body) {
+  for (std::int64_t column = 0; column < columns;) {
+    const std::int64_t remaining = (columns - column) / kLanes;
+    const std::int64_t vectors = remaining == 4 ? 2 : std::min<std::int64_t>(remaining, kTileVectors);
+    if (vectors == 3) {
+      body.template operator()<3>(column);
+    } else if (vectors == 2) {
+      body.template operator()<2>(column);
+    } else {
+      body.template operator()<1>(column);
+    }
+    column += vectors * kLanes;
+  }
 }
 
-// kTileRows rows of kVectors vectors each, in registers. The loops have to be unrolled for that.
+// kTileRows rows of kVectors vectors each, in registers.
 template <int kVectors>
 struct Tile {
   FloatVec rows[kTileRows][kVectors];
 
   HWY_INLINE void set_zero() {
-#pragma GCC unroll 8
     for (auto& row : rows) {
-#pragma GCC unroll 3
       for (auto& vector : row) vector = hn::Zero(kFloatTag);
     }
   }
   HWY_INLINE void load(Matrix from, float factor) {
     const auto factors = broadcast(factor);
-#pragma GCC unroll 8
     for (int i = 0; i < kTileRows; ++i) {
-#pragma GCC unroll 3
       for (int j = 0; j < kVectors; ++j) {
         rows[i][j] = hn::Mul(factors, hn::Load(kFloatTag, from.row(i) + j * kLanes));
       }
     }
   }
   HWY_INLINE void store(Matrix to) const {
-#pragma GCC unroll 8
     for (int i = 0; i < kTileRows; ++i) {
-#pragma GCC unroll 3
       for (int j = 0; j < kVectors; ++j) hn::Store(rows[i][j], kFloatTag, to.row(i) + j * kLanes);
     }
   }
@@ -87,12 +95,9 @@ struct Tile {
   template <bool kSubtract = false>
   HWY_INLINE void add_product(Left a, Matrix b, std::int64_t k) {
     FloatVec b_row[kVectors];
-#pragma GCC unroll 3
     for (int j = 0; j < kVectors; ++j) b_row[j] = hn::Load(kFloatTag, b.row(k) + j * kLanes);
-#pragma GCC unroll 8
     for (int i = 0; i < kTileRows; ++i) {
       const auto element = broadcast(a(i, k));
-#pragma GCC unroll 3
       for (int j = 0; j < kVectors; ++j) {
         rows[i][j] =
             kSubtract ? hn::NegMulAdd(element, b_row[j], rows[i][j]) : hn::MulAdd(element, b_row[j], rows[i][j]);
@@ -101,23 +106,19 @@ struct Tile {
   }
   // Row i -= l(i, first + k) times row k of the tile itself, for all i > k, k by k.
   HWY_INLINE void substitute(Left l, std::int64_t first) {
-#pragma GCC unroll 8
     for (int k = 0; k < kTileRows; ++k) {
-#pragma GCC unroll 8
       for (int i = k + 1; i < kTileRows; ++i) {
         const auto element = broadcast(l(i, first + k));
-#pragma GCC unroll 3
         for (int j = 0; j < kVectors; ++j) rows[i][j] = hn::NegMulAdd(element, rows[k][j], rows[i][j]);
       }
     }
   }
 };
 
+// The panel of C that begins at first_column; b and c point there.
 template <int kVectors>
 HWY_INLINE void multiply_columns(Left a, Matrix b, Matrix c, ProductSize size, float c_scale, Triangle triangle,
                                  std::int64_t first_column) {
-  b = b.from_column(first_column);
-  c = c.from_column(first_column);
   for (std::int64_t i = 0; i < size.rows; i += kTileRows) {
     if (triangle == Triangle::kLowerResult && first_column >= round_up(i + kTileRows, kPadding)) continue;
     const std::int64_t k_begin = triangle == Triangle::kUpperLeft ? i : 0;
@@ -136,17 +137,9 @@ HWY_INLINE void multiply_columns(Left a, Matrix b, Matrix c, ProductSize size, f
 // C = c_scale C + A B, with A [rows, inner], B [inner, columns], C [rows, columns]. With c_scale = 0, C is not read.
 inline HWY_NOINLINE void multiply(Left a, Matrix b, Matrix c, ProductSize size, float c_scale,
                                   Triangle triangle = Triangle::kNone) {
-  for (std::int64_t column = 0; column < size.columns;) {
-    const int vectors = next_tile_vectors((size.columns - column) / kLanes);
-    if (vectors == 3) {
-      multiply_columns<3>(a, b, c, size, c_scale, triangle, column);
-    } else if (vectors == 2) {
-      multiply_columns<2>(a, b, c, size, c_scale, triangle, column);
-    } else {
-      multiply_columns<1>(a, b, c, size, c_scale, triangle, column);
-    }
-    column += vectors * kLanes;
-  }
+  for_each_panel(size.columns, [&]<int kVectors>(std::int64_t column) {
+    multiply_columns<kVectors>(a, b.from_column(column), c.from_column(column), size, c_scale, triangle, column);
+  });
 }
 
 template <int kVectors>
@@ -162,18 +155,8 @@ HWY_INLINE void solve_columns(Left l, Matrix x, std::int64_t rows) {
 
 // X = (I + L)^-1 X by forward substitution, reading L below its diagonal only. L [rows, rows], X [rows, columns].
 inline HWY_NOINLINE void solve_unit_lower(Left l, Matrix x, std::int64_t rows, std::int64_t columns) {
-  for (std::int64_t column = 0; column < columns;) {
-    const int vectors = next_tile_vectors((columns - column) / kLanes);
-    const Matrix part = x.from_column(column);
-    if (vectors == 3) {
-      solve_columns<3>(l, part, rows);
-    } else if (vectors == 2) {
-      solve_columns<2>(l, part, rows);
-    } else {
-      solve_columns<1>(l, part, rows);
-    }
-    column += vectors * kLanes;
-  }
+  for_each_panel(columns,
+                 [&]<int kVectors>(std::int64_t column) { solve_columns<kVectors>(l, x.from_column(column), rows); });
 }
 
 // X = (I + L^T)^-1 X by backward substitution: the same with the order of all rows reversed.

@@ -20,7 +20,8 @@ struct ShortConvInputs {
 // state where a sequence is shorter); may be undefined; may be the initial state itself.
 void short_conv_forward(const ShortConvInputs& inputs, const Tensor& y, const Tensor& final_state, Stream stream);
 
-// dx [tokens, channels] (=), dtype of x; dweight [channels, taps] float32 (+=). The pre-activation is recomputed.
+// dx [tokens, channels] (=), dtype of x, must be neither x nor dy; dweight [channels, taps] float32 (+=). The
+// pre-activation is recomputed.
 void short_conv_backward(const ShortConvInputs& inputs, const Tensor& dy, const Tensor& dx, const Tensor& dweight,
                          Stream stream);
 

@@ -1,8 +1,4 @@
-#include <glog/logging.h>
-
-#include <set>
 #include <string>
-#include <vector>
 
 #include "core/error.h"
 #include "launch/agreement.h"

@@ -42,18 +42,19 @@ inline std::vector<GatedDeltaRuleCase> gated_delta_rule_cases() {
       {"NoSequences", {}},
       {"OnlyEmptySequences", {0, 0}, 2, 4},
       {"OneToken", {1}},
-      {"AllLengths", all_lengths, 2, 2},
+      {"AllLengths", all_lengths, 2, 2, 16, 32},
       {"AllLengthsNoDecay", all_lengths, 1, 2, 16, 16, GateKind::kNone},
-      {"Long", {700}, 1, 1, 32, 64, GateKind::kWeak},
+      {"Long", {700}, 1, 1, 32, 32, GateKind::kWeak},
       {"ManyShort", std::vector<std::int32_t>(40, 16), 2, 2, 16, 32},
       {"OneByOne", {33, 70}, 1, 1, 1, 1},
-      {"Groups2", {65, 0, 37}, 2, 4, 36, 60},
-      {"Groups4", {65, 0, 137}, 2, 8, 48, 96},
+      {"Groups2", {65, 0, 37}, 2, 4, 36, 20},
+      {"Groups4", {65, 0, 97}, 2, 8, 20, 24},
+      {"AllLengthsWideKeys", all_lengths, 1, 1, 72, 16},
   };
   for (const std::int64_t key_dim : {7, 36, 100}) {
     for (const std::int64_t value_dim : {5, 60, 256}) {
       cases.push_back(
-          {"Dims" + std::to_string(key_dim) + "x" + std::to_string(value_dim), {65, 0, 37}, 1, 2, key_dim, value_dim});
+          {"Dims" + std::to_string(key_dim) + "x" + std::to_string(value_dim), {65, 0, 5}, 1, 1, key_dim, value_dim});
     }
   }
   const std::pair<std::string, GateKind> gates[] = {{"NoGate", GateKind::kNone},

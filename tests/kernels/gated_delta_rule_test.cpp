@@ -5,6 +5,7 @@
 #include <hwy/targets.h>
 #include <omp.h>
 
+#include <cmath>
 #include <functional>
 
 #include "tests/kernels/gated_delta_rule_cases.h"
@@ -19,9 +20,9 @@ using kernels::GatedDeltaRuleAlgorithm;
 using kernels::GatedDeltaRuleGradients;
 using kernels::GatedDeltaRuleInputs;
 using kernels::GatedDeltaRuleSaved;
+using testing::close;
 using testing::GatedDeltaRuleCase;
 using testing::GatedDeltaRuleProblem;
-using testing::close;
 using testing::same_bits;
 
 constexpr GatedDeltaRuleAlgorithm kAlgorithms[] = {GatedDeltaRuleAlgorithm::kRecurrent,
@@ -66,20 +67,25 @@ Tolerances tolerances(const GatedDeltaRuleCase& c) {
   return {1e-6, 2e-6, 2e-6};
 }
 
-void expect_oracle_results(const GatedDeltaRuleProblem& p, const Results& r) {
+// The recurrent and the chunkwise forward pass, and the backward pass after each, against the oracle.
+void expect_oracle_results(const GatedDeltaRuleProblem& p) {
   constexpr double kAbsolute = 1e-12;  // decays below 2^-60 count as zero
   const Tolerances t = tolerances(p.c);
   const oracle::GatedDeltaRule oracle = p.oracle();
   const auto outputs = oracle.forward();
   const auto gradients = oracle.backward(testing::to_doubles(p.d_o), testing::to_doubles(p.dfinal_state));
-  EXPECT_TRUE(close(r.o, outputs.o, t.output, kAbsolute));
-  EXPECT_TRUE(close(r.final_state, outputs.final_state, t.output, kAbsolute));
-  EXPECT_TRUE(close(r.gradients.dq, gradients.dq, t.gradient, kAbsolute));
-  EXPECT_TRUE(close(r.gradients.dk, gradients.dk, t.gradient, kAbsolute));
-  EXPECT_TRUE(close(r.gradients.dv, gradients.dv, t.gradient, kAbsolute));
-  EXPECT_TRUE(close(r.gradients.dg, gradients.dg, t.gate_gradient, kAbsolute));
-  EXPECT_TRUE(close(r.gradients.dbeta, gradients.dbeta, t.gate_gradient, kAbsolute));
-  EXPECT_TRUE(close(r.gradients.dinitial_state, gradients.dinitial_state, t.gradient, kAbsolute));
+  for (const auto algorithm : kAlgorithms) {
+    SCOPED_TRACE(algorithm == GatedDeltaRuleAlgorithm::kRecurrent ? "recurrent" : "chunkwise");
+    const Results r = run(p, algorithm);
+    EXPECT_TRUE(close(r.o, outputs.o, t.output, kAbsolute));
+    EXPECT_TRUE(close(r.final_state, outputs.final_state, t.output, kAbsolute));
+    EXPECT_TRUE(close(r.gradients.dq, gradients.dq, t.gradient, kAbsolute));
+    EXPECT_TRUE(close(r.gradients.dk, gradients.dk, t.gradient, kAbsolute));
+    EXPECT_TRUE(close(r.gradients.dv, gradients.dv, t.gradient, kAbsolute));
+    EXPECT_TRUE(close(r.gradients.dg, gradients.dg, t.gate_gradient, kAbsolute));
+    EXPECT_TRUE(close(r.gradients.dbeta, gradients.dbeta, t.gate_gradient, kAbsolute));
+    EXPECT_TRUE(close(r.gradients.dinitial_state, gradients.dinitial_state, t.gradient, kAbsolute));
+  }
 }
 
 void expect_same_bits(const Results& a, const Results& b) {
@@ -95,13 +101,7 @@ void expect_same_bits(const Results& a, const Results& b) {
 
 class GatedDeltaRuleCases : public ::testing::TestWithParam<GatedDeltaRuleCase> {};
 
-TEST_P(GatedDeltaRuleCases, MatchOracle) {
-  const GatedDeltaRuleProblem p(GetParam());
-  for (const auto algorithm : kAlgorithms) {
-    SCOPED_TRACE(static_cast<int>(algorithm));
-    expect_oracle_results(p, run(p, algorithm));
-  }
-}
+TEST_P(GatedDeltaRuleCases, MatchOracle) { expect_oracle_results(GatedDeltaRuleProblem(GetParam())); }
 
 TEST_P(GatedDeltaRuleCases, AlgorithmsAgree) {
   const GatedDeltaRuleProblem p(GetParam());
@@ -156,12 +156,32 @@ TEST(GatedDeltaRule, EverySimdTargetMatchesOracle) {
   for (const std::int64_t target : hwy::SupportedAndGeneratedTargets()) {
     SCOPED_TRACE(hwy::TargetName(target));
     hwy::SetSupportedTargetsForTest(target);
-    for (const auto algorithm : kAlgorithms) {
-      expect_oracle_results(odd, run(odd, algorithm));
-      expect_oracle_results(half, run(half, algorithm));
-    }
+    expect_oracle_results(odd);
+    expect_oracle_results(half);
   }
   hwy::SetSupportedTargetsForTest(0);
+}
+
+TEST(GatedDeltaRule, AutoIsOneOfTheAlgorithms) {
+  const GatedDeltaRuleProblem p({"", {65, 0, 37}, 2, 4});
+  const Results r = run_forward(p.inputs, GatedDeltaRuleAlgorithm::kAuto);
+  EXPECT_TRUE(same_bits(r.o, run_forward(p.inputs, GatedDeltaRuleAlgorithm::kRecurrent).o) ||
+              same_bits(r.o, run_forward(p.inputs, GatedDeltaRuleAlgorithm::kChunkwise).o));
+}
+
+// A mistake upstream must show as NaN, not vanish.
+TEST(GatedDeltaRule, NanInAnyInputReachesTheOutput) {
+  for (const auto algorithm : kAlgorithms) {
+    for (Tensor GatedDeltaRuleInputs::*input :
+         {&GatedDeltaRuleInputs::q, &GatedDeltaRuleInputs::k, &GatedDeltaRuleInputs::v, &GatedDeltaRuleInputs::g,
+          &GatedDeltaRuleInputs::beta}) {
+      const GatedDeltaRuleProblem p({"", {40}, 1, 1, 20, 24});
+      const Tensor& spoilt = p.inputs.*input;
+      spoilt.data<float>()[39 * spoilt.numel() / 40] = std::nanf("");
+      const Results r = run_forward(p.inputs, algorithm);
+      EXPECT_TRUE(std::isnan(r.o.data<float>()[39 * 24]));
+    }
+  }
 }
 
 TEST(GatedDeltaRule, UndefinedStatesAreZero) {

@@ -56,7 +56,7 @@ TEST(BaseModel, SizesThatDoNotDivideAreNamed) {
   RunConfig config = paper(512);
   config.mutable_parametrization()->set_base_heads(3);
   EXPECT_THAT(testing::error_of([&] { base_model(config); }), HasSubstr("parametrization.base_width is not given"));
-  config.mutable_parametrization()->set_base_width(100);
+  config.mutable_parametrization()->set_base_width(101);
   EXPECT_THAT(testing::error_of([&] { base_model(config); }), HasSubstr("parametrization.base_"));
 }
 
