@@ -5,6 +5,7 @@
 #include <array>
 #include <map>
 #include <oneapi/dnnl/dnnl.hpp>
+#include <string_view>
 #include <tuple>
 
 #include "core/error.h"
@@ -35,8 +36,9 @@ dnnl::memory::desc operand_desc(std::int64_t rows, std::int64_t cols, bool trans
   return {{rows, cols}, type, strides};
 }
 
+// Older CPUs emulate bfloat16 products, which is slower than float32 ones.
 bool cpu_has_bfloat16_gemm() {
-  static const bool has = dnnl::get_effective_cpu_isa() >= dnnl::cpu_isa::avx512_core;
+  static const bool has = dnnl::get_effective_cpu_isa() >= dnnl::cpu_isa::avx512_core_bf16;
   return has;
 }
 
@@ -75,22 +77,28 @@ void gemm_bfloat16(const Tensor& a, const Tensor& b, const Tensor& c, const Prob
   stream.wait();
 }
 
+// Throws Error unless the matrices fit together.
+Problem checked_problem(const Tensor& a, const Tensor& b, const Tensor& c, GemmOptions options) {
+  const auto refuse = [&](std::string_view expectation) {
+    fail("[gemm] expected {}, got a {}, b {}, c {} (transpose_a {}, transpose_b {}, accumulate {})", expectation,
+         a.to_string(), b.to_string(), c.to_string(), options.transpose_a, options.transpose_b, options.accumulate);
+  };
+  if (a.shape().rank() != 2 || b.shape().rank() != 2 || c.shape().rank() != 2) refuse("matrices");
+  const Problem p{a.size(options.transpose_a ? 1 : 0), b.size(options.transpose_b ? 0 : 1),
+                  a.size(options.transpose_a ? 0 : 1), options};
+  if (b.size(options.transpose_b ? 1 : 0) != p.k || c.size(0) != p.m || c.size(1) != p.n) {
+    refuse("op(a) [M, K], op(b) [K, N], c [M, N]");
+  }
+  if (a.dtype() != b.dtype() || a.dtype() == DType::kInt32) refuse("operands of one floating dtype");
+  const bool narrow_c = c.dtype() == DType::kBFloat16 && a.dtype() == DType::kBFloat16 && !options.accumulate;
+  if (c.dtype() != DType::kFloat32 && !narrow_c) refuse("c float32, or bfloat16 written from bfloat16 operands");
+  return p;
+}
+
 }  // namespace
 
 void gemm(const Tensor& a, const Tensor& b, const Tensor& c, GemmOptions options, Stream) {
-  const auto matrices = [&] { return fmt::format("a {}, b {}, c {}", a.to_string(), b.to_string(), c.to_string()); };
-  require(a.shape().rank() == 2 && b.shape().rank() == 2 && c.shape().rank() == 2, "[gemm] expected matrices, got {}",
-          matrices());
-  const Problem p{a.size(options.transpose_a ? 1 : 0), b.size(options.transpose_b ? 0 : 1),
-                  a.size(options.transpose_a ? 0 : 1), options};
-  require(b.size(options.transpose_b ? 1 : 0) == p.k && c.size(0) == p.m && c.size(1) == p.n,
-          "[gemm] shapes do not fit: op(a) [M, K], op(b) [K, N], c [M, N], got {} (transpose_a {}, transpose_b {})",
-          matrices(), options.transpose_a, options.transpose_b);
-  require(a.dtype() == b.dtype() && a.dtype() != DType::kInt32, "[gemm] operands of one floating dtype expected: {}",
-          matrices());
-  require(c.dtype() == DType::kFloat32 ||
-              (c.dtype() == DType::kBFloat16 && a.dtype() == DType::kBFloat16 && !options.accumulate),
-          "[gemm] c must be float32, or bfloat16 written from bfloat16 operands: {}", matrices());
+  const Problem p = checked_problem(a, b, c, options);
   if (p.m == 0 || p.n == 0) return;
   if (p.k == 0) {
     if (!options.accumulate) c.fill_zero();

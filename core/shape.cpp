@@ -24,7 +24,7 @@ std::int64_t Shape::numel() const {
 
 std::int64_t Shape::operator[](int dim) const {
   const int index = dim < 0 ? dim + rank_ : dim;
-  require(index >= 0 && index < rank_, "[shape] dimension {} asked of {}", dim, to_string());
+  if (index < 0 || index >= rank_) fail("[shape] dimension {} asked of {}", dim, to_string());
   return sizes_[index];
 }
 

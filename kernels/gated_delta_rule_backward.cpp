@@ -20,7 +20,6 @@
 HWY_BEFORE_NAMESPACE();
 namespace mudelta::kernels::gated_delta_rule::HWY_NAMESPACE {
 
-// Gradients of the products q k^T and k k^T, summed over the value heads that share them, and of the decays.
 struct BackwardBuffers {
   Keys keys;
   Gates gates;

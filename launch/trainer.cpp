@@ -30,6 +30,8 @@ Trainer::Trainer(const RunConfig& config, const Mesh& mesh)
                             .seed = config.train().seed(),
                             .shuffle = config.data().shuffle(),
                             .reset_at_documents = config.data().reset_at_documents()}) {
+  // An evaluation must not be the first to find the split too short.
+  const Loader validation_rows(validation_data_, {.sequence_length = config.train().sequence_length()});
   initialize(stored_.store, parametrization_, config_.train().seed());
   const auto bucket_bytes = static_cast<std::int64_t>(config_.parallel().bucket_mib() * 1024 * 1024);
   buckets_ = std::make_unique<GradientBuckets>(stored_.store, mesh_.data(), bucket_bytes);

@@ -43,7 +43,7 @@ void TrainingReport::print_summary() const {
   fmt::print("model      {} parameters: width {}, {} layers, {} heads of {}, vocabulary {}\n",
              short_count(static_cast<double>(trainer_.num_parameters())), model.width(), model.layers(), model.heads(),
              model.head_dim(), model.vocab_size());
-  fmt::print("a step     {} sequences x {} tokens, {}FLOP; matrix product peak {:.0f} GFLOP/s\n",
+  fmt::print("a step     {} sequences x {} tokens, {} FLOP; matrix product peak {:.0f} GFLOP/s\n",
              config.train().global_batch(), config.train().sequence_length(),
              short_count(flops_per_token_ * static_cast<double>(trainer_.tokens_per_step())),
              peak_flops_ / kGiga);
