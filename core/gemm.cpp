@@ -2,7 +2,6 @@
 
 #include <oneapi/dnnl/dnnl.h>
 
-#include <array>
 #include <map>
 #include <oneapi/dnnl/dnnl.hpp>
 #include <string_view>
