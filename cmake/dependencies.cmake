@@ -27,6 +27,7 @@ find_package(PkgConfig REQUIRED)
 pkg_check_modules(XXHASH REQUIRED IMPORTED_TARGET libxxhash)
 
 if(MUDELTA_BUILD_TESTS)
+  find_package(Boost REQUIRED COMPONENTS context)
   find_package(GTest REQUIRED)
   find_package(rapidcheck REQUIRED)
 endif()

@@ -2,12 +2,13 @@
 
 add_library(mudelta_options INTERFACE)
 target_include_directories(mudelta_options INTERFACE ${PROJECT_SOURCE_DIR} ${PROJECT_BINARY_DIR})
-target_compile_options(mudelta_options INTERFACE -Wall -Wextra -Wpedantic -Wshadow -Wno-missing-field-initializers)
+target_compile_options(mudelta_options INTERFACE
+  $<$<COMPILE_LANGUAGE:CXX>:-Wall -Wextra -Wpedantic -Wshadow -Wno-missing-field-initializers>)
 # One set of SIMD targets for Highway's run-time dispatch: the baseline, AVX2 and AVX-512.
 target_compile_definitions(mudelta_options INTERFACE "HWY_DISABLED_TARGETS=(HWY_SSSE3|HWY_SSE4|HWY_AVX3_DL)")
 if(MUDELTA_SANITIZE)
-  target_compile_options(mudelta_options INTERFACE -fsanitize=${MUDELTA_SANITIZE} -fno-omit-frame-pointer
-                                                   -fno-sanitize-recover=all)
+  target_compile_options(mudelta_options INTERFACE
+    $<$<COMPILE_LANGUAGE:CXX>:-fsanitize=${MUDELTA_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all>)
   target_link_options(mudelta_options INTERFACE -fsanitize=${MUDELTA_SANITIZE})
 endif()
 
@@ -35,10 +36,16 @@ endfunction()
 
 # mudelta_test(NAME SOURCES ... LINK ... [RANKS 1 2 3] [LABEL unit|dist|slow|parity]):
 # a GoogleTest program, and one ctest entry, or one per number of ranks (run under mpirun, named NAME_nN).
+# It links the device that the program links; with EMULATED, the emulator.
 function(mudelta_test name)
-  cmake_parse_arguments(ARG "" "LABEL;TIMEOUT" "SOURCES;LINK;RANKS" ${ARGN})
+  cmake_parse_arguments(ARG "EMULATED" "LABEL;TIMEOUT" "SOURCES;LINK;RANKS" ${ARGN})
   if(NOT ARG_LABEL)
     set(ARG_LABEL unit)
+  endif()
+  if(ARG_EMULATED)
+    list(APPEND ARG_LINK mudelta_emulated_device)
+  else()
+    list(APPEND ARG_LINK mudelta_device)
   endif()
   if(NOT ARG_TIMEOUT)
     set(ARG_TIMEOUT 300)
@@ -60,4 +67,13 @@ function(mudelta_test name)
   # Tests share cores: threads that spin while they wait would take them from one another.
   set_tests_properties(${entries} PROPERTIES LABELS ${ARG_LABEL} TIMEOUT ${ARG_TIMEOUT}
                                              ENVIRONMENT OMP_WAIT_POLICY=passive)
+endfunction()
+
+# mudelta_device_test(NAME SOURCES ... LINK ... [RANKS 1 2]): tests of device code, twice: NAME_emulated, and for a
+# machine with a GPU, where CUDA is built, NAME_gpu (label gpu). Takes mudelta_test's other arguments, too.
+function(mudelta_device_test name)
+  mudelta_test(${name}_emulated EMULATED ${ARGN})
+  if(MUDELTA_HAS_CUDA)
+    mudelta_test(${name}_gpu ${ARGN} LABEL gpu)
+  endif()
 endfunction()

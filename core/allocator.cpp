@@ -30,8 +30,28 @@ std::int64_t size_class(std::int64_t num_bytes) {
   return static_cast<std::int64_t>((wanted + step - 1) / step * step);
 }
 
+// Where blocks come from. `allocate` returns null if there is no room.
+struct MemorySource {
+  void* (*allocate)(std::int64_t num_bytes);
+  void (*release)(void* block);
+};
+
+MemorySource source_of(DeviceType type) {
+  switch (type) {
+    case DeviceType::kCpu:
+      return {
+          [](std::int64_t num_bytes) { return std::aligned_alloc(kAlignment, static_cast<std::size_t>(num_bytes)); },
+          std::free};
+    case DeviceType::kPinned: return {gpu::allocate_pinned, gpu::free_pinned};
+    case DeviceType::kCuda: return {gpu::allocate, gpu::free};
+  }
+  fail("no memory on this kind of device");
+}
+
 class CachingAllocator {
  public:
+  explicit CachingAllocator(DeviceType type) : type_(type), source_(source_of(type)) {}
+
   std::byte* take(std::int64_t block_bytes) {
     const std::lock_guard lock(mutex_);
     std::byte* block = nullptr;
@@ -39,8 +59,13 @@ class CachingAllocator {
       block = cached.back();
       cached.pop_back();
     } else {
-      block = static_cast<std::byte*>(std::aligned_alloc(kAlignment, static_cast<std::size_t>(block_bytes)));
-      require(block != nullptr, "out of memory: {} bytes asked for, {} bytes in use", block_bytes, stats_.allocated);
+      block = static_cast<std::byte*>(source_.allocate(block_bytes));
+      if (block == nullptr) {
+        release_cached();
+        block = static_cast<std::byte*>(source_.allocate(block_bytes));
+      }
+      require(block != nullptr, "out of {}memory: {} bytes asked for, {} bytes in use",
+              type_ == DeviceType::kCuda ? "GPU " : "", block_bytes, stats_.allocated);
       stats_.reserved += block_bytes;
     }
     stats_.allocated += block_bytes;
@@ -54,7 +79,7 @@ class CachingAllocator {
     if (kReuseBlocks) {
       free_[block_bytes].push_back(block);
     } else {
-      std::free(block);
+      source_.release(block);
       stats_.reserved -= block_bytes;
     }
   }
@@ -70,27 +95,45 @@ class CachingAllocator {
   }
 
  private:
+  void release_cached() {
+    for (auto& [block_bytes, blocks] : free_) {
+      for (std::byte* block : blocks) source_.release(block);
+      stats_.reserved -= block_bytes * static_cast<std::int64_t>(blocks.size());
+      blocks.clear();
+    }
+  }
+
+  const DeviceType type_;
+  const MemorySource source_;
   std::mutex mutex_;
   std::map<std::int64_t, std::vector<std::byte*>> free_;
   MemoryStats stats_;
 };
 
-// Never destroyed: tensors with static lifetime may be freed after it would have been.
-CachingAllocator& host_allocator() {
-  static auto* allocator = new CachingAllocator;
-  return *allocator;
+// Never destroyed: tensors with static lifetime may be freed after they would have been. A process uses one GPU, so
+// that there is one allocator a kind of device.
+CachingAllocator& allocator_of(Device device) {
+  static auto* host = new CachingAllocator(DeviceType::kCpu);
+  static auto* pinned = new CachingAllocator(DeviceType::kPinned);
+  static auto* cuda = new CachingAllocator(DeviceType::kCuda);
+  switch (device.type) {
+    case DeviceType::kPinned: return *pinned;
+    case DeviceType::kCuda: return *cuda;
+    default: return *host;
+  }
 }
 
 }  // namespace
 
-MemoryStats memory_stats(Device) { return host_allocator().stats(); }
+MemoryStats memory_stats(Device device) { return allocator_of(device).stats(); }
 
-void reset_peak_memory(Device) { host_allocator().reset_peak(); }
+void reset_peak_memory(Device device) { allocator_of(device).reset_peak(); }
 
-std::shared_ptr<std::byte[]> allocate(std::int64_t num_bytes, Device) {
+std::shared_ptr<std::byte[]> allocate(std::int64_t num_bytes, Device device) {
   const std::int64_t block_bytes = size_class(num_bytes);
-  std::byte* block = host_allocator().take(block_bytes);
-  return {block, [block_bytes](std::byte* freed) { host_allocator().give_back(freed, block_bytes); }};
+  CachingAllocator& allocator = allocator_of(device);
+  std::byte* block = allocator.take(block_bytes);
+  return {block, [&allocator, block_bytes](std::byte* freed) { allocator.give_back(freed, block_bytes); }};
 }
 
 }  // namespace mudelta

@@ -18,8 +18,9 @@ MemoryStats memory_stats(Device device);
 void reset_peak_memory(Device device);
 
 // Uninitialised memory, aligned to 64 bytes; freed blocks are cached and reused by size class, so that a training
-// step with fixed shapes touches the operating system only once. Thread-safe.
-// Throws Error if the system has no memory left.
+// step with fixed shapes touches the operating system only once. Thread-safe. GPU memory may be given back while work
+// that uses it is still queued on the compute stream: whoever gets it next queues behind that work.
+// Throws Error if there is no memory left, cached blocks included.
 std::shared_ptr<std::byte[]> allocate(std::int64_t num_bytes, Device device);
 
 }  // namespace mudelta

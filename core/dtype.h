@@ -9,7 +9,7 @@
 
 namespace mudelta {
 
-enum class DType : std::uint8_t { kFloat32, kBFloat16, kInt32 };
+enum class DType : std::uint8_t { kFloat32, kBFloat16, kInt32, kFloat64 };  // kFloat64: sums over many elements only
 
 // The upper half of an IEEE single: 8 exponent bits, 7 mantissa bits.
 struct bfloat16 {
@@ -17,13 +17,13 @@ struct bfloat16 {
 
   bfloat16() = default;
   // Rounds to nearest, ties to even; NaN stays a (quiet) NaN.
-  explicit bfloat16(float value) {
+  constexpr explicit bfloat16(float value) {
     const auto u = std::bit_cast<std::uint32_t>(value);
     const bool is_nan = (u & 0x7fffffffu) > 0x7f800000u;
     bits = is_nan ? static_cast<std::uint16_t>((u >> 16) | 0x40u)
                   : static_cast<std::uint16_t>((u + 0x7fffu + ((u >> 16) & 1u)) >> 16);
   }
-  explicit operator float() const { return std::bit_cast<float>(static_cast<std::uint32_t>(bits) << 16); }
+  constexpr explicit operator float() const { return std::bit_cast<float>(static_cast<std::uint32_t>(bits) << 16); }
 };
 
 template <class T>
@@ -41,13 +41,25 @@ struct dtype_of<std::int32_t> {
   static constexpr DType value = DType::kInt32;
 };
 
-constexpr std::int64_t size_of(DType dtype) { return dtype == DType::kBFloat16 ? 2 : 4; }
+template <>
+struct dtype_of<double> {
+  static constexpr DType value = DType::kFloat64;
+};
+
+constexpr std::int64_t size_of(DType dtype) {
+  switch (dtype) {
+    case DType::kBFloat16: return 2;
+    case DType::kFloat64: return 8;
+    default: return 4;
+  }
+}
 
 constexpr std::string_view name_of(DType dtype) {
   switch (dtype) {
     case DType::kFloat32: return "float32";
     case DType::kBFloat16: return "bfloat16";
     case DType::kInt32: return "int32";
+    case DType::kFloat64: return "float64";
   }
   return "unknown";
 }

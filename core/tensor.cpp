@@ -73,12 +73,20 @@ Tensor Tensor::flat_view(std::int64_t begin, const Shape& shape) const {
   return tensor;
 }
 
-void Tensor::fill_zero() const { std::memset(raw(), 0, static_cast<std::size_t>(num_bytes())); }
+void Tensor::fill_zero() const {
+  if (device_.is_cuda()) return gpu::fill_zero(raw(), num_bytes(), gpu::compute_stream());
+  std::memset(raw(), 0, static_cast<std::size_t>(num_bytes()));
+}
 
 void Tensor::copy_from(const Tensor& source) const {
   require(source.shape_ == shape_ && source.dtype_ == dtype_, "[copy_from] cannot copy {} into {}", source.to_string(),
           to_string());
-  std::memcpy(raw(), source.raw(), static_cast<std::size_t>(num_bytes()));
+  if (!device_.is_cuda() && !source.device_.is_cuda()) {
+    std::memcpy(raw(), source.raw(), static_cast<std::size_t>(num_bytes()));
+    return;
+  }
+  gpu::copy(raw(), source.raw(), num_bytes(), gpu::compute_stream());
+  if (!device_.is_cuda()) gpu::synchronize(gpu::compute_stream());
 }
 
 Tensor Tensor::clone() const {
@@ -89,6 +97,7 @@ Tensor Tensor::clone() const {
 
 Tensor Tensor::to(DType dtype) const {
   if (dtype == dtype_) return *this;
+  check_on_host();
   Tensor tensor = empty(shape_, dtype, device_);
   if (dtype_ == DType::kFloat32 && dtype == DType::kBFloat16) {
     convert<float, bfloat16>(span<float>(), tensor.span<bfloat16>());
@@ -100,13 +109,26 @@ Tensor Tensor::to(DType dtype) const {
   return tensor;
 }
 
+Tensor Tensor::to(Device device) const {
+  if (device == device_) return *this;
+  Tensor tensor = empty(shape_, dtype_, device);
+  tensor.copy_from(*this);
+  return tensor;
+}
+
 std::string Tensor::to_string() const {
-  return defined() ? fmt::format("{}{}", name_of(dtype_), shape_.to_string()) : "undefined";
+  if (!defined()) return "undefined";
+  const std::string place = device_ == Device() ? "" : " on " + device_.to_string();
+  return fmt::format("{}{}{}", name_of(dtype_), shape_.to_string(), place);
 }
 
 void Tensor::check_dtype(DType dtype) const {
   if (defined() && dtype == dtype_) return;
   fail("data of {} was asked for as {}", to_string(), name_of(dtype));
+}
+
+void Tensor::check_on_host() const {
+  if (device_.is_cuda()) fail("elements of {} were asked for in host memory", to_string());
 }
 
 }  // namespace mudelta

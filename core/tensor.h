@@ -14,6 +14,7 @@ namespace mudelta {
 
 // A contiguous row-major array: shared storage, shape, dtype, device. Copying a Tensor copies the handle, not the
 // data; views share storage and keep it alive. A default-constructed Tensor is undefined: "not given".
+// What a Tensor does itself (fill, copy, clone) on a GPU is queued on the device's compute stream.
 class Tensor {
  public:
   Tensor() = default;
@@ -35,14 +36,17 @@ class Tensor {
   DType dtype() const { return dtype_; }
   Device device() const { return device_; }
 
-  // Throws Error if T is not the tensor's dtype. Constness is that of the handle, as with std::span.
+  // Throws Error if T is not the tensor's dtype. Constness is that of the handle, as with std::span. The address is one
+  // of the tensor's device.
   template <class T>
   T* data() const {
     check_dtype(dtype_of<T>::value);
     return reinterpret_cast<T*>(raw());
   }
+  // Elements in host memory; throws Error if the tensor is on a GPU.
   template <class T>
   std::span<T> span() const {
+    check_on_host();
     return {data<T>(), static_cast<std::size_t>(numel())};
   }
   std::byte* raw() const { return storage_.get() + offset_bytes_; }
@@ -55,16 +59,20 @@ class Tensor {
   Tensor flat_view(std::int64_t begin, const Shape& shape) const;
 
   void fill_zero() const;
-  // Same shape and dtype required; regions must not overlap.
+  // Same shape and dtype required; regions must not overlap. Between host and GPU, too: a copy to the host has arrived
+  // when this returns; one from pinned memory to a GPU is only queued, and that memory must stay as it is until then.
   void copy_from(const Tensor& source) const;
   Tensor clone() const;
-  // A copy in another dtype (float32 <-> bfloat16), or this very tensor if the dtype is the same already.
+  // A copy of a host tensor in another dtype (float32 <-> bfloat16), or this very tensor if it has that dtype already.
   Tensor to(DType dtype) const;
+  // A copy on another device, or this very tensor if it is there already.
+  Tensor to(Device device) const;
 
-  std::string to_string() const;  // "float32[2, 3]"; "undefined"
+  std::string to_string() const;  // "float32[2, 3]", "float32[2, 3] on cuda:0", "undefined"
 
  private:
   void check_dtype(DType dtype) const;
+  void check_on_host() const;
 
   std::shared_ptr<std::byte[]> storage_;
   std::int64_t offset_bytes_ = 0;

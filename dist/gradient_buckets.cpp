@@ -19,10 +19,21 @@ FlatRange part_of(const FlatRange& bucket, int part, int num_parts) {
   return {bucket.group, bucket.begin + part * numel, bucket.begin + (part + 1) * numel};
 }
 
+// The parameter that element `element` of a flat buffer belongs to; in padding, the next one.
+std::size_t parameter_at(const FlatGroup& group, std::int64_t element) {
+  const auto entry =
+      std::ranges::find_if(group.entries, [&](const FlatGroup::Entry& e) { return element < e.begin + e.numel; });
+  return entry == group.entries.end() ? group.entries.back().parameter : entry->parameter;
+}
+
+Device device_of(ParameterStore& store) {
+  return store.groups().empty() ? Device() : store.groups()[0].values.device();
+}
+
 }  // namespace
 
 GradientBuckets::GradientBuckets(ParameterStore& store, ProcessGroup data, std::int64_t bucket_bytes)
-    : store_(store), data_(std::move(data)) {
+    : store_(store), data_(std::move(data)), communication_(Stream::side_stream(device_of(store))) {
   require(store.num_shards() == data_.size(), "[gradient_buckets] parameters are padded for {} shards, expected {}",
           store.num_shards(), data_.size());
   require(bucket_bytes > 0, "[gradient_buckets] bucket_bytes is {}, expected > 0", bucket_bytes);
@@ -31,24 +42,45 @@ GradientBuckets::GradientBuckets(ParameterStore& store, ProcessGroup data, std::
   const std::int64_t bucket = std::max(wanted / unit * unit, unit);
   for (std::size_t group = 0; group < store.groups().size(); ++group) {
     for (std::int64_t end = store.groups()[group].gradients.numel(); end > 0; end -= bucket) {
-      buckets_.push_back({group, std::max(end - bucket, std::int64_t{0}), end});
+      const FlatRange range{group, std::max(end - bucket, std::int64_t{0}), end};
+      buckets_.push_back({range, parameter_at(store.groups()[group], range.begin)});
+      owned_.push_back(part_of(range, data_.rank(), data_.size()));
     }
   }
-  for (const FlatRange& range : buckets_) owned_.push_back(part_of(range, data_.rank(), data_.size()));
+}
+
+void GradientBuckets::reduce_scatter_final(std::size_t first_final, Stream stream) {
+  for (std::size_t i = 0; i < buckets_.size(); ++i) {
+    if (!buckets_[i].reduced && buckets_[i].first_parameter >= first_final) reduce_scatter(i, stream);
+  }
 }
 
 void GradientBuckets::reduce_scatter_gradients(Stream stream) {
-  for (std::size_t i = 0; i < buckets_.size(); ++i) {
-    const Tensor& gradients = store_.groups()[buckets_[i].group].gradients;
-    data_.reduce_scatter(view_of(gradients, buckets_[i]), view_of(gradients, owned_[i]), stream);
-  }
+  reduce_scatter_final(0, stream);
+  for (Bucket& bucket : buckets_) bucket.reduced = false;
+  stream.wait_for(communication_);
+}
+
+void GradientBuckets::reduce_scatter(std::size_t bucket, Stream stream) {
+  const Tensor& gradients = store_.groups()[owned_[bucket].group].gradients;
+  communication_.wait_for(stream);
+  data_.reduce_scatter(view_of(gradients, buckets_[bucket].range), view_of(gradients, owned_[bucket]), communication_);
+  buckets_[bucket].reduced = true;
+}
+
+void GradientBuckets::all_gather_bucket(std::size_t bucket, Stream stream) {
+  const Tensor& values = store_.groups()[owned_[bucket].group].values;
+  communication_.wait_for(stream);
+  data_.all_gather(view_of(values, owned_[bucket]), view_of(values, buckets_[bucket].range), communication_);
+  buckets_[bucket].gathered = true;
 }
 
 void GradientBuckets::all_gather_values(Stream stream) {
   for (std::size_t i = 0; i < buckets_.size(); ++i) {
-    const Tensor& values = store_.groups()[buckets_[i].group].values;
-    data_.all_gather(view_of(values, owned_[i]), view_of(values, buckets_[i]), stream);
+    if (!buckets_[i].gathered) all_gather_bucket(i, stream);
+    buckets_[i].gathered = false;
   }
+  stream.wait_for(communication_);
 }
 
 }  // namespace mudelta

@@ -17,7 +17,8 @@ struct FlatRange {
 
 // Cuts a store's flat buffers into buckets, and each bucket into one equal part per rank of the data group. A rank
 // owns its part of every bucket: it keeps the optimizer state of those elements (ZeRO stage 1).
-// The store's num_shards must be the group's size.
+// The store's num_shards must be the group's size. On GPUs, communication runs on a stream of its own. All methods that
+// communicate are collective over the data group, which must be made for the store's device (ProcessGroup::on_devices).
 class GradientBuckets {
  public:
   // bucket_bytes: of float32 gradient, an upper bound on a bucket (of at least 16 elements a rank, at most 1 GiB).
@@ -28,15 +29,33 @@ class GradientBuckets {
   // Ranges of the flat buffers that this rank owns, one a bucket, in order.
   const std::vector<FlatRange>& owned() const { return owned_; }
 
-  // Gradients: in the owned ranges, the sum over ranks; elsewhere undefined. Collective over the data group.
+  // Reducing the gradients of a step: reduce_scatter_gradients, which may be preceded by calls of reduce_scatter_final
+  // while the backward pass still runs. Then in the owned ranges are the sums over ranks; elsewhere is undefined.
+  // Starts on the buckets whose gradients are all of parameters number `first_final` of the store, or later: those no
+  // backward pass of the step will add to any more.
+  void reduce_scatter_final(std::size_t first_final, Stream stream);
+  // Reduces the other buckets; what follows on `stream` waits for all.
   void reduce_scatter_gradients(Stream stream);
-  // Values: every rank gets each owner's. Collective over the data group.
+
+  // Giving every rank each owner's values: all_gather_values, which may be preceded by calls of all_gather_bucket for
+  // those of the buckets (by their place in owned()) that are ready.
+  void all_gather_bucket(std::size_t bucket, Stream stream);
+  // Gathers the other buckets; what follows on `stream` waits for all.
   void all_gather_values(Stream stream);
 
  private:
+  struct Bucket {
+    FlatRange range;
+    std::size_t first_parameter;  // of those with elements in it
+    bool reduced = false;         // in this step
+    bool gathered = false;
+  };
+  void reduce_scatter(std::size_t bucket, Stream stream);
+
   ParameterStore& store_;
   ProcessGroup data_;
-  std::vector<FlatRange> buckets_;
+  Stream communication_;  // runs beside the compute stream of a GPU
+  std::vector<Bucket> buckets_;
   std::vector<FlatRange> owned_;
 };
 

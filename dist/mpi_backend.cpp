@@ -19,13 +19,17 @@ MPI_Datatype mpi_type(DType dtype) {
     case DType::kFloat32: return MPI_FLOAT;
     case DType::kBFloat16: return MPI_UINT16_T;  // moved, never reduced
     case DType::kInt32: return MPI_INT32_T;
+    case DType::kFloat64: return MPI_DOUBLE;
   }
   LOG(FATAL) << "no MPI type for " << name_of(dtype);
 }
 
 MPI_Op mpi_op(ReduceOp op) { return op == ReduceOp::kSum ? MPI_SUM : MPI_MAX; }
 
-std::byte* element(const Tensor& tensor, std::int64_t index) { return tensor.raw() + index * size_of(tensor.dtype()); }
+std::byte* element(const Tensor& tensor, std::int64_t index) {
+  CHECK(!tensor.device().is_cuda()) << tensor.to_string() << " in a group that is not for devices (on_devices)";
+  return tensor.raw() + index * size_of(tensor.dtype());
+}
 
 // Owns a communicator made by a split; the world's is MPI's own.
 class Communicator {
@@ -87,8 +91,8 @@ class MpiBackend final : public ProcessGroup::Backend {
     const int count = mpi_count(input.numel(), "reduce_scatter") / size_;
     const bool in_place = output.raw() == element(input, rank_ * output.numel());
     const Tensor result = in_place ? Tensor::empty(output.shape(), output.dtype()) : output;
-    MUDELTA_MPI(
-        MPI_Reduce_scatter_block(input.raw(), result.raw(), count, mpi_type(input.dtype()), MPI_SUM, comm_->get()));
+    MUDELTA_MPI(MPI_Reduce_scatter_block(element(input, 0), element(result, 0), count, mpi_type(input.dtype()), MPI_SUM,
+                                         comm_->get()));
     if (in_place) output.copy_from(result);
   }
 
@@ -96,8 +100,8 @@ class MpiBackend final : public ProcessGroup::Backend {
     const int count = mpi_count(output.numel(), "all_gather") / size_;
     const bool in_place = input.raw() == element(output, rank_ * input.numel());
     const MPI_Datatype type = mpi_type(input.dtype());
-    MUDELTA_MPI(
-        MPI_Allgather(in_place ? MPI_IN_PLACE : input.raw(), count, type, output.raw(), count, type, comm_->get()));
+    MUDELTA_MPI(MPI_Allgather(in_place ? MPI_IN_PLACE : element(input, 0), count, type, element(output, 0), count, type,
+                              comm_->get()));
   }
 
   void broadcast(const Tensor& tensor, int root, Stream) const override {
@@ -109,7 +113,7 @@ class MpiBackend final : public ProcessGroup::Backend {
   void all_to_all(const Tensor& input, const Tensor& output, Stream) const override {
     const int count = mpi_count(input.numel(), "all_to_all") / size_;
     const MPI_Datatype type = mpi_type(input.dtype());
-    MUDELTA_MPI(MPI_Alltoall(input.raw(), count, type, output.raw(), count, type, comm_->get()));
+    MUDELTA_MPI(MPI_Alltoall(element(input, 0), count, type, element(output, 0), count, type, comm_->get()));
   }
 
   void send(const Tensor& tensor, int to, Stream) const override {

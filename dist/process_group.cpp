@@ -5,7 +5,9 @@
 #include <string_view>
 
 #include "core/error.h"
+#include "dist/host_staged_backend.h"
 #include "dist/mpi_backend.h"
+#include "dist/nccl_backend.h"
 #include "dist/process_group_backend.h"
 
 namespace mudelta {
@@ -59,6 +61,11 @@ int ProcessGroup::rank() const { return backend_ ? backend_->rank() : 0; }
 
 int ProcessGroup::size() const { return backend_ ? backend_->size() : 1; }
 
+ProcessGroup ProcessGroup::on_devices(DeviceTransport transport) const {
+  if (!backend_) return *this;
+  return ProcessGroup(transport == DeviceTransport::kNccl ? nccl_backend(backend_) : host_staged_backend(backend_));
+}
+
 ProcessGroup ProcessGroup::split(int color, int key) const {
   require(color >= 0, "[split] color is {}, expected >= 0", color);
   return backend_ ? ProcessGroup(backend_->split(color, key)) : *this;
@@ -66,7 +73,8 @@ ProcessGroup ProcessGroup::split(int color, int key) const {
 
 void ProcessGroup::all_reduce(const Tensor& tensor, ReduceOp op, Stream stream) const {
   require_defined("all_reduce", tensor);
-  require(tensor.dtype() != DType::kBFloat16, "[all_reduce] expected float32 or int32, got {}", tensor.to_string());
+  require(tensor.dtype() != DType::kBFloat16, "[all_reduce] expected another dtype than bfloat16, got {}",
+          tensor.to_string());
   if (backend_ && tensor.numel() > 0) backend_->all_reduce(tensor, op, stream);
 }
 

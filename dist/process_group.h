@@ -12,6 +12,12 @@ namespace mudelta {
 
 enum class ReduceOp : std::uint8_t { kSum, kMax };
 
+// How tensors on GPUs travel between ranks.
+enum class DeviceTransport : std::uint8_t {
+  kNccl,  // from GPU to GPU; every rank has one of its own
+  kHost,  // through host memory and MPI, the host waiting; ranks may share a GPU
+};
+
 // A group of ranks that communicate: a cheap value handle. In a group of one every collective is a local no-op (or the
 // copy that its definition implies). Collectives are called by every rank of the group, in the same order, with
 // tensors of the same size and dtype; sizes are in elements and may be 0. Nothing can notice a
@@ -31,10 +37,16 @@ class ProcessGroup {
   int rank() const;
   int size() const;
 
+  // The same ranks, for tensors on GPUs as well as on the host; so are the groups split from it. Without this, tensors
+  // on GPUs are refused in groups of two or more. Collective; each rank has chosen its device (gpu::use_device).
+  ProcessGroup on_devices(DeviceTransport transport) const;
+
   // Ranks that give the same color (>= 0) form a new group, ordered by `key`, then by rank. Collective.
   ProcessGroup split(int color, int key) const;
 
-  // tensor = reduction over ranks. float32 or int32. kMax may lose a NaN.
+  // The collectives on tensors return, for tensors on a GPU, once their work is queued on `stream`.
+
+  // tensor = reduction over ranks. Not bfloat16. kMax may lose a NaN.
   void all_reduce(const Tensor& tensor, ReduceOp op, Stream stream) const;
   // input [size() * n]; output [n] = the sum over ranks of their input's part number rank(). float32.
   // `output` may be that part of `input`; otherwise they must not overlap.

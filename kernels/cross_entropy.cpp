@@ -6,6 +6,7 @@
 
 #include "core/gemm.h"
 #include "kernels/check.h"
+#include "kernels/cuda/kernel_table.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/cross_entropy.cpp"
@@ -142,6 +143,7 @@ void check_inputs(std::string_view op, const CrossEntropyInputs& inputs, const T
 
 void cross_entropy_forward(const CrossEntropyInputs& inputs, const Tensor& losses, Stream stream) {
   check_inputs("cross_entropy_forward", inputs, losses);
+  if (losses.device().is_cuda()) return cuda::kernel_table().cross_entropy_forward(inputs, losses, stream);
   for_each_block(inputs, stream, [&](std::int64_t begin, std::int64_t end, const Tensor& logits) {
     HWY_DYNAMIC_DISPATCH(losses_of_block)
     (logits, inputs.targets.slice(begin, end), inputs.logit_multiplier, losses.slice(begin, end));
@@ -155,6 +157,10 @@ void cross_entropy_forward_backward(const CrossEntropyInputs& inputs, float grad
   const DType dtype = inputs.hidden.dtype();
   expect_tensor(kOp, "dhidden", dhidden, inputs.hidden.shape(), dtype);
   expect_tensor(kOp, "dweight", dweight, inputs.weight.shape(), DType::kFloat32);
+  if (losses.device().is_cuda()) {
+    return cuda::kernel_table().cross_entropy_forward_backward(inputs, gradient_scale, losses, dhidden, dweight,
+                                                               stream);
+  }
   for_each_block(inputs, stream, [&](std::int64_t begin, std::int64_t end, const Tensor& logits) {
     const Tensor dlogits = dtype == DType::kFloat32 ? logits : Tensor::empty(logits.shape(), dtype);
     HWY_DYNAMIC_DISPATCH(gradients_of_block)

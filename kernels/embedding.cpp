@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "kernels/check.h"
+#include "kernels/cuda/kernel_table.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/embedding.cpp"
@@ -65,21 +66,23 @@ HWY_EXPORT(backward);
 
 }  // namespace
 
-void embedding_forward(const Tensor& table, const Tensor& tokens, const Tensor& y, Stream) {
+void embedding_forward(const Tensor& table, const Tensor& tokens, const Tensor& y, Stream stream) {
   constexpr auto kOp = "embedding_forward";
   expect_floating_matrix(kOp, "table", table, "[vocab, width]");
   expect_float32_matrix(kOp, "y", y, "[n, width]");
   expect_tensor(kOp, "y", y, {y.size(0), table.size(1)}, DType::kFloat32);
   expect_indices(kOp, "tokens", tokens, y.size(0), 0, table.size(0));
+  if (table.device().is_cuda()) return cuda::kernel_table().embedding_forward(table, tokens, y, stream);
   HWY_DYNAMIC_DISPATCH(forward)(table, tokens, y);
 }
 
-void embedding_backward(const Tensor& tokens, const Tensor& dy, const Tensor& dtable, Stream) {
+void embedding_backward(const Tensor& tokens, const Tensor& dy, const Tensor& dtable, Stream stream) {
   constexpr auto kOp = "embedding_backward";
   expect_float32_matrix(kOp, "dy", dy, "[n, width]");
   expect_float32_matrix(kOp, "dtable", dtable, "[vocab, width]");
   expect_tensor(kOp, "dtable", dtable, {dtable.size(0), dy.size(1)}, DType::kFloat32);
   expect_indices(kOp, "tokens", tokens, dy.size(0), 0, dtable.size(0));
+  if (dtable.device().is_cuda()) return cuda::kernel_table().embedding_backward(tokens, dy, dtable, stream);
   HWY_DYNAMIC_DISPATCH(backward)(tokens, dy, dtable);
 }
 

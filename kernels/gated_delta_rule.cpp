@@ -3,11 +3,11 @@
 #include <omp.h>
 
 #include <algorithm>
-#include <functional>
 #include <string_view>
 #include <utility>
 
 #include "kernels/check.h"
+#include "kernels/cuda/kernel_table.h"
 #include "kernels/gated_delta_rule_plan.h"
 
 namespace mudelta::kernels {
@@ -44,18 +44,8 @@ Sizes check_inputs(std::string_view op, const GatedDeltaRuleInputs& inputs) {
   expect_tensor(op, "g", inputs.g, {sizes.tokens, sizes.value_heads}, DType::kFloat32);
   expect_tensor(op, "beta", inputs.beta, {sizes.tokens, sizes.value_heads}, DType::kFloat32);
 
-  const Tensor& cu_seqlens = inputs.cu_seqlens;
-  require(cu_seqlens.defined() && cu_seqlens.dtype() == DType::kInt32 && cu_seqlens.shape().rank() == 1 &&
-              cu_seqlens.numel() > 0,
-          "[{}] cu_seqlens: expected int32[sequences + 1], got {}", op, cu_seqlens.to_string());
-  sizes.sequences = cu_seqlens.numel() - 1;
-  const auto offsets = cu_seqlens.span<std::int32_t>();
-  require(offsets.front() == 0 && offsets.back() == sizes.tokens,
-          "[{}] cu_seqlens: expected offsets from 0 to {} tokens, got {} to {}", op, sizes.tokens, offsets.front(),
-          offsets.back());
-  const auto falling = std::adjacent_find(offsets.begin(), offsets.end(), std::greater<>());
-  require(falling == offsets.end(), "[{}] cu_seqlens: expected non-decreasing offsets, got {} at sequence {}", op,
-          falling == offsets.end() ? 0 : falling[1], falling - offsets.begin());
+  expect_cu_seqlens(op, inputs.cu_seqlens, sizes.tokens);
+  sizes.sequences = inputs.cu_seqlens.numel() - 1;
   expect_states_or_undefined(op, "initial_state", inputs.initial_state, sizes);
   return sizes;
 }
@@ -63,8 +53,7 @@ Sizes check_inputs(std::string_view op, const GatedDeltaRuleInputs& inputs) {
 // Short chunks are the faster ones, but a state is saved for each: they would need key_dim / 32 times the memory of v.
 std::int64_t chunk_length(const Sizes& sizes) { return sizes.key_dim <= 64 ? 32 : 64; }
 
-Inputs prepare(std::string_view op, const GatedDeltaRuleInputs& inputs) {
-  const Sizes sizes = check_inputs(op, inputs);
+Inputs prepare(const GatedDeltaRuleInputs& inputs, const Sizes& sizes) {
   Chunks chunks{.length = chunk_length(sizes), .first = {0}, .cu_seqlens = inputs.cu_seqlens.data<std::int32_t>()};
   for (std::int64_t i = 0; i < sizes.sequences; ++i) {
     const std::int64_t tokens = chunks.cu_seqlens[i + 1] - chunks.cu_seqlens[i];
@@ -124,12 +113,15 @@ Slabs cut_into_slabs(const Sizes& sizes, bool recurrent) {
 }  // namespace
 
 void gated_delta_rule_forward(const GatedDeltaRuleInputs& inputs, const Tensor& o, const Tensor& final_state,
-                              GatedDeltaRuleSaved* saved, GatedDeltaRuleAlgorithm algorithm, Stream) {
+                              GatedDeltaRuleSaved* saved, GatedDeltaRuleAlgorithm algorithm, Stream stream) {
   constexpr std::string_view kOp = "gated_delta_rule_forward";
-  const Inputs prepared = prepare(kOp, inputs);
-  const Sizes& sizes = prepared.sizes;
+  const Sizes sizes = check_inputs(kOp, inputs);
   expect_tensor(kOp, "o", o, inputs.v.shape(), inputs.v.dtype());
   expect_states_or_undefined(kOp, "final_state", final_state, sizes);
+  if (o.device().is_cuda()) {
+    return cuda::kernel_table().gated_delta_rule_forward(inputs, o, final_state, saved, algorithm, stream);
+  }
+  const Inputs prepared = prepare(inputs, sizes);
   if (saved != nullptr) saved->chunk_states = Tensor::empty(state_shape(prepared.chunks.total(), sizes));
 
   const bool recurrent = algorithm != GatedDeltaRuleAlgorithm::kChunkwise;  // never measured to be the slower one
@@ -147,12 +139,9 @@ void gated_delta_rule_forward(const GatedDeltaRuleInputs& inputs, const Tensor& 
 }
 
 void gated_delta_rule_backward(const GatedDeltaRuleInputs& inputs, const GatedDeltaRuleSaved& saved, const Tensor& d_o,
-                               const Tensor& dfinal_state, const GatedDeltaRuleGradients& gradients, Stream) {
+                               const Tensor& dfinal_state, const GatedDeltaRuleGradients& gradients, Stream stream) {
   constexpr std::string_view kOp = "gated_delta_rule_backward";
-  const Inputs prepared = prepare(kOp, inputs);
-  const Sizes& sizes = prepared.sizes;
-  expect_tensor(kOp, "saved.chunk_states", saved.chunk_states, state_shape(prepared.chunks.total(), sizes),
-                DType::kFloat32);
+  const Sizes sizes = check_inputs(kOp, inputs);
   expect_tensor(kOp, "d_o", d_o, inputs.v.shape(), inputs.v.dtype());
   expect_states_or_undefined(kOp, "dfinal_state", dfinal_state, sizes);
   expect_tensor(kOp, "dq", gradients.dq, inputs.q.shape(), inputs.q.dtype());
@@ -161,6 +150,12 @@ void gated_delta_rule_backward(const GatedDeltaRuleInputs& inputs, const GatedDe
   expect_tensor(kOp, "dg", gradients.dg, inputs.g.shape(), DType::kFloat32);
   expect_tensor(kOp, "dbeta", gradients.dbeta, inputs.beta.shape(), DType::kFloat32);
   expect_states_or_undefined(kOp, "dinitial_state", gradients.dinitial_state, sizes);
+  if (d_o.device().is_cuda()) {
+    return cuda::kernel_table().gated_delta_rule_backward(inputs, saved, d_o, dfinal_state, gradients, stream);
+  }
+  const Inputs prepared = prepare(inputs, sizes);
+  expect_tensor(kOp, "saved.chunk_states", saved.chunk_states, state_shape(prepared.chunks.total(), sizes),
+                DType::kFloat32);
 
   const BackwardCall call{.inputs = prepared,
                           .chunk_states = all_state_rows(saved.chunk_states),

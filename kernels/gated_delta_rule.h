@@ -24,6 +24,9 @@ struct GatedDeltaRuleInputs {
 // What a forward pass leaves for the backward pass. Its content belongs to the implementation.
 struct GatedDeltaRuleSaved {
   Tensor chunk_states;  // [chunks, value_heads, key_dim, value_dim] float32, the state at the start of each chunk
+  // Of the chunkwise CUDA kernels, instead of chunk_states (kernels/cuda/gated_delta_rule.h):
+  Tensor decay;  // [tokens, value_heads] float32, the sum of g from the start of the chunk (natural logarithm)
+  Tensor solve;  // [slots, value_heads, 64, 64] bfloat16, the T = (I + diag(beta) stril(K K^T))^-1 of each chunk
 };
 
 enum class GatedDeltaRuleAlgorithm {

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "kernels/check.h"
+#include "kernels/cuda/kernel_table.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/gates.cpp"
@@ -112,16 +113,17 @@ void check_inputs(std::string_view op, const GateInputs& inputs) {
 
 }  // namespace
 
-void gates_forward(const GateInputs& inputs, const Tensor& g, const Tensor& beta, Stream) {
+void gates_forward(const GateInputs& inputs, const Tensor& g, const Tensor& beta, Stream stream) {
   constexpr auto kOp = "gates_forward";
   check_inputs(kOp, inputs);
   expect_tensor(kOp, "g", g, inputs.z_a.shape(), DType::kFloat32);
   expect_tensor(kOp, "beta", beta, inputs.z_a.shape(), DType::kFloat32);
+  if (g.device().is_cuda()) return cuda::kernel_table().gates_forward(inputs, g, beta, stream);
   HWY_DYNAMIC_DISPATCH(forward)(inputs, g, beta);
 }
 
 void gates_backward(const GateInputs& inputs, const Tensor& dg, const Tensor& dbeta, const GateGradients& gradients,
-                    Stream) {
+                    Stream stream) {
   constexpr auto kOp = "gates_backward";
   check_inputs(kOp, inputs);
   const Shape& shape = inputs.z_a.shape();
@@ -131,6 +133,7 @@ void gates_backward(const GateInputs& inputs, const Tensor& dg, const Tensor& db
   expect_tensor(kOp, "dz_b", gradients.dz_b, shape, DType::kFloat32);
   expect_tensor(kOp, "da_log", gradients.da_log, {shape[1]}, DType::kFloat32);
   expect_tensor(kOp, "ddt_bias", gradients.ddt_bias, {shape[1]}, DType::kFloat32);
+  if (dg.device().is_cuda()) return cuda::kernel_table().gates_backward(inputs, dg, dbeta, gradients, stream);
   HWY_DYNAMIC_DISPATCH(backward)(inputs, dg, dbeta, gradients);
 }
 

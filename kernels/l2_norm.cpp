@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "kernels/check.h"
+#include "kernels/cuda/kernel_table.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/l2_norm.cpp"
@@ -86,18 +87,20 @@ Shape row_shape(std::string_view op, std::string_view name, const Tensor& x) {
 
 }  // namespace
 
-void l2_norm_forward(const Tensor& x, float eps, const Tensor& y, const Tensor& rstd, Stream) {
+void l2_norm_forward(const Tensor& x, float eps, const Tensor& y, const Tensor& rstd, Stream stream) {
   constexpr auto kOp = "l2_norm_forward";
   expect_tensor(kOp, "rstd", rstd, row_shape(kOp, "x", x), DType::kFloat32);
   expect_tensor(kOp, "y", y, x.shape(), x.dtype());
+  if (x.device().is_cuda()) return cuda::kernel_table().l2_norm_forward(x, eps, y, rstd, stream);
   HWY_DYNAMIC_DISPATCH(forward)(x, eps, y, rstd);
 }
 
-void l2_norm_backward(const Tensor& y, const Tensor& rstd, const Tensor& dy, const Tensor& dx, Stream) {
+void l2_norm_backward(const Tensor& y, const Tensor& rstd, const Tensor& dy, const Tensor& dx, Stream stream) {
   constexpr auto kOp = "l2_norm_backward";
   expect_tensor(kOp, "rstd", rstd, row_shape(kOp, "y", y), DType::kFloat32);
   expect_tensor(kOp, "dy", dy, y.shape(), y.dtype());
   expect_tensor(kOp, "dx", dx, y.shape(), y.dtype());
+  if (y.device().is_cuda()) return cuda::kernel_table().l2_norm_backward(y, rstd, dy, dx, stream);
   HWY_DYNAMIC_DISPATCH(backward)(y, rstd, dy, dx);
 }
 

@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "kernels/check.h"
+#include "kernels/cuda/kernel_table.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/optimizer_update.cpp"
@@ -68,20 +69,22 @@ void expect_flat(std::string_view op, std::string_view name, const Tensor& tenso
 
 }  // namespace
 
-void adamw_update(const AdamWUpdate& update, Stream) {
+void adamw_update(const AdamWUpdate& update, Stream stream) {
   constexpr auto kOp = "adamw_update";
   expect_flat(kOp, "weight", update.weight, update.weight);
   expect_flat(kOp, "exp_avg", update.exp_avg, update.weight);
   expect_flat(kOp, "exp_avg_sq", update.exp_avg_sq, update.weight);
   expect_flat(kOp, "gradient", update.gradient, update.weight);
+  if (update.weight.device().is_cuda()) return cuda::kernel_table().adamw_update(update, stream);
   HWY_DYNAMIC_DISPATCH(adamw)(update);
 }
 
-void sgd_update(const SgdUpdate& update, Stream) {
+void sgd_update(const SgdUpdate& update, Stream stream) {
   constexpr auto kOp = "sgd_update";
   expect_flat(kOp, "weight", update.weight, update.weight);
   expect_flat(kOp, "momentum_buffer", update.momentum_buffer, update.weight);
   expect_flat(kOp, "gradient", update.gradient, update.weight);
+  if (update.weight.device().is_cuda()) return cuda::kernel_table().sgd_update(update, stream);
   HWY_DYNAMIC_DISPATCH(sgd)(update);
 }
 

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "kernels/check.h"
+#include "kernels/cuda/kernel_table.h"
 #include "kernels/row_blocks.h"
 
 #undef HWY_TARGET_INCLUDE
@@ -84,16 +85,42 @@ namespace {
 HWY_EXPORT(sum_values);
 HWY_EXPORT(sum_squares);
 
-}  // namespace
-
-double sum(const Tensor& x, Stream) {
-  expect_floating("sum", "x", x);
-  return HWY_DYNAMIC_DISPATCH(sum_values)(x);
+void check_total(std::string_view op, const Tensor& x, const Tensor& total) {
+  expect_floating(op, "x", x);
+  expect_tensor(op, "total", total, {1}, DType::kFloat64);
+  require(total.device() == x.device(), "[{}] total: expected on the device of x ({}), got {}", op, x.to_string(),
+          total.to_string());
 }
 
-double sum_of_squares(const Tensor& x, Stream) {
-  expect_floating("sum_of_squares", "x", x);
-  return HWY_DYNAMIC_DISPATCH(sum_squares)(x);
+double on_host(const Tensor& total, Stream stream) {
+  stream.synchronize();
+  return total.to(Device()).span<double>()[0];
+}
+
+}  // namespace
+
+void add_sum(const Tensor& x, const Tensor& total, Stream stream) {
+  check_total("add_sum", x, total);
+  if (x.device().is_cuda()) return cuda::kernel_table().add_sum(x, total, stream);
+  *total.data<double>() += HWY_DYNAMIC_DISPATCH(sum_values)(x);
+}
+
+void add_sum_of_squares(const Tensor& x, const Tensor& total, Stream stream) {
+  check_total("add_sum_of_squares", x, total);
+  if (x.device().is_cuda()) return cuda::kernel_table().add_sum_of_squares(x, total, stream);
+  *total.data<double>() += HWY_DYNAMIC_DISPATCH(sum_squares)(x);
+}
+
+double sum(const Tensor& x, Stream stream) {
+  const Tensor total = Tensor::zeros({1}, DType::kFloat64, x.device());
+  add_sum(x, total, stream);
+  return on_host(total, stream);
+}
+
+double sum_of_squares(const Tensor& x, Stream stream) {
+  const Tensor total = Tensor::zeros({1}, DType::kFloat64, x.device());
+  add_sum_of_squares(x, total, stream);
+  return on_host(total, stream);
 }
 
 }  // namespace mudelta::kernels

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "kernels/check.h"
+#include "kernels/cuda/kernel_table.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/rms_norm.cpp"
@@ -177,16 +178,18 @@ void check_common(std::string_view op, const Tensor& x, const Tensor& weight, co
 
 }  // namespace
 
-void rms_norm_forward(const Tensor& x, const Tensor& weight, float eps, const Tensor& y, const Tensor& rstd, Stream) {
+void rms_norm_forward(const Tensor& x, const Tensor& weight, float eps, const Tensor& y, const Tensor& rstd,
+                      Stream stream) {
   constexpr auto kOp = "rms_norm_forward";
   check_common(kOp, x, weight, rstd);
   expect_floating(kOp, "y", y);
   expect_tensor(kOp, "y", y, x.shape(), y.dtype());
+  if (x.device().is_cuda()) return cuda::kernel_table().rms_norm_forward(x, weight, eps, y, rstd, stream);
   HWY_DYNAMIC_DISPATCH(forward)(x, weight, eps, y, rstd);
 }
 
 void rms_norm_backward(const Tensor& x, const Tensor& weight, const Tensor& rstd, const Tensor& dy,
-                       const Tensor& dresidual, const Tensor& dx, const Tensor& dweight, Stream) {
+                       const Tensor& dresidual, const Tensor& dx, const Tensor& dweight, Stream stream) {
   constexpr auto kOp = "rms_norm_backward";
   check_common(kOp, x, weight, rstd);
   expect_floating(kOp, "dy", dy);
@@ -194,20 +197,25 @@ void rms_norm_backward(const Tensor& x, const Tensor& weight, const Tensor& rstd
   if (dresidual.defined()) expect_tensor(kOp, "dresidual", dresidual, x.shape(), x.dtype());
   expect_tensor(kOp, "dx", dx, x.shape(), x.dtype());
   expect_tensor(kOp, "dweight", dweight, weight.shape(), DType::kFloat32);
+  if (x.device().is_cuda()) {
+    return cuda::kernel_table().rms_norm_backward(x, weight, rstd, dy, dresidual, dx, dweight, stream);
+  }
   HWY_DYNAMIC_DISPATCH(backward)(x, weight, rstd, dy, dresidual, dx, dweight);
 }
 
 void gated_rms_norm_forward(const Tensor& x, const Tensor& gate, const Tensor& weight, float eps, const Tensor& y,
-                            const Tensor& rstd, Stream) {
+                            const Tensor& rstd, Stream stream) {
   constexpr auto kOp = "gated_rms_norm_forward";
   check_common(kOp, x, weight, rstd);
   expect_tensor(kOp, "gate", gate, x.shape(), x.dtype());
   expect_tensor(kOp, "y", y, x.shape(), x.dtype());
+  if (x.device().is_cuda()) return cuda::kernel_table().gated_rms_norm_forward(x, gate, weight, eps, y, rstd, stream);
   HWY_DYNAMIC_DISPATCH(gated_forward)(x, gate, weight, eps, y, rstd);
 }
 
 void gated_rms_norm_backward(const Tensor& x, const Tensor& gate, const Tensor& weight, const Tensor& rstd,
-                             const Tensor& dy, const Tensor& dx, const Tensor& dgate, const Tensor& dweight, Stream) {
+                             const Tensor& dy, const Tensor& dx, const Tensor& dgate, const Tensor& dweight,
+                             Stream stream) {
   constexpr auto kOp = "gated_rms_norm_backward";
   check_common(kOp, x, weight, rstd);
   expect_tensor(kOp, "gate", gate, x.shape(), x.dtype());
@@ -215,6 +223,9 @@ void gated_rms_norm_backward(const Tensor& x, const Tensor& gate, const Tensor& 
   expect_tensor(kOp, "dx", dx, x.shape(), x.dtype());
   expect_tensor(kOp, "dgate", dgate, x.shape(), x.dtype());
   expect_tensor(kOp, "dweight", dweight, weight.shape(), DType::kFloat32);
+  if (x.device().is_cuda()) {
+    return cuda::kernel_table().gated_rms_norm_backward(x, gate, weight, rstd, dy, dx, dgate, dweight, stream);
+  }
   HWY_DYNAMIC_DISPATCH(gated_backward)(x, gate, weight, rstd, dy, dx, dgate, dweight);
 }
 

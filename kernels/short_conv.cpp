@@ -4,6 +4,7 @@
 #include <type_traits>
 
 #include "kernels/check.h"
+#include "kernels/cuda/kernel_table.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/short_conv.cpp"
@@ -298,17 +299,18 @@ void check_inputs(std::string_view op, const ShortConvInputs& inputs) {
 
 }  // namespace
 
-void short_conv_forward(const ShortConvInputs& inputs, const Tensor& y, const Tensor& final_state, Stream) {
+void short_conv_forward(const ShortConvInputs& inputs, const Tensor& y, const Tensor& final_state, Stream stream) {
   constexpr auto kOp = "short_conv_forward";
   check_inputs(kOp, inputs);
   expect_tensor(kOp, "y", y, inputs.x.shape(), inputs.x.dtype());
   require(y.raw() != inputs.x.raw(), "[{}] y must not be x itself ({})", kOp, y.to_string());
   expect_state(kOp, "final_state", final_state, inputs);
+  if (y.device().is_cuda()) return cuda::kernel_table().short_conv_forward(inputs, y, final_state, stream);
   HWY_DYNAMIC_DISPATCH(forward)(inputs, y, final_state);
 }
 
 void short_conv_backward(const ShortConvInputs& inputs, const Tensor& dy, const Tensor& dx, const Tensor& dweight,
-                         Stream) {
+                         Stream stream) {
   constexpr auto kOp = "short_conv_backward";
   check_inputs(kOp, inputs);
   expect_tensor(kOp, "dy", dy, inputs.x.shape(), inputs.x.dtype());
@@ -316,6 +318,7 @@ void short_conv_backward(const ShortConvInputs& inputs, const Tensor& dy, const 
   require(dx.raw() != dy.raw() && dx.raw() != inputs.x.raw(), "[{}] dx must be neither dy nor x itself ({})", kOp,
           dx.to_string());
   expect_tensor(kOp, "dweight", dweight, inputs.weight.shape(), DType::kFloat32);
+  if (dy.device().is_cuda()) return cuda::kernel_table().short_conv_backward(inputs, dy, dx, dweight, stream);
   HWY_DYNAMIC_DISPATCH(backward)(inputs, dy, dx, dweight);
 }
 

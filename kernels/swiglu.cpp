@@ -1,6 +1,7 @@
 #include "kernels/swiglu.h"
 
 #include "kernels/check.h"
+#include "kernels/cuda/kernel_table.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/swiglu.cpp"
@@ -52,22 +53,24 @@ HWY_EXPORT(backward);
 
 }  // namespace
 
-void swiglu_forward(const Tensor& gate, const Tensor& up, const Tensor& y, Stream) {
+void swiglu_forward(const Tensor& gate, const Tensor& up, const Tensor& y, Stream stream) {
   constexpr auto kOp = "swiglu_forward";
   expect_floating(kOp, "gate", gate);
   expect_tensor(kOp, "up", up, gate.shape(), gate.dtype());
   expect_tensor(kOp, "y", y, gate.shape(), gate.dtype());
+  if (y.device().is_cuda()) return cuda::kernel_table().swiglu_forward(gate, up, y, stream);
   HWY_DYNAMIC_DISPATCH(forward)(gate, up, y);
 }
 
 void swiglu_backward(const Tensor& gate, const Tensor& up, const Tensor& dy, const Tensor& dgate, const Tensor& dup,
-                     Stream) {
+                     Stream stream) {
   constexpr auto kOp = "swiglu_backward";
   expect_floating(kOp, "gate", gate);
   expect_tensor(kOp, "up", up, gate.shape(), gate.dtype());
   expect_tensor(kOp, "dy", dy, gate.shape(), gate.dtype());
   expect_tensor(kOp, "dgate", dgate, gate.shape(), gate.dtype());
   expect_tensor(kOp, "dup", dup, gate.shape(), gate.dtype());
+  if (dy.device().is_cuda()) return cuda::kernel_table().swiglu_backward(gate, up, dy, dgate, dup, stream);
   HWY_DYNAMIC_DISPATCH(backward)(gate, up, dy, dgate, dup);
 }
 

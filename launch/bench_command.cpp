@@ -14,6 +14,7 @@
 #include "launch/bench_training.h"
 #include "launch/commands.h"
 #include "launch/gemm_peak.h"
+#include "launch/job_devices.h"
 #include "launch/run_config.h"
 #include "launch/stopwatch.h"
 #include "launch/stored_model.h"
@@ -30,6 +31,7 @@ struct BenchArguments {
   std::int64_t sequence_length = 512;
   std::int64_t vocab_size = 257;
   double seconds = 0.3;
+  std::string device = "CPU";
   bool bfloat16 = false;
   bool no_kernels = false;
   bool no_training = false;
@@ -49,8 +51,17 @@ RunConfig bench_config(const BenchArguments& arguments, std::int64_t width) {
   return with_defaults(config);
 }
 
+// Bytes moved (read and written) per second by a large copy within the GPU's memory.
+double measure_gpu_copy_bandwidth(Device device, double seconds) {
+  constexpr std::int64_t kBytes = 1024 * 1024 * 1024;
+  const Tensor from = Tensor::zeros({kBytes / 4}, DType::kFloat32, device);
+  const Tensor to = Tensor::zeros({kBytes / 4}, DType::kFloat32, device);
+  return 2.0 * kBytes / measure([&] { to.copy_from(from); }, seconds, Stream(device)).best;
+}
+
 // Bytes moved (read and written) per second by a large copy.
-double measure_copy_bandwidth(double seconds) {
+double measure_copy_bandwidth(Device device, double seconds) {
+  if (device.is_cuda()) return measure_gpu_copy_bandwidth(device, seconds);
   constexpr std::int64_t kBytes = 64 * 1024 * 1024;
   const Tensor from = Tensor::zeros({kBytes / 4}), to = Tensor::zeros({kBytes / 4});
   const auto copy = [&] {
@@ -64,53 +75,66 @@ double measure_copy_bandwidth(double seconds) {
   return 2.0 * kBytes / measure(copy, seconds).best;
 }
 
-void print_kernels(const RunConfig& config, double gemm_peak, double copy_bandwidth, double seconds) {
+// Measured on the device that is timed.
+struct Peaks {
+  double float32, bfloat16;  // FLOP/s of a matrix product
+  double copy;               // bytes/s
+  double of(DType dtype) const { return dtype == DType::kBFloat16 ? bfloat16 : float32; }
+};
+
+void print_kernels(const RunConfig& config, Device device, const Peaks& peaks, double seconds) {
   const TrainConfig& train = config.train();
   fmt::print("\nkernels, width {}, {} sequences of {} tokens, {}\n", config.model().width(), train.global_batch(),
              train.sequence_length(), TrainConfig::ComputeDtype_Name(train.compute_dtype()));
   fmt::print("{:<24}{:>10}{:>11}{:>10}{:>10}{:>10}\n", "", "ms", "GFLOP/s", "of peak", "GB/s", "of copy");
-  const auto cases = kernel_cases(config.model(), train.global_batch(), train.sequence_length(), compute_dtype(train));
+  const Stream stream(device);
+  const double gemm_peak = peaks.of(compute_dtype(train));
+  const auto cases =
+      kernel_cases(config.model(), train.global_batch(), train.sequence_length(), compute_dtype(train), stream);
   for (const KernelCase& kernel : cases) {
-    const double time = measure(kernel.run, seconds).median;
+    const double time = measure(kernel.run, seconds, stream).median;
     fmt::print("{:<24}{:>10.3f}{:>11.1f}{:>9.1f}%{:>10.1f}{:>9.0f}%\n", kernel.name, time * 1e3,
                kernel.flops / time / 1e9, 100 * kernel.flops / time / gemm_peak, kernel.bytes / time / 1e9,
-               100 * kernel.bytes / time / copy_bandwidth);
+               100 * kernel.bytes / time / peaks.copy);
   }
 }
 
-// The peak is measured on both sides of the steps: on a shared machine it moves.
-void print_training(const RunConfig& config, double seconds) {
-  const double peak_before = measure_gemm_peak(DType::kFloat32, seconds / 10);
-  const TrainingSpeed speed = measure_training(config, seconds);
-  const double fp32_peak = std::max(peak_before, measure_gemm_peak(DType::kFloat32, seconds / 10));
+// MFU is told against the float32 peak of CPUs, and on GPUs against that of the compute dtype. The peak is measured on
+// both sides of the steps: on a shared machine it moves.
+void print_training(const RunConfig& config, Device device, double seconds) {
+  const DType dtype = device.is_cuda() ? compute_dtype(config.train()) : DType::kFloat32;
+  const double peak_before = measure_gemm_peak(dtype, device, seconds / 10);
+  const TrainingSpeed speed = measure_training(config, device, seconds);
+  const double peak = std::max(peak_before, measure_gemm_peak(dtype, device, seconds / 10));
   fmt::print("{:>6}{:>10.1f}M{:>10}{:>12.3f}{:>14.0f}{:>12.1f}{:>10.1f}{:>9.3f}\n", config.model().width(),
              static_cast<double>(speed.parameters) / 1e6,
              TrainConfig::ComputeDtype_Name(config.train().compute_dtype()), speed.step_seconds,
-             speed.tokens_per_second, speed.tokens_per_second * speed.flops_per_token / 1e9, fp32_peak / 1e9,
-             speed.tokens_per_second * speed.flops_per_token / fp32_peak);
+             speed.tokens_per_second, speed.tokens_per_second * speed.flops_per_token / 1e9, peak / 1e9,
+             speed.tokens_per_second * speed.flops_per_token / peak);
 }
 
 int run_bench(const BenchArguments& arguments) {
   if (rank_info().rank != 0) return 0;
-  const double fp32_peak = measure_gemm_peak(DType::kFloat32, arguments.seconds);
-  const double bf16_peak = measure_gemm_peak(DType::kBFloat16, arguments.seconds);
-  const double copy_bandwidth = measure_copy_bandwidth(arguments.seconds);
-  fmt::print("threads {}; matrix product peak: float32 {:.1f} GFLOP/s, bfloat16 {:.1f} GFLOP/s; copy {:.1f} GB/s\n",
-             omp_get_max_threads(), fp32_peak / 1e9, bf16_peak / 1e9, copy_bandwidth / 1e9);
+  const Device device = choose_devices(ProcessGroup::single(), parse_device_choice(arguments.device)).device;
+  const Peaks peaks{.float32 = measure_gemm_peak(DType::kFloat32, device, arguments.seconds),
+                    .bfloat16 = measure_gemm_peak(DType::kBFloat16, device, arguments.seconds),
+                    .copy = measure_copy_bandwidth(device, arguments.seconds)};
+  fmt::print("{}; matrix product peak: float32 {:.1f} GFLOP/s, bfloat16 {:.1f} GFLOP/s; copy {:.1f} GB/s\n",
+             device.is_cuda() ? gpu::devices()[static_cast<std::size_t>(device.index)].name
+                              : fmt::format("threads {}", omp_get_max_threads()),
+             peaks.float32 / 1e9, peaks.bfloat16 / 1e9, peaks.copy / 1e9);
 
   std::vector<RunConfig> configs;
   for (const std::int64_t width : arguments.widths) configs.push_back(bench_config(arguments, width));
   if (!arguments.no_kernels) {
-    for (const RunConfig& config : configs) {
-      print_kernels(config, arguments.bfloat16 ? bf16_peak : fp32_peak, copy_bandwidth, arguments.seconds);
-    }
+    for (const RunConfig& config : configs) print_kernels(config, device, peaks, arguments.seconds);
   }
   if (arguments.no_training) return 0;
-  fmt::print("\ntraining step, {} layers, {} sequences of {} tokens; MFU = model FLOP/s over the float32 peak\n",
+  fmt::print("\ntraining step, {} layers, {} sequences of {} tokens; MFU = model FLOP/s over the peak\n",
              arguments.layers, arguments.sequences, arguments.sequence_length);
   fmt::print("{:>6}{:>11}{:>10}{:>12}{:>14}{:>12}{:>10}{:>9}\n", "width", "parameters", "dtype", "s/step", "tokens/s",
              "GFLOP/s", "peak", "MFU");
-  for (const RunConfig& config : configs) print_training(config, 10 * arguments.seconds);
+  for (const RunConfig& config : configs) print_training(config, device, 10 * arguments.seconds);
   return 0;
 }
 
@@ -123,6 +147,7 @@ void add_bench_command(CLI::App& app, Command& chosen) {
       "Example: mudelta bench --widths 256 512\n"
       "FLOPs are those of the mathematics (the recurrent form of the gated delta rule). Figures are medians; on a\n"
       "machine that others use too, compare only figures of one run.");
+  add_device_option(*command, arguments->device);
   command->add_option("--widths", arguments->widths, "Model widths")->check(CLI::PositiveNumber)->capture_default_str();
   command->add_option("--layers", arguments->layers, "Of the training step")
       ->check(CLI::PositiveNumber)

@@ -1,5 +1,6 @@
 #include "launch/bench_kernels.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "core/gemm.h"
@@ -21,16 +22,16 @@ namespace {
 
 class CaseBuilder {
  public:
-  CaseBuilder(const ModelConfig& c, std::int64_t sequences, std::int64_t length, DType dtype)
-      : c_(c), tokens_(sequences * length), dtype_(dtype), value_dim_(mudelta::value_dim(c)) {
+  CaseBuilder(const ModelConfig& c, std::int64_t sequences, std::int64_t length, DType dtype, Stream stream)
+      : c_(c), tokens_(sequences * length), dtype_(dtype), stream_(stream), value_dim_(mudelta::value_dim(c)) {
     std::vector<std::int32_t> starts;
     for (std::int64_t i = 0; i <= sequences; ++i) starts.push_back(static_cast<std::int32_t>(i * length));
-    cu_seqlens_ = Tensor::from(starts, {sequences + 1});
+    cu_seqlens_ = Tensor::from(starts, {sequences + 1}).to(stream_.device());
     std::vector<std::int32_t> ids(static_cast<std::size_t>(tokens_));
     for (std::size_t i = 0; i < ids.size(); ++i) {
       ids[i] = static_cast<std::int32_t>(CounterRng(1, "ids").bits(i) % static_cast<std::uint64_t>(c.vocab_size()));
     }
-    ids_ = Tensor::from(ids, {tokens_});
+    ids_ = Tensor::from(ids, {tokens_}).to(stream_.device());
   }
 
   std::vector<KernelCase> take() { return std::move(cases_); }
@@ -66,11 +67,18 @@ class CaseBuilder {
     const CounterRng rng(1, "bench");
     const Tensor tensor = Tensor::empty(shape);
     const auto values = tensor.span<float>();
+#pragma omp parallel for schedule(static)
     for (std::size_t i = 0; i < values.size(); ++i) values[i] = static_cast<float>(std * rng.normal(next_ + i));
     next_ += values.size();
-    return tensor.to(dtype);
+    return tensor.to(dtype).to(stream_.device());
   }
   Tensor floats(const Shape& shape, double std = 1) { return random(shape, DType::kFloat32, std); }
+  // f of normal numbers.
+  Tensor floats_of(const Shape& shape, float (*f)(float)) {
+    const Tensor tensor = floats(shape).to(Device()).clone();
+    std::ranges::transform(tensor.span<float>(), tensor.data<float>(), f);
+    return tensor.to(stream_.device());
+  }
 
   void add(const std::string& name, double flops, double bytes, Run run) {
     cases_.push_back({name, flops, bytes, std::move(run)});
@@ -85,9 +93,10 @@ class CaseBuilder {
     const Tensor dx = random({tokens_, in}, dtype_), dw = floats({out, in});
     const double flops = per_token(2.0 * static_cast<double>(in * out));
     const double weight_bytes = static_cast<double>(in * out * size_of(dtype_));
-    add(name + " fwd", flops, activation_bytes(in + out, 1) + weight_bytes, [=] { linear_forward(x, w, y, {}); });
+    add(name + " fwd", flops, activation_bytes(in + out, 1) + weight_bytes,
+        [=, stream = stream_] { linear_forward(x, w, y, stream); });
     add(name + " bwd", 2 * flops, activation_bytes(in + out, 2) + 3 * weight_bytes,
-        [=] { linear_backward(x, w, y, dx, false, dw, {}); });
+        [=, stream = stream_] { linear_backward(x, w, y, dx, false, dw, stream); });
   }
 
   void short_conv() {
@@ -97,12 +106,13 @@ class CaseBuilder {
     const Tensor dw = floats({channels, c_.conv_size()});
     const double taps = static_cast<double>(c_.conv_size());
     const double elements = static_cast<double>(channels);
-    add("short_conv v fwd", per_token(elements * (2 * taps + 4)), activation_bytes(channels, 2), [=, cu = cu_seqlens_] {
-      kernels::short_conv_forward({x, w, cu, {}}, y, {}, {});
-    });
+    add("short_conv v fwd", per_token(elements * (2 * taps + 4)), activation_bytes(channels, 2),
+        [=, cu = cu_seqlens_, stream = stream_] {
+          kernels::short_conv_forward({x, w, cu, {}}, y, {}, stream);
+        });
     add("short_conv v bwd", per_token(elements * (6 * taps + 10)), activation_bytes(channels, 3),
-        [=, cu = cu_seqlens_] {
-          kernels::short_conv_backward({x, w, cu, {}}, y, dx, dw, {});
+        [=, cu = cu_seqlens_, stream = stream_] {
+          kernels::short_conv_backward({x, w, cu, {}}, y, dx, dw, stream);
         });
   }
 
@@ -113,9 +123,9 @@ class CaseBuilder {
     const Tensor rstd = floats({tokens_, c_.heads()});
     const double elements = static_cast<double>(size);
     add("l2_norm fwd", per_token(3 * elements), activation_bytes(size, 2),
-        [=] { kernels::l2_norm_forward(x, 1e-6f, y, rstd, {}); });
+        [=, stream = stream_] { kernels::l2_norm_forward(x, 1e-6f, y, rstd, stream); });
     add("l2_norm bwd", per_token(5 * elements), activation_bytes(size, 3),
-        [=] { kernels::l2_norm_backward(y, rstd, x, dx, {}); });
+        [=, stream = stream_] { kernels::l2_norm_backward(y, rstd, x, dx, stream); });
   }
 
   void gates() {
@@ -124,12 +134,12 @@ class CaseBuilder {
     const Tensor a_log = floats({c_.value_heads()}), dt_bias = floats({c_.value_heads()});
     const Tensor da = floats({c_.value_heads()}), ddt = floats({c_.value_heads()});
     const double elements = static_cast<double>(c_.value_heads());
-    add("gates fwd", per_token(8 * elements), per_token(16 * elements), [=] {
-      kernels::gates_forward({z_a, z_b, a_log, dt_bias}, g, beta, {});
+    add("gates fwd", per_token(8 * elements), per_token(16 * elements), [=, stream = stream_] {
+      kernels::gates_forward({z_a, z_b, a_log, dt_bias}, g, beta, stream);
     });
     const Tensor dz_a = floats(shape), dz_b = floats(shape);
-    add("gates bwd", per_token(14 * elements), per_token(24 * elements), [=] {
-      kernels::gates_backward({z_a, z_b, a_log, dt_bias}, g, beta, {dz_a, dz_b, da, ddt}, {});
+    add("gates bwd", per_token(14 * elements), per_token(24 * elements), [=, stream = stream_] {
+      kernels::gates_backward({z_a, z_b, a_log, dt_bias}, g, beta, {dz_a, dz_b, da, ddt}, stream);
     });
   }
 
@@ -139,22 +149,21 @@ class CaseBuilder {
     const double key_std = 1 / std::sqrt(static_cast<double>(c_.head_dim()));
     const Tensor q = random(key_shape, dtype_, key_std), k = random(key_shape, dtype_, key_std);
     const Tensor v = random(value_shape, dtype_), o = random(value_shape, dtype_), d_o = random(value_shape, dtype_);
-    const Tensor g = floats(gate_shape), beta = floats(gate_shape);
-    for (float& x : g.span<float>()) x = -0.1f * std::abs(x);
-    for (float& x : beta.span<float>()) x = 1 / (1 + std::exp(-x));
+    const Tensor g = floats_of(gate_shape, [](float x) { return -0.1f * std::abs(x); });
+    const Tensor beta = floats_of(gate_shape, [](float x) { return 1 / (1 + std::exp(-x)); });
     const kernels::GatedDeltaRuleInputs inputs{q, k, v, g, beta, cu_seqlens_, {}, 1.0f};
     const auto saved = std::make_shared<kernels::GatedDeltaRuleSaved>();
     const double flops = per_token(7.0 * static_cast<double>(c_.value_heads() * c_.head_dim() * value_dim_));
     const std::int64_t key_size = c_.heads() * c_.head_dim(), value_size = c_.value_heads() * value_dim_;
     const double forward_bytes = activation_bytes(2 * key_size + 2 * value_size, 1);
-    add("gated_delta_rule fwd", flops, forward_bytes, [=] {
-      kernels::gated_delta_rule_forward(inputs, o, {}, saved.get(), kernels::GatedDeltaRuleAlgorithm::kAuto, {});
+    add("gated_delta_rule fwd", flops, forward_bytes, [=, stream = stream_] {
+      kernels::gated_delta_rule_forward(inputs, o, {}, saved.get(), kernels::GatedDeltaRuleAlgorithm::kAuto, stream);
     });
     const kernels::GatedDeltaRuleGradients gradients{random(key_shape, dtype_),   random(key_shape, dtype_),
                                                      random(value_shape, dtype_), floats(gate_shape),
                                                      floats(gate_shape),          {}};
     add("gated_delta_rule bwd", 2 * flops, 2 * forward_bytes,
-        [=] { kernels::gated_delta_rule_backward(inputs, *saved, d_o, {}, gradients, {}); });
+        [=, stream = stream_] { kernels::gated_delta_rule_backward(inputs, *saved, d_o, {}, gradients, stream); });
   }
 
   void gated_rms_norm() {
@@ -165,9 +174,9 @@ class CaseBuilder {
     const std::int64_t size = c_.value_heads() * value_dim_;
     const double elements = static_cast<double>(size);
     add("gated_rms_norm fwd", per_token(9 * elements), activation_bytes(size, 3),
-        [=] { kernels::gated_rms_norm_forward(x, gate, w, 1e-6f, y, rstd, {}); });
+        [=, stream = stream_] { kernels::gated_rms_norm_forward(x, gate, w, 1e-6f, y, rstd, stream); });
     add("gated_rms_norm bwd", per_token(22 * elements), activation_bytes(size, 5),
-        [=] { kernels::gated_rms_norm_backward(x, gate, w, rstd, y, dx, dgate, dw, {}); });
+        [=, stream = stream_] { kernels::gated_rms_norm_backward(x, gate, w, rstd, y, dx, dgate, dw, stream); });
   }
 
   void rms_norm() {
@@ -176,9 +185,9 @@ class CaseBuilder {
     const double elements = static_cast<double>(c_.width());
     const double residual_bytes = per_token(4 * elements);
     add("rms_norm fwd", per_token(4 * elements), residual_bytes + activation_bytes(c_.width(), 1),
-        [=] { kernels::rms_norm_forward(x, w, 1e-6f, y, rstd, {}); });
+        [=, stream = stream_] { kernels::rms_norm_forward(x, w, 1e-6f, y, rstd, stream); });
     add("rms_norm bwd", per_token(10 * elements), 3 * residual_bytes + activation_bytes(c_.width(), 1),
-        [=] { kernels::rms_norm_backward(x, w, rstd, y, dx, dx, dw, {}); });
+        [=, stream = stream_] { kernels::rms_norm_backward(x, w, rstd, y, dx, dx, dw, stream); });
   }
 
   void swiglu() {
@@ -187,9 +196,9 @@ class CaseBuilder {
     const Tensor dgate = random(shape, dtype_), dup = random(shape, dtype_);
     const double elements = static_cast<double>(c_.mlp_size());
     add("swiglu fwd", per_token(5 * elements), activation_bytes(c_.mlp_size(), 3),
-        [=] { kernels::swiglu_forward(gate, up, y, {}); });
+        [=, stream = stream_] { kernels::swiglu_forward(gate, up, y, stream); });
     add("swiglu bwd", per_token(11 * elements), activation_bytes(c_.mlp_size(), 5),
-        [=] { kernels::swiglu_backward(gate, up, y, dgate, dup, {}); });
+        [=, stream = stream_] { kernels::swiglu_backward(gate, up, y, dgate, dup, stream); });
   }
 
   void embedding() {
@@ -197,9 +206,9 @@ class CaseBuilder {
     const Tensor dtable = floats({c_.vocab_size(), c_.width()});
     const double elements = static_cast<double>(c_.width());
     add("embedding fwd", 0, per_token(8 * elements),
-        [=, ids = ids_] { kernels::embedding_forward(table, ids, y, {}); });
+        [=, ids = ids_, stream = stream_] { kernels::embedding_forward(table, ids, y, stream); });
     add("embedding bwd", per_token(elements), per_token(12 * elements),
-        [=, ids = ids_] { kernels::embedding_backward(ids, y, dtable, {}); });
+        [=, ids = ids_, stream = stream_] { kernels::embedding_backward(ids, y, dtable, stream); });
   }
 
   void cross_entropy() {
@@ -207,28 +216,31 @@ class CaseBuilder {
     const Tensor w = random({c_.vocab_size(), c_.width()}, dtype_, 0.02), dw = floats({c_.vocab_size(), c_.width()});
     const Tensor losses = floats({tokens_});
     const double flops = per_token(2.0 * static_cast<double>(c_.vocab_size() * c_.width()));
-    add("cross_entropy fwd+bwd", 3 * flops, activation_bytes(c_.width(), 3), [=, ids = ids_] {
-      kernels::cross_entropy_forward_backward({hidden, w, ids, 1.0f}, 1e-3f, losses, dhidden, dw, {});
+    add("cross_entropy fwd+bwd", 3 * flops, activation_bytes(c_.width(), 3), [=, ids = ids_, stream = stream_] {
+      kernels::cross_entropy_forward_backward({hidden, w, ids, 1.0f}, 1e-3f, losses, dhidden, dw, stream);
     });
   }
 
   void optimizer() {
     const std::int64_t n = 4 * 1024 * 1024;
     const auto elements = static_cast<double>(n);
-    const Tensor w = floats({n}), m = floats({n}), v = floats({n}), g = floats({n});
-    v.copy_from(m);
-    for (float& x : v.span<float>()) x *= x;
-    add("adamw 4M", 12 * elements, 28 * elements,
-        [=] { kernels::adamw_update({.weight = w, .exp_avg = m, .exp_avg_sq = v, .gradient = g, .lr = 1e-4f}, {}); });
-    add("sgd 4M", 6 * elements, 20 * elements, [=] {
-      kernels::sgd_update({.weight = w, .momentum_buffer = m, .gradient = g, .lr = 1e-4f, .momentum = 0.9f}, {});
+    const Tensor w = floats({n}), m = floats({n}), g = floats({n});
+    const Tensor v = floats_of({n}, [](float x) { return x * x; });
+    add("adamw 4M", 12 * elements, 28 * elements, [=, stream = stream_] {
+      kernels::adamw_update({.weight = w, .exp_avg = m, .exp_avg_sq = v, .gradient = g, .lr = 1e-4f}, stream);
     });
-    add("sum_of_squares 4M", 2 * elements, 4 * elements, [=] { kernels::sum_of_squares(g, {}); });
+    add("sgd 4M", 6 * elements, 20 * elements, [=, stream = stream_] {
+      kernels::sgd_update({.weight = w, .momentum_buffer = m, .gradient = g, .lr = 1e-4f, .momentum = 0.9f}, stream);
+    });
+    const Tensor total = Tensor::zeros({1}, DType::kFloat64, stream_.device());
+    add("sum_of_squares 4M", 2 * elements, 4 * elements,
+        [=, stream = stream_] { kernels::add_sum_of_squares(g, total, stream); });
   }
 
   const ModelConfig c_;
   std::int64_t tokens_;
   DType dtype_;
+  Stream stream_;
   std::int64_t value_dim_;
   Tensor cu_seqlens_, ids_;
   std::uint64_t next_ = 0;
@@ -238,8 +250,8 @@ class CaseBuilder {
 }  // namespace
 
 std::vector<KernelCase> kernel_cases(const ModelConfig& resolved, std::int64_t sequences, std::int64_t sequence_length,
-                                     DType dtype) {
-  CaseBuilder builder(resolved, sequences, sequence_length, dtype);
+                                     DType dtype, Stream stream) {
+  CaseBuilder builder(resolved, sequences, sequence_length, dtype, stream);
   builder.matrices();
   builder.mixer();
   builder.others();

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "core/device.h"
 #include "core/dtype.h"
 #include "model/config.pb.h"
 
@@ -19,8 +20,8 @@ struct KernelCase {
 };
 
 // Every op of a step of `resolved` over `sequences` sequences of `sequence_length` tokens, forward and backward, with
-// activations of `dtype`.
+// activations of `dtype`, on the device of `stream`.
 std::vector<KernelCase> kernel_cases(const ModelConfig& resolved, std::int64_t sequences, std::int64_t sequence_length,
-                                     DType dtype);
+                                     DType dtype, Stream stream);
 
 }  // namespace mudelta

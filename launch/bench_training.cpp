@@ -21,7 +21,7 @@ struct RandomText {
   Tensor targets;
 };
 
-RandomText random_text(std::int64_t sequences, std::int64_t length, std::int64_t vocab_size) {
+RandomText random_text(std::int64_t sequences, std::int64_t length, std::int64_t vocab_size, Device device) {
   const CounterRng rng(1, "text");
   std::vector<std::int32_t> ids, starts;
   for (std::int64_t i = 0; i <= sequences * length; ++i) {
@@ -29,33 +29,34 @@ RandomText random_text(std::int64_t sequences, std::int64_t length, std::int64_t
         static_cast<std::int32_t>(rng.bits(static_cast<std::uint64_t>(i)) % static_cast<std::uint64_t>(vocab_size)));
   }
   for (std::int64_t i = 0; i <= sequences; ++i) starts.push_back(static_cast<std::int32_t>(i * length));
-  const Tensor all = Tensor::from(ids, {sequences * length + 1});
-  return {{all.slice(0, sequences * length), Tensor::from(starts, {sequences + 1})},
+  const Tensor all = Tensor::from(ids, {sequences * length + 1}).to(device);
+  return {{all.slice(0, sequences * length), Tensor::from(starts, {sequences + 1}).to(device)},
           all.slice(1, sequences * length + 1)};
 }
 
 }  // namespace
 
-TrainingSpeed measure_training(const RunConfig& config, double seconds) {
+TrainingSpeed measure_training(const RunConfig& config, Device device, double seconds) {
   const TrainConfig& train = config.train();
   const Parametrization parametrization = make_parametrization(config);
-  StoredModel stored(config, parametrization.logit_multiplier());
+  StoredModel stored(config, parametrization.logit_multiplier(), device);
+  const Stream stream(device);
   initialize(stored.store, parametrization, train.seed());
   GradientBuckets buckets(stored.store, ProcessGroup::single(), kBucketBytes);
   Optimizer optimizer(config.optimizer(), stored.store, buckets, parametrization.scaling(), ProcessGroup::single());
   const std::int64_t micro = train.has_micro_batch() ? train.micro_batch() : train.global_batch();
-  const RandomText text = random_text(micro, train.sequence_length(), config.model().vocab_size());
+  const RandomText text = random_text(micro, train.sequence_length(), config.model().vocab_size(), device);
   const double tokens = static_cast<double>(train.global_batch() * train.sequence_length());
 
   const auto step = [&] {
     stored.store.zero_gradients();
     for (std::int64_t done = 0; done < train.global_batch(); done += micro) {
-      stored.model.losses_and_gradients(text.input, text.targets, 1 / tokens, {});
+      stored.model.losses_and_gradients(text.input, text.targets, 1 / tokens, stream);
     }
-    buckets.reduce_scatter_gradients({});
-    optimizer.step(1e-4, 1.0, {});
+    buckets.reduce_scatter_gradients(stream);
+    optimizer.step(1e-4, 1.0, stream);
   };
-  const double step_seconds = measure(step, seconds).median;
+  const double step_seconds = measure(step, seconds, stream).median;
   return {.parameters = stored.store.num_elements(),
           .flops_per_token = flops_per_token(config.model()).training(),
           .step_seconds = step_seconds,

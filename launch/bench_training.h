@@ -2,6 +2,7 @@
 
 #include <cstdint>
 
+#include "core/device.h"
 #include "launch/config.pb.h"
 
 namespace mudelta {
@@ -15,6 +16,6 @@ struct TrainingSpeed {
 
 // Whole training steps (forward, backward, AdamW) of config.model() on random tokens, in this process alone, for about
 // `seconds`: train.global_batch sequences of train.sequence_length, train.micro_batch at a time.
-TrainingSpeed measure_training(const RunConfig& config, double seconds);
+TrainingSpeed measure_training(const RunConfig& config, Device device, double seconds);
 
 }  // namespace mudelta

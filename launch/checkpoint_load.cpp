@@ -14,7 +14,9 @@ TrainingState load_checkpoint(const CheckpointReader& checkpoint, const Checkpoi
     for (const OptimizerSegment& segment : optimizer.segments()) {
       const std::string& name = context.store.parameters()[segment.parameter].spec.name;
       for (const auto& [state, tensor] : segment.state) {
-        checkpoint.read(name, state, segment.begin, tensor.span<float>());
+        const Tensor read = tensor.device().is_cuda() ? Tensor::empty(tensor.shape()) : tensor;
+        checkpoint.read(name, state, segment.begin, read.span<float>());
+        if (tensor.device().is_cuda()) tensor.copy_from(read);
       }
     }
   });

@@ -34,8 +34,9 @@ CheckpointFile write_shard(const fs::path& folder, const ParameterStore& store,
   for (const OptimizerSegment& segment : segments) {
     const ParameterSpec& spec = store.parameters()[segment.parameter].spec;
     const bool is_whole = segment.numel == spec.shape.numel();
-    for (const auto& [state, tensor] : segment.state) {
-      CHECK_EQ(tensor.numel(), segment.numel) << spec.name << " " << state;
+    for (const auto& [state, live] : segment.state) {
+      CHECK_EQ(live.numel(), segment.numel) << spec.name << " " << state;
+      const Tensor tensor = live.to(Device());
       CheckpointSegment& stored = *file.add_segments();
       stored.set_parameter(spec.name);
       stored.set_state(state);

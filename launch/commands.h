@@ -25,10 +25,13 @@ void add_info_command(CLI::App& app, Command& chosen);
 
 // In the order of `mudelta --help`.
 inline constexpr AddCommand kCommands[] = {
-    add_prepare_command, add_train_command, add_eval_command, add_generate_command, add_bench_command, add_info_command,
+    add_prepare_command,     add_train_command, add_eval_command,     add_generate_command,
+    add_bench_command,    add_info_command,
 };
 
 // `--set FIELD=VALUE`, any number of times.
 void add_set_option(CLI::App& command, std::vector<std::string>& overrides);
+// `--device AUTO|CPU|CUDA`, in any case; `device` holds the default.
+void add_device_option(CLI::App& command, std::string& device);
 
 }  // namespace mudelta

@@ -10,6 +10,7 @@
 #include "launch/atomic_file.h"
 #include "launch/commands.h"
 #include "launch/evaluation.h"
+#include "launch/job_devices.h"
 #include "launch/loaded_model.h"
 
 namespace mudelta {
@@ -18,6 +19,7 @@ namespace {
 struct EvalArguments {
   std::string checkpoint, data, per_token;
   std::string split = "validation";
+  std::string device = "AUTO";
   std::int64_t sequences = 0;
   std::int64_t sequence_length = 0;
   std::int64_t batch = 8;
@@ -39,16 +41,16 @@ class TokenLines {
 };
 
 int run_eval(const EvalArguments& arguments) {
-  const ProcessGroup world = ProcessGroup::world();
+  const auto [device, world] = choose_devices(ProcessGroup::world(), parse_device_choice(arguments.device));
   std::unique_ptr<LoadedModel> loaded;
   std::optional<Dataset> dataset;
   EvaluationOptions options;
-  run_or_fail_together(world, [&] {
+  run_or_fail_together(world, [&, &world = world, device = device] {
     require(arguments.per_token.empty() || world.size() == 1, "--per-token works on one rank: this job has {}",
             world.size());
     require(arguments.split == "validation" || arguments.split == "train",
             "--split is {}, expected validation or train", arguments.split);
-    loaded = std::make_unique<LoadedModel>(arguments.checkpoint);
+    loaded = std::make_unique<LoadedModel>(arguments.checkpoint, device);
     dataset.emplace(arguments.data, arguments.split == "train" ? Split::kTrain : Split::kValidation);
     const RunConfig& config = loaded->config();
     require(dataset->info().tokenizer == config.data().tokenizer(),
@@ -68,7 +70,7 @@ int run_eval(const EvalArguments& arguments) {
       lines.add(first, targets, losses);
     };
   }
-  const Evaluation result = evaluate(loaded->model(), *dataset, options, world, Stream{}, visit);
+  const Evaluation result = evaluate(loaded->model(), *dataset, options, world, loaded->stream(), visit);
   if (!arguments.per_token.empty()) write_file_atomically(arguments.per_token, lines.text());
   if (world.rank() == 0) {
     fmt::print("checkpoint     {}\n", loaded->folder().string());
@@ -97,6 +99,7 @@ void add_eval_command(CLI::App& app, Command& chosen) {
   command->add_option("--sequence-length", arguments->sequence_length, "Tokens per sequence; 0: as in training")
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
+  add_device_option(*command, arguments->device);
   command->add_option("--batch", arguments->batch, "Sequences at a time on each rank")
       ->check(CLI::PositiveNumber)
       ->capture_default_str();

@@ -6,6 +6,7 @@
 
 #include "data/tokenizer.h"
 #include "kernels/reduce.h"
+#include "launch/batch_upload.h"
 
 namespace mudelta {
 
@@ -20,21 +21,23 @@ Evaluation evaluate(const LanguageModel& model, const Dataset& dataset, const Ev
   const std::int64_t begin = rows * group.rank() / group.size();
   const std::int64_t end = rows * (group.rank() + 1) / group.size();
 
-  double loss_sum = 0;
+  BatchUpload upload(stream.device(), model.config().vocab_size());
+  const Tensor total = Tensor::zeros({1}, DType::kFloat64, stream.device());
   double bytes = 0;
   for (std::int64_t row = begin; row < end; row += options.micro_batch) {
     const Batch batch = loader.batch(row, std::min(options.micro_batch, end - row));
-    const Tensor losses = model.losses({batch.tokens, batch.cu_seqlens}, batch.targets, stream);
-    loss_sum += kernels::sum(losses, stream);
+    const Batch input = upload(batch);
+    const Tensor losses = model.losses({input.tokens, input.cu_seqlens}, input.targets, stream);
+    kernels::add_sum(losses, total, stream);
     const auto targets = batch.targets.span<std::int32_t>();
     for (const std::int32_t target : targets) bytes += static_cast<double>(tokenizer->num_bytes(target));
-    if (visit) visit(row * options.sequence_length + 1, targets, losses.span<float>());
+    if (visit) visit(row * options.sequence_length + 1, targets, losses.to(Device()).span<float>());
   }
 
   Evaluation result;
   result.tokens = rows * options.sequence_length;
   result.bytes = std::llround(group.all_reduce(bytes, ReduceOp::kSum));
-  loss_sum = group.all_reduce(loss_sum, ReduceOp::kSum);
+  const double loss_sum = group.all_reduce(total.to(Device()).span<double>()[0], ReduceOp::kSum);
   result.loss = loss_sum / static_cast<double>(result.tokens);
   result.perplexity = std::exp(result.loss);
   result.bits_per_byte = loss_sum / std::numbers::ln2 / static_cast<double>(result.bytes);

@@ -1,18 +1,46 @@
 #include "launch/gemm_peak.h"
 
 #include "core/gemm.h"
+#include "core/rng.h"
 #include "core/tensor.h"
 #include "launch/stopwatch.h"
 
 namespace mudelta {
+namespace {
 
-double measure_gemm_peak(DType dtype, double seconds) {
-  constexpr std::int64_t kSize = 1024;
-  const Tensor a = Tensor::zeros({kSize, kSize}, dtype);
-  const Tensor b = Tensor::zeros({kSize, kSize}, dtype);
-  const Tensor c = Tensor::zeros({kSize, kSize});
-  const auto product = [&] { gemm(a, b, c, {}, Stream{}); };
-  return 2.0 * kSize * kSize * kSize / measure(product, seconds).best;
+Tensor random_matrix(std::int64_t size, DType dtype, Device device) {
+  const CounterRng rng(1, "matrix");
+  const Tensor matrix = Tensor::empty({size, size});
+  std::uint64_t i = 0;
+  for (float& x : matrix.span<float>()) x = static_cast<float>(rng.uniform(i++)) - 0.5f;
+  return matrix.to(dtype).to(device);
+}
+
+double flops_per_second(std::int64_t size, DType dtype, Device device, double seconds) {
+  const DType result = device.is_cuda() ? dtype : DType::kFloat32;  // what a layer's products write
+  const Tensor a = random_matrix(size, dtype, device), b = random_matrix(size, dtype, device);
+  const Tensor c = Tensor::empty({size, size}, result, device);
+  const Stream stream(device);
+  const auto n = static_cast<double>(size);
+  return 2 * n * n * n / measure([&] { gemm(a, b, c, {}, stream); }, seconds, stream).best;
+}
+
+// The smallest size, up to 8192, whose product takes long enough to fill a GPU.
+std::int64_t size_for(DType dtype, Device device) {
+  constexpr double kLongEnough = 1e-3;
+  std::int64_t size = 256;
+  while (size < 8192) {
+    const auto n = static_cast<double>(size);
+    if (2 * n * n * n / flops_per_second(size, dtype, device, 0) > kLongEnough) break;
+    size *= 2;
+  }
+  return size;
+}
+
+}  // namespace
+
+double measure_gemm_peak(DType dtype, Device device, double seconds) {
+  return flops_per_second(device.is_cuda() ? size_for(dtype, device) : 1024, dtype, device, seconds);
 }
 
 }  // namespace mudelta

@@ -1,11 +1,13 @@
 #pragma once
 
+#include "core/device.h"
 #include "core/dtype.h"
 
 namespace mudelta {
 
-// Floating-point operations per second of this process's threads in a square matrix product (size 1024, operands of
-// `dtype`, float32 result): the best of repeated runs over about `seconds`.
-double measure_gemm_peak(DType dtype, double seconds);
+// Floating-point operations per second of a square matrix product, operands of `dtype`: of this process's threads (size
+// 1024, float32 result), or of a GPU (size up to 8192, result of `dtype`). The best of repeated runs over about
+// `seconds`.
+double measure_gemm_peak(DType dtype, Device device, double seconds);
 
 }  // namespace mudelta

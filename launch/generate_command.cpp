@@ -10,6 +10,7 @@
 #include "data/tokenizer.h"
 #include "dist/mpi.h"
 #include "launch/commands.h"
+#include "launch/job_devices.h"
 #include "launch/loaded_model.h"
 #include "launch/sampler.h"
 #include "launch/stopwatch.h"
@@ -19,6 +20,7 @@ namespace {
 
 struct GenerateArguments {
   std::string checkpoint, prompt;
+  std::string device = "AUTO";
   std::int64_t tokens = 256;
   SamplingOptions sampling{.temperature = 0.8};
 };
@@ -26,18 +28,21 @@ struct GenerateArguments {
 // A text that grows token by token; each costs the same, however long the text is.
 class Continuation {
  public:
-  explicit Continuation(const LanguageModel& model) : model_(model), state_(model.make_state(1)) {}
+  Continuation(const LanguageModel& model, Stream stream)
+      : model_(model), stream_(stream), state_(model.make_state(1)) {}
 
   // Logits of the token after `tokens`, which follow on what was given before.
   Tensor next_logits(const std::vector<std::int32_t>& tokens) {
     const auto count = static_cast<std::int64_t>(tokens.size());
     const std::int32_t ends[] = {0, static_cast<std::int32_t>(count)};
-    const Tensor logits = model_.logits({Tensor::from(tokens, {count}), Tensor::from(ends, {2})}, &state_, Stream{});
-    return logits.slice(count - 1, count);
+    const Device device = stream_.device();
+    const PackedTokens input{Tensor::from(tokens, {count}).to(device), Tensor::from(ends, {2}).to(device)};
+    return model_.logits(input, &state_, stream_).slice(count - 1, count).to(Device());
   }
 
  private:
   const LanguageModel& model_;
+  Stream stream_;
   DecodeState state_;
 };
 
@@ -49,7 +54,8 @@ void print_text(const std::string& text) {
 int run_generate(const GenerateArguments& arguments) {
   if (rank_info().rank != 0) return 0;
   validate(arguments.sampling);
-  const LoadedModel loaded(arguments.checkpoint);
+  const auto [device, alone] = choose_devices(ProcessGroup::single(), parse_device_choice(arguments.device));
+  const LoadedModel loaded(arguments.checkpoint, device);
   const auto tokenizer = make_tokenizer(loaded.config().data().tokenizer());
 
   std::vector<std::int32_t> tokens{tokenizer->separator()};
@@ -58,7 +64,7 @@ int run_generate(const GenerateArguments& arguments) {
   print_text(arguments.prompt);
 
   const Stopwatch stopwatch;
-  Continuation continuation(loaded.model());
+  Continuation continuation(loaded.model(), loaded.stream());
   std::int64_t generated = 0;
   while (generated < arguments.tokens) {
     const Tensor logits = continuation.next_logits(tokens);
@@ -87,6 +93,7 @@ void add_generate_command(CLI::App& app, Command& chosen) {
   command->add_option("--tokens", arguments->tokens, "Tokens to add at most; fewer if the text ends")
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
+  add_device_option(*command, arguments->device);
   SamplingOptions& sampling = arguments->sampling;
   command->add_option("--temperature", sampling.temperature, "0: always the most likely token")->capture_default_str();
   command->add_option("--top-k", sampling.top_k, "Choose among the K most likely tokens; 0: all")

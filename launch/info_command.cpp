@@ -12,7 +12,9 @@
 #include <string_view>
 #include <vector>
 
+#include "core/gpu.h"
 #include "dist/mpi.h"
+#include "dist/nccl_backend.h"
 #include "launch/build_info.h"
 #include "launch/commands.h"
 #include "launch/machine.h"
@@ -62,7 +64,14 @@ void print_info() {
   line("OpenMP", fmt::format("{} threads", omp_get_max_threads()));
   line("MPI", fmt::format("{}; ranks in this job: {}", mpi_library(), rank_info().size));
   line("protobuf", google::protobuf::internal::VersionString(GOOGLE_PROTOBUF_VERSION));
-  line("CUDA", "not built");
+  line("CUDA", gpu::description());
+  const auto devices = gpu::devices();
+  for (std::size_t i = 0; i < devices.size(); ++i) {
+    const gpu::DeviceInfo& gpu = devices[i];
+    line(fmt::format("GPU {}", i), fmt::format("{}, {}, {} multiprocessors, {:.1f} GiB", gpu.name, gpu.architecture,
+                                               gpu.multiprocessors, static_cast<double>(gpu.memory_bytes) / (1 << 30)));
+  }
+  line("NCCL", nccl_version());
 }
 
 }  // namespace

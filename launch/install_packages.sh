@@ -11,7 +11,7 @@ build=(
   libcli11-dev libdnnl-dev libfmt-dev libgoogle-glog-dev libhwy-dev libxxhash-dev nlohmann-json3-dev
   gnuplot-nox
 )
-test=(libgtest-dev libgmock-dev librapidcheck-dev procps)
+test=(libboost-context-dev libgtest-dev libgmock-dev librapidcheck-dev procps)
 corpus=(dict-gcide)
 
 wanted=()

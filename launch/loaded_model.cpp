@@ -5,8 +5,10 @@
 
 namespace mudelta {
 
-LoadedModel::LoadedModel(const std::filesystem::path& folder)
-    : reader_(resolve_checkpoint(folder)), stored_(config(), reader_.manifest().logit_multiplier()) {
+LoadedModel::LoadedModel(const std::filesystem::path& folder, Device device)
+    : stream_(device),
+      reader_(resolve_checkpoint(folder)),
+      stored_(config(), reader_.manifest().logit_multiplier(), device) {
   load_weights(reader_, stored_.store);
 }
 

@@ -12,13 +12,15 @@ class LoadedModel {
  public:
   // `folder`: a checkpoint, or a run (then its newest checkpoint). Throws Error on a checkpoint that is missing or
   // damaged.
-  explicit LoadedModel(const std::filesystem::path& folder);
+  explicit LoadedModel(const std::filesystem::path& folder, Device device = {});
 
   const RunConfig& config() const { return reader_.manifest().config(); }
   const std::filesystem::path& folder() const { return reader_.folder(); }
   const LanguageModel& model() const { return stored_.model; }
+  Stream stream() const { return stream_; }
 
  private:
+  Stream stream_;
   CheckpointReader reader_;
   StoredModel stored_;
 };

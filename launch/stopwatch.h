@@ -3,6 +3,8 @@
 #include <chrono>
 #include <functional>
 
+#include "core/device.h"
+
 namespace mudelta {
 
 class Stopwatch {
@@ -26,7 +28,8 @@ struct Timing {
   int calls = 0;
 };
 
-// Calls `f` once to warm up, then repeatedly for about `seconds` (at least 3 times), timing each call.
-Timing measure(const std::function<void()>& f, double seconds);
+// Calls `f` to warm up, then repeatedly for about `seconds` (at least 3 times), timing each call: on the host's clock,
+// or for work that `f` queues on a GPU's stream by that GPU's own, the host running ahead.
+Timing measure(const std::function<void()>& f, double seconds, Stream stream = {});
 
 }  // namespace mudelta

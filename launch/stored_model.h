@@ -11,7 +11,7 @@ DType compute_dtype(const TrainConfig& config);
 // A model with its storage. Neither copied nor moved: the language model points into the store.
 struct StoredModel {
   // config.model must be resolved.
-  StoredModel(const RunConfig& config, double logit_multiplier, int num_shards = 1);
+  StoredModel(const RunConfig& config, double logit_multiplier, Device device = {}, int num_shards = 1);
   StoredModel(const StoredModel&) = delete;
   StoredModel& operator=(const StoredModel&) = delete;
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "core/profile_range.h"
 #include "kernels/reduce.h"
 #include "launch/agreement.h"
 #include "launch/initialization.h"
@@ -19,17 +20,20 @@ std::int64_t micro_batch(const RunConfig& config, std::int64_t share) {
 
 }  // namespace
 
-Trainer::Trainer(const RunConfig& config, const Mesh& mesh)
+Trainer::Trainer(const RunConfig& config, const Mesh& mesh, Device device)
     : config_(config),
       mesh_(mesh),
+      stream_(device),
       parametrization_(make_parametrization(config)),
-      stored_(config, parametrization_.logit_multiplier(), mesh.data().size()),
+      stored_(config, parametrization_.logit_multiplier(), device, mesh.data().size()),
       train_data_(config.data().path(), Split::kTrain),
       validation_data_(config.data().path(), Split::kValidation),
       loader_(train_data_, {.sequence_length = config.train().sequence_length(),
                             .seed = config.train().seed(),
                             .shuffle = config.data().shuffle(),
-                            .reset_at_documents = config.data().reset_at_documents()}) {
+                            .reset_at_documents = config.data().reset_at_documents()}),
+      upload_(device, config.model().vocab_size()),
+      loss_sum_(Tensor::zeros({1}, DType::kFloat64, device)) {
   // An evaluation must not be the first to find the split too short.
   const Loader validation_rows(validation_data_, {.sequence_length = config.train().sequence_length()});
   initialize(stored_.store, parametrization_, config_.train().seed());
@@ -50,9 +54,11 @@ TrainStep Trainer::step() {
   TrainStep result;
   result.lr = learning_rate(config_.schedule(), peak_lr(config_.optimizer()), state_.step(), config_.train().steps());
   stored_.store.zero_gradients();
-  result.loss = forward_backward();
+  forward_backward();
   buckets_->reduce_scatter_gradients(stream_);
   const StepReport report = optimizer_->step(result.lr, config_.train().grad_clip(), stream_);
+  const double loss_sum = loss_sum_.to(Device()).span<double>()[0];
+  result.loss = mesh_.data().all_reduce(loss_sum, ReduceOp::kSum) / static_cast<double>(tokens_per_step());
   result.gradient_norm = report.gradient_norm;
   result.skipped = report.skipped;
 
@@ -69,19 +75,33 @@ TrainStep Trainer::step() {
   return result;
 }
 
-double Trainer::forward_backward() {
+// Queues the step's work up to the local gradients; buckets are reduced as the last pass finishes them.
+void Trainer::forward_backward() {
+  const ProfileRange range("forward and backward");
   const std::int64_t share = config_.train().global_batch() / mesh_.data().size();
   const std::int64_t first = state_.step() * config_.train().global_batch() + mesh_.data().rank() * share;
   const std::int64_t micro = micro_batch(config_, share);
   const double scale = 1.0 / static_cast<double>(tokens_per_step());
-  double loss_sum = 0;
+  loss_sum_.fill_zero();
   for (std::int64_t row = 0; row < share; row += micro) {
-    const Batch batch = loader_.batch(first + row, std::min(micro, share - row));
+    const Batch input = batch(first + row, std::min(micro, share - row));
+    GradientsFinal final;
+    if (row + micro >= share)
+      final = [&](std::size_t parameter) { buckets_->reduce_scatter_final(parameter, stream_); };
     const Tensor losses =
-        stored_.model.losses_and_gradients({batch.tokens, batch.cu_seqlens}, batch.targets, scale, stream_);
-    loss_sum += kernels::sum(losses, stream_);
+        stored_.model.losses_and_gradients({input.tokens, input.cu_seqlens}, input.targets, scale, stream_, final);
+    kernels::add_sum(losses, loss_sum_, stream_);
   }
-  return mesh_.data().all_reduce(loss_sum, ReduceOp::kSum) * scale;
+  // While a GPU works, the host fetches what comes next.
+  const std::int64_t next = first + config_.train().global_batch();
+  if (stream_.device().is_cuda()) uploaded_ = {next, upload_(loader_.batch(next, std::min(micro, share)))};
+}
+
+Batch Trainer::batch(std::int64_t first, std::int64_t count) {
+  if (!uploaded_ || uploaded_->first != first) return upload_(loader_.batch(first, count));
+  const Batch ready = uploaded_->second;
+  uploaded_.reset();
+  return ready;
 }
 
 Evaluation Trainer::evaluate() const {

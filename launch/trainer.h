@@ -3,12 +3,15 @@
 #include <cstdint>
 #include <filesystem>
 #include <memory>
+#include <optional>
+#include <utility>
 #include <vector>
 
 #include "data/dataset.h"
 #include "data/loader.h"
 #include "dist/gradient_buckets.h"
 #include "dist/mesh.h"
+#include "launch/batch_upload.h"
 #include "launch/checkpoint.h"
 #include "launch/config.pb.h"
 #include "launch/evaluation.h"
@@ -30,8 +33,9 @@ struct TrainStep {
 // so is collective over the mesh. All that a step does is a function of the configuration and the step number.
 class Trainer {
  public:
-  // `config`: model resolved, validated for the mesh. Initial weights come from train.seed, whatever the layout.
-  Trainer(const RunConfig& config, const Mesh& mesh);
+  // `config`: model resolved, validated for the mesh, whose groups are fit for `device`. Initial weights come from
+  // train.seed, whatever the layout.
+  Trainer(const RunConfig& config, const Mesh& mesh, Device device = {});
 
   std::int64_t steps_done() const { return state_.step(); }
   std::int64_t tokens_done() const { return state_.tokens(); }
@@ -48,11 +52,14 @@ class Trainer {
   void load(const std::filesystem::path& checkpoint);
 
   const RunConfig& config() const { return config_; }
+  Device device() const { return stream_.device(); }
   ParameterStore& store() { return stored_.store; }
+  const LanguageModel& model() const { return stored_.model; }
   const Parametrization& parametrization() const { return parametrization_; }
 
  private:
-  double forward_backward();
+  void forward_backward();
+  Batch batch(std::int64_t first, std::int64_t count);
   CheckpointContext checkpoint_context();
 
   RunConfig config_;
@@ -62,6 +69,9 @@ class Trainer {
   StoredModel stored_;
   Dataset train_data_, validation_data_;
   Loader loader_;
+  BatchUpload upload_;
+  std::optional<std::pair<std::int64_t, Batch>> uploaded_;  // ahead of its time: the first row and the batch
+  Tensor loss_sum_;                                         // [1] float64: of this rank's tokens of the step
   std::unique_ptr<GradientBuckets> buckets_;
   std::unique_ptr<Optimizer> optimizer_;
   TrainingState state_;

@@ -6,6 +6,7 @@
 #include <cstdio>
 
 #include "core/allocator.h"
+#include "launch/job_devices.h"
 #include "model/flops.h"
 
 namespace mudelta {
@@ -43,10 +44,10 @@ void TrainingReport::print_summary() const {
   fmt::print("model      {} parameters: width {}, {} layers, {} heads of {}, vocabulary {}\n",
              short_count(static_cast<double>(trainer_.num_parameters())), model.width(), model.layers(), model.heads(),
              model.head_dim(), model.vocab_size());
+  fmt::print("device     {}\n", describe(trainer_.device()));
   fmt::print("a step     {} sequences x {} tokens, {} FLOP; matrix product peak {:.0f} GFLOP/s\n",
              config.train().global_batch(), config.train().sequence_length(),
-             short_count(flops_per_token_ * static_cast<double>(trainer_.tokens_per_step())),
-             peak_flops_ / kGiga);
+             short_count(flops_per_token_ * static_cast<double>(trainer_.tokens_per_step())), peak_flops_ / kGiga);
   fmt::print("the run    {} steps, {} tokens of {}; {}\n", config.train().steps(),
              short_count(static_cast<double>(config.train().steps() * trainer_.tokens_per_step())),
              config.data().path(),
@@ -62,7 +63,8 @@ void TrainingReport::step(const TrainStep& step, double seconds) {
   const TrainConfig& train = trainer_.config().train();
   if (step.step % train.log_every() != 0 && step.step != train.steps()) return;
 
-  const double memory = world_.all_reduce(static_cast<double>(memory_stats(Device{}).peak_allocated), ReduceOp::kMax);
+  const double memory =
+      world_.all_reduce(static_cast<double>(memory_stats(trainer_.device()).peak_allocated), ReduceOp::kMax);
   const double tokens_per_second = static_cast<double>(steps_ * trainer_.tokens_per_step()) / seconds_;
   seconds_ = 0;
   steps_ = 0;

@@ -8,6 +8,7 @@
 #include "launch/agreement.h"
 #include "launch/checkpoint_folder.h"
 #include "launch/gemm_peak.h"
+#include "launch/job_devices.h"
 #include "launch/logging.h"
 #include "launch/run_config.h"
 #include "launch/run_directory.h"
@@ -88,8 +89,7 @@ int train(Trainer& trainer, const ProcessGroup& world, const std::filesystem::pa
 
 }  // namespace
 
-RunConfig resolve_run_config(const TrainingRequest& request, int world_size) {
-  RunConfig config = load_run_config(request.config, request.overrides);
+RunConfig complete_run_config(RunConfig config, int world_size) {
   validate(config, world_size);
   const DatasetInfo data = read_dataset_info(config.data().path());
   if (!config.data().has_tokenizer()) config.mutable_data()->set_tokenizer(data.tokenizer);
@@ -104,22 +104,23 @@ RunConfig resolve_run_config(const TrainingRequest& request, int world_size) {
 }
 
 int run_training(const TrainingRequest& request) {
-  const ProcessGroup world = ProcessGroup::world();
+  const ProcessGroup hosts = ProcessGroup::world();
   RunConfig config;
-  run_or_fail_together(world, [&] {
-    config = resolve_run_config(request, world.size());
-    if (world.rank() == 0) RunDirectory(request.out).check(request.resume);
+  run_or_fail_together(hosts, [&] {
+    config = complete_run_config(load_run_config(request.config, request.overrides), hosts.size());
+    if (hosts.rank() == 0) RunDirectory(request.out).check(request.resume);
   });
+  const auto [device, world] = choose_devices(hosts, config.train().device(), config.parallel().gpu_transport());
   const RunDirectory run(request.out);
   const Mesh mesh = make_mesh(world, config.parallel());
   std::unique_ptr<Trainer> trainer;
-  run_or_fail_together(world, [&] { trainer = std::make_unique<Trainer>(config, mesh); });
+  run_or_fail_together(world, [&, device = device] { trainer = std::make_unique<Trainer>(config, mesh, device); });
   if (request.resume) {
     if (const auto checkpoint = agree_on_checkpoint(world, run.root())) trainer->load(*checkpoint);
   }
 
   const DType dtype = compute_dtype(config.train());
-  const double peak = world.all_reduce(measure_gemm_peak(dtype, kPeakMeasurementSeconds), ReduceOp::kSum);
+  const double peak = world.all_reduce(measure_gemm_peak(dtype, device, kPeakMeasurementSeconds), ReduceOp::kSum);
   std::unique_ptr<TrainingReport> report;
   run_or_fail_together(world, [&] {
     if (world.rank() == 0) run.create(resolved_text(config));

@@ -16,9 +16,9 @@ struct TrainingRequest {
   bool resume = false;
 };
 
-// The request's configuration, complete: fields that follow from others and from the data set are filled in.
+// The same configuration, complete: fields that follow from others and from the data set are filled in.
 // Throws Error, naming the field, on one that no run of `world_size` ranks can have.
-RunConfig resolve_run_config(const TrainingRequest& request, int world_size);
+RunConfig complete_run_config(RunConfig config, int world_size);
 
 // Trains until train.steps are done, or until SIGTERM or SIGINT reaches any rank: then a checkpoint is written first.
 // Rank 0 shows progress on stdout and writes the run directory. Collective over all ranks of the job.

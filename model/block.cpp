@@ -9,18 +9,18 @@ Block::Block(const ModelConfig& c, ParameterStore& store, int layer)
       attn_norm_(store.find(layer_prefix(layer) + "attn_norm.weight"), c.norm_eps()),
       mixer_(c, store, layer_prefix(layer) + "attn."),
       mlp_norm_(store.find(layer_prefix(layer) + "mlp_norm.weight"), c.norm_eps()),
-      mlp_(store, layer_prefix(layer) + "mlp.") {}
+      mlp_(c, store, layer_prefix(layer) + "mlp.") {}
 
 Tensor Block::forward(const Tensor& x, MixerState* state, Pass& pass) const {
   if (!recompute_ || !pass.activations.keeps()) return run(x, state, pass);
-  Pass discarding{pass.cu_seqlens, pass.compute_dtype, pass.stream, Activations(Activations::Mode::kDiscard)};
+  Pass discarding{pass.cu_seqlens, pass.compute_dtype, pass.stream, Activations(Activations::Mode::kDiscard), {}};
   pass.activations.push(Input{x});
   return run(x, state, discarding);
 }
 
 void Block::backward(const Tensor& dx, Pass& pass) const {
   if (!recompute_) return run_backward(dx, pass);
-  Pass again{pass.cu_seqlens, pass.compute_dtype, pass.stream, Activations()};
+  Pass again{pass.cu_seqlens, pass.compute_dtype, pass.stream, Activations(), {}};
   run(pass.activations.pop<Input>().x, nullptr, again);
   run_backward(dx, again);
 }
@@ -28,8 +28,10 @@ void Block::backward(const Tensor& dx, Pass& pass) const {
 Tensor Block::run(const Tensor& x, MixerState* state, Pass& pass) const {
   const Tensor middle = x.clone();
   mixer_.forward_add(attn_norm_.forward(x, pass), middle, state, pass);
+  pass.observe("residual", middle);
   const Tensor out = middle.clone();
   mlp_.forward_add(mlp_norm_.forward(middle, pass), out, pass);
+  pass.observe("residual", out);
   return out;
 }
 

@@ -1,9 +1,11 @@
 #include "model/language_model.h"
 
 #include "core/gemm.h"
+#include "core/profile_range.h"
 #include "kernels/cross_entropy.h"
 #include "kernels/elementwise.h"
 #include "kernels/embedding.h"
+#include "model/parameters.h"
 
 namespace mudelta {
 
@@ -16,7 +18,11 @@ LanguageModel::LanguageModel(const ModelConfig& resolved, ParameterStore& store,
       readout_(resolved.tie_embeddings() ? embeddings_ : &store.find("lm_head.weight")),
       norm_(store.find("model.norm.weight"), resolved.norm_eps()) {
   blocks_.reserve(static_cast<std::size_t>(resolved.layers()));
-  for (int layer = 0; layer < resolved.layers(); ++layer) blocks_.emplace_back(resolved, store, layer);
+  for (int layer = 0; layer < resolved.layers(); ++layer) {
+    blocks_.emplace_back(resolved, store, layer);
+    const Parameter& first = store.find(layer_prefix(layer) + "attn_norm.weight");
+    first_parameters_.push_back(static_cast<std::size_t>(&first - store.parameters().data()));
+  }
 }
 
 Tensor LanguageModel::losses(const PackedTokens& input, const Tensor& targets, Stream stream) const {
@@ -28,7 +34,7 @@ Tensor LanguageModel::losses(const PackedTokens& input, const Tensor& targets, S
 }
 
 Tensor LanguageModel::losses_and_gradients(const PackedTokens& input, const Tensor& targets, double gradient_scale,
-                                           Stream stream) const {
+                                           Stream stream, const GradientsFinal& final) const {
   Pass pass = make_pass(input, Activations::Mode::kKeep, stream);
   const Tensor last = hidden(input, nullptr, pass);
   const Tensor losses = Tensor::empty(targets.shape(), DType::kFloat32, targets.device());
@@ -39,18 +45,25 @@ Tensor LanguageModel::losses_and_gradients(const PackedTokens& input, const Tens
 
   const Tensor dx = Tensor::zeros(last.shape(), DType::kFloat32, last.device());
   norm_.backward(dlast, dx, pass);
-  for (auto block = blocks_.rbegin(); block != blocks_.rend(); ++block) block->backward(dx, pass);
+  for (std::size_t layer = blocks_.size(); layer-- > 0;) {
+    blocks_[layer].backward(dx, pass);
+    if (final) final(first_parameters_[layer]);
+  }
   kernels::embedding_backward(input.tokens, dx, embeddings_->gradient, stream);
   CHECK(pass.activations.empty());
   return losses;
 }
 
-Tensor LanguageModel::logits(const PackedTokens& input, DecodeState* state, Stream stream) const {
+Tensor LanguageModel::logits(const PackedTokens& input, DecodeState* state, Stream stream,
+                             const Observer& observer) const {
   Pass pass = make_pass(input, Activations::Mode::kDiscard, stream);
+  pass.observer = observer;
   const Tensor last = hidden(input, state, pass);
   const Tensor logits = Tensor::empty({last.size(0), readout_->value.size(0)}, DType::kFloat32, last.device());
   gemm(last, readout_->value, logits, {.transpose_b = true}, stream);
   kernels::scale(logits, logit_multiplier_, stream);
+  pass.observe("readout_input", last);
+  pass.observe("logits", logits);
   return logits;
 }
 
@@ -63,14 +76,18 @@ DecodeState LanguageModel::make_state(std::int64_t sequences) const {
 Tensor LanguageModel::hidden(const PackedTokens& input, DecodeState* state, Pass& pass) const {
   Tensor x = Tensor::empty({input.tokens.numel(), config_.width()}, DType::kFloat32, input.tokens.device());
   kernels::embedding_forward(embeddings_->value, input.tokens, x, pass.stream);
+  pass.observe("residual", x);
+  const ProfileRange range("forward");
   for (std::size_t layer = 0; layer < blocks_.size(); ++layer) {
+    pass.layer = static_cast<int>(layer);
     x = blocks_[layer].forward(x, state != nullptr ? &state->layers[layer] : nullptr, pass);
   }
+  pass.layer = -1;
   return norm_.forward(x, pass);
 }
 
 Pass LanguageModel::make_pass(const PackedTokens& input, Activations::Mode mode, Stream stream) const {
-  return {input.cu_seqlens, compute_dtype_, stream, Activations(mode)};
+  return {input.cu_seqlens, compute_dtype_, stream, Activations(mode), {}};
 }
 
 }  // namespace mudelta

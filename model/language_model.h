@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <vector>
 
 #include "core/parameter_store.h"
@@ -20,6 +21,10 @@ struct DecodeState {
   std::vector<MixerState> layers;
 };
 
+// Told, as a backward pass proceeds, that the gradients of the store's parameters number `first` and later will not
+// change any more in this pass.
+using GradientsFinal = std::function<void(std::size_t first)>;
+
 // The Gated Delta Network language model of docs/architecture.md. Owns no storage: parameters live in the store,
 // activations in each pass.
 class LanguageModel {
@@ -33,13 +38,15 @@ class LanguageModel {
   // Loss of each token's target [tokens] float32, in nats. targets [tokens] int32; -1: not counted, loss 0.
   Tensor losses(const PackedTokens& input, const Tensor& targets, Stream stream) const;
 
-  // As losses(), and the gradients of gradient_scale * (their sum) are accumulated (+=) into the store.
-  Tensor losses_and_gradients(const PackedTokens& input, const Tensor& targets, double gradient_scale,
-                              Stream stream) const;
+  // As losses(), and the gradients of gradient_scale * (their sum) are accumulated (+=) into the store. `final` is
+  // called after each layer, last layer first, with falling numbers.
+  Tensor losses_and_gradients(const PackedTokens& input, const Tensor& targets, double gradient_scale, Stream stream,
+                              const GradientsFinal& final = {}) const;
 
   // Logits [tokens, vocab] float32 of each token's successor. `state`, if not null, goes with the sequences: it is
-  // read as their past and updated. make_state() is the start of a text.
-  Tensor logits(const PackedTokens& input, DecodeState* state, Stream stream) const;
+  // read as their past and updated. make_state() is the start of a text. `observer`, if any, is told of what the layers
+  // compute on the way.
+  Tensor logits(const PackedTokens& input, DecodeState* state, Stream stream, const Observer& observer = {}) const;
   DecodeState make_state(std::int64_t sequences) const;
 
  private:
@@ -52,6 +59,7 @@ class LanguageModel {
   Parameter* embeddings_;
   Parameter* readout_;  // embeddings_ when tied
   std::vector<Block> blocks_;
+  std::vector<std::size_t> first_parameters_;  // of each block: its first parameter's number in the store
   Norm norm_;
 };
 

@@ -2,8 +2,10 @@
 
 #include <cmath>
 
+#include "core/profile_range.h"
 #include "kernels/l2_norm.h"
 #include "kernels/rms_norm.h"
+#include "model/cast.h"
 #include "model/config.h"
 
 namespace mudelta {
@@ -21,7 +23,8 @@ float query_scale(const ModelConfig& config) {
 }  // namespace
 
 Mixer::Mixer(const ModelConfig& c, ParameterStore& store, const std::string& prefix)
-    : heads_(c.heads()),
+    : recompute_(c.recompute() == ModelConfig::SELECTIVE),
+      heads_(c.heads()),
       value_heads_(c.value_heads()),
       head_dim_(c.head_dim()),
       value_dim_(mudelta::value_dim(c)),
@@ -49,7 +52,7 @@ MixerState Mixer::make_state(std::int64_t sequences, Device device) const {
 }
 
 void Mixer::forward_add(const Tensor& x, const Tensor& residual, MixerState* state, Pass& pass) const {
-  const std::int64_t tokens = x.size(0);
+  const ProfileRange range("mixer forward");
   const DType dtype = pass.compute_dtype;
   const Stream stream = pass.stream;
   const MixerState none;
@@ -60,68 +63,97 @@ void Mixer::forward_add(const Tensor& x, const Tensor& residual, MixerState* sta
   s.q_in = q_path_.projection.forward(x, dtype, stream);
   s.k_in = k_path_.projection.forward(x, dtype, stream);
   s.v_in = v_path_.projection.forward(x, dtype, stream);
-  s.q_rstd = Tensor::empty({tokens, heads_}, DType::kFloat32, x.device());
-  s.k_rstd = Tensor::empty({tokens, heads_}, DType::kFloat32, x.device());
-  s.q = normalise(conv_forward(q_path_, s.q_in, carried.q_rows, pass), s.q_rstd, pass);
-  s.k = normalise(conv_forward(k_path_, s.k_in, carried.k_rows, pass), s.k_rstd, pass);
-  s.v = conv_forward(v_path_, s.v_in, carried.v_rows, pass).view({tokens, value_heads_, value_dim_});
-
   s.z_a = a_proj_.forward(x, DType::kFloat32, stream);
   s.z_b = b_proj_.forward(x, DType::kFloat32, stream);
-  s.g = like(s.z_a);
-  s.beta = like(s.z_b);
-  kernels::gates_forward({s.z_a, s.z_b, a_log_->value, dt_bias_->value, beta_max_}, s.g, s.beta, stream);
+  Derived derived;
+  derive_rule_inputs(s, carried, derived, pass);
 
-  s.o = like(s.v);
-  auto inputs = rule_inputs(s.q, s.k, s.v, s.g, s.beta, pass);
+  s.o = like(derived.v);
+  auto inputs = rule_inputs(derived, pass);
   inputs.initial_state = carried.recurrent;
   kernels::gated_delta_rule_forward(inputs, s.o, carried.recurrent, pass.activations.keeps() ? &s.rule : nullptr,
                                     kernels::GatedDeltaRuleAlgorithm::kAuto, stream);
 
   s.gate = g_proj_.forward(x, dtype, stream);
-  s.o_rstd = Tensor::empty({tokens * value_heads_}, DType::kFloat32, x.device());
-  s.y = like(s.gate);
-  const Shape per_head{tokens * value_heads_, value_dim_};
-  kernels::gated_rms_norm_forward(s.o.view(per_head), s.gate.view(per_head), o_norm_->value, norm_eps_,
-                                  s.y.view(per_head), s.o_rstd, stream);
-  o_proj_.forward_add(s.y, residual, stream);
+  derive_output(s, derived, pass);
+  pass.observe("mixer_input", x);
+  pass.observe("o", s.o);
+  pass.observe("y", derived.y);
+  o_proj_.forward_add(derived.y, residual, stream);
+  if (!recompute_) s.derived = std::move(derived);
   pass.activations.push(std::move(s));
 }
 
 Tensor Mixer::backward(const Tensor& dy_float32, Pass& pass) const {
-  const auto s = pass.activations.pop<Saved>();
-  const std::int64_t tokens = s.x.size(0);
+  const ProfileRange range("mixer backward");
+  auto s = pass.activations.pop<Saved>();
+  Derived& d = s.derived;
+  if (recompute_) {
+    derive_rule_inputs(s, {}, d, pass);
+    derive_output(s, d, pass);
+  }
   const DType dtype = pass.compute_dtype;
   const Stream stream = pass.stream;
-  const Tensor dout = dy_float32.to(dtype);
+  const Tensor dout = cast(dy_float32, dtype, stream);
 
-  const Tensor dy = like(s.y);
-  o_proj_.backward(s.y, dout, dy, false, stream);
+  const Tensor dy = like(d.y);
+  o_proj_.backward(d.y, dout, dy, false, stream);
   const Tensor d_o = like(s.o);
   const Tensor dgate = like(s.gate);
-  const Shape per_head{tokens * value_heads_, value_dim_};
-  kernels::gated_rms_norm_backward(s.o.view(per_head), s.gate.view(per_head), o_norm_->value, s.o_rstd,
+  const Shape per_head{s.x.size(0) * value_heads_, value_dim_};
+  kernels::gated_rms_norm_backward(s.o.view(per_head), s.gate.view(per_head), o_norm_->value, d.o_rstd,
                                    dy.view(per_head), d_o.view(per_head), dgate.view(per_head), o_norm_->gradient,
                                    stream);
 
   const Tensor dx = Tensor::empty(s.x.shape(), DType::kFloat32, s.x.device());
   g_proj_.backward(s.x, dgate, dx, false, stream);
 
-  const Tensor dq = like(s.q), dk = like(s.k), dv = like(s.v), dg = like(s.g), dbeta = like(s.beta);
-  kernels::gated_delta_rule_backward(rule_inputs(s.q, s.k, s.v, s.g, s.beta, pass), s.rule, d_o, {},
-                                     {dq, dk, dv, dg, dbeta, {}}, stream);
+  const Tensor dq = like(d.q), dk = like(d.k), dv = like(d.v), dg = like(d.g), dbeta = like(d.beta);
+  kernels::gated_delta_rule_backward(rule_inputs(d, pass), s.rule, d_o, {}, {dq, dk, dv, dg, dbeta, {}}, stream);
 
   kernels::gates_backward({s.z_a, s.z_b, a_log_->value, dt_bias_->value, beta_max_}, dg, dbeta,
                           {dg, dbeta, a_log_->gradient, dt_bias_->gradient}, stream);
-  a_proj_.backward(s.x, dg.to(dtype), dx, true, stream);
-  b_proj_.backward(s.x, dbeta.to(dtype), dx, true, stream);
+  a_proj_.backward(s.x, cast(dg, dtype, stream), dx, true, stream);
+  b_proj_.backward(s.x, cast(dbeta, dtype, stream), dx, true, stream);
 
-  kernels::l2_norm_backward(s.q, s.q_rstd, dq, dq, stream);
-  kernels::l2_norm_backward(s.k, s.k_rstd, dk, dk, stream);
+  kernels::l2_norm_backward(d.q, d.q_rstd, dq, dq, stream);
+  kernels::l2_norm_backward(d.k, d.k_rstd, dk, dk, stream);
   q_path_.projection.backward(s.x, conv_backward(q_path_, s.q_in, dq, pass), dx, true, stream);
   k_path_.projection.backward(s.x, conv_backward(k_path_, s.k_in, dk, pass), dx, true, stream);
   v_path_.projection.backward(s.x, conv_backward(v_path_, s.v_in, dv, pass), dx, true, stream);
-  return dx.to(dtype);
+  return cast(dx, dtype, stream);
+}
+
+// q, k, v, g and beta.
+void Mixer::derive_rule_inputs(const Saved& s, const MixerState& carried, Derived& derived, const Pass& pass) const {
+  const std::int64_t tokens = s.x.size(0);
+  derived.q_rstd = Tensor::empty({tokens, heads_}, DType::kFloat32, s.x.device());
+  derived.k_rstd = Tensor::empty({tokens, heads_}, DType::kFloat32, s.x.device());
+  const Tensor q = conv_forward(q_path_, s.q_in, carried.q_rows, pass);
+  const Tensor k = conv_forward(k_path_, s.k_in, carried.k_rows, pass);
+  pass.observe("q", q);
+  pass.observe("k", k);
+  derived.q = normalise(q, derived.q_rstd, pass);
+  derived.k = normalise(k, derived.k_rstd, pass);
+  derived.v = conv_forward(v_path_, s.v_in, carried.v_rows, pass).view({tokens, value_heads_, value_dim_});
+  derived.g = like(s.z_a);
+  derived.beta = like(s.z_b);
+  kernels::gates_forward({s.z_a, s.z_b, a_log_->value, dt_bias_->value, beta_max_}, derived.g, derived.beta,
+                         pass.stream);
+  pass.observe("v", derived.v);
+  pass.observe("z_a", s.z_a);
+  pass.observe("z_b", s.z_b);
+  pass.observe("g", derived.g);
+  pass.observe("beta", derived.beta);
+}
+
+// y, the input of W_o.
+void Mixer::derive_output(const Saved& s, Derived& derived, const Pass& pass) const {
+  const Shape per_head{s.x.size(0) * value_heads_, value_dim_};
+  derived.o_rstd = Tensor::empty({per_head[0]}, DType::kFloat32, s.x.device());
+  derived.y = like(s.gate);
+  kernels::gated_rms_norm_forward(s.o.view(per_head), s.gate.view(per_head), o_norm_->value, norm_eps_,
+                                  derived.y.view(per_head), derived.o_rstd, pass.stream);
 }
 
 Tensor Mixer::conv_forward(const ConvPath& path, const Tensor& x, const Tensor& rows, const Pass& pass) const {
@@ -145,9 +177,8 @@ Tensor Mixer::normalise(const Tensor& x, const Tensor& rstd, const Pass& pass) c
   return per_head;
 }
 
-kernels::GatedDeltaRuleInputs Mixer::rule_inputs(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& g,
-                                                 const Tensor& beta, const Pass& pass) const {
-  return {q, k, v, g, beta, pass.cu_seqlens, {}, query_scale_};
+kernels::GatedDeltaRuleInputs Mixer::rule_inputs(const Derived& derived, const Pass& pass) const {
+  return {derived.q, derived.k, derived.v, derived.g, derived.beta, pass.cu_seqlens, {}, query_scale_};
 }
 
 }  // namespace mudelta

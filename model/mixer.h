@@ -40,18 +40,24 @@ class Mixer {
     Linear projection;
     Parameter* taps;
   };
+  // What is cheap to compute again from the rest of what is saved.
+  struct Derived {
+    Tensor q, q_rstd, k, k_rstd, v, g, beta, y, o_rstd;
+  };
   struct Saved {
-    Tensor x, q_in, k_in, v_in, q, q_rstd, k, k_rstd, v;
-    Tensor z_a, z_b, g, beta, o, o_rstd, gate, y;
+    Tensor x, q_in, k_in, v_in, z_a, z_b, o, gate;
     kernels::GatedDeltaRuleSaved rule;
+    Derived derived;  // empty with selective recomputation
   };
 
+  void derive_rule_inputs(const Saved& s, const MixerState& carried, Derived& derived, const Pass& pass) const;
+  void derive_output(const Saved& s, Derived& derived, const Pass& pass) const;
   Tensor conv_forward(const ConvPath& path, const Tensor& x, const Tensor& rows, const Pass& pass) const;
   Tensor conv_backward(const ConvPath& path, const Tensor& x, const Tensor& dy, const Pass& pass) const;
   Tensor normalise(const Tensor& x, const Tensor& rstd, const Pass& pass) const;
-  kernels::GatedDeltaRuleInputs rule_inputs(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& g,
-                                            const Tensor& beta, const Pass& pass) const;
+  kernels::GatedDeltaRuleInputs rule_inputs(const Derived& derived, const Pass& pass) const;
 
+  bool recompute_;
   std::int64_t heads_, value_heads_, head_dim_, value_dim_, conv_size_;
   float norm_eps_, query_scale_, beta_max_;
   ConvPath q_path_, k_path_, v_path_;

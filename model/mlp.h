@@ -3,6 +3,7 @@
 #include <string>
 
 #include "core/parameter_store.h"
+#include "model/config.pb.h"
 #include "model/linear.h"
 #include "model/pass.h"
 
@@ -12,7 +13,7 @@ namespace mudelta {
 class Mlp {
  public:
   // Binds the parameters named `prefix`{gate,up,down}_proj.weight.
-  Mlp(ParameterStore& store, const std::string& prefix);
+  Mlp(const ModelConfig& resolved, ParameterStore& store, const std::string& prefix);
 
   // residual [tokens, width] float32 += mlp(x). x [tokens, width].
   void forward_add(const Tensor& x, const Tensor& residual, Pass& pass) const;
@@ -21,8 +22,12 @@ class Mlp {
 
  private:
   struct Saved {
-    Tensor x, gate, up, hidden;
+    Tensor x, gate, up;
+    Tensor hidden;  // undefined with selective recomputation
   };
+  Tensor activate(const Tensor& gate, const Tensor& up, const Pass& pass) const;
+
+  bool recompute_;
   Linear gate_proj_, up_proj_, down_proj_;
 };
 

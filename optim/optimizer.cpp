@@ -62,25 +62,36 @@ Optimizer::Optimizer(const OptimizerConfig& config, ParameterStore& store, Gradi
       }
       segments_.push_back(std::move(segment));
     }
+    bucket_ends_.push_back(segments_.size());
   }
+  const Device device = store_.groups().empty() ? Device() : store_.groups()[0].values.device();
+  square_sum_ = Tensor::zeros({1}, DType::kFloat64, device);
 }
 
 StepReport Optimizer::step(double lr, double grad_clip, Stream stream) {
-  double sum = 0;
-  for (const OptimizerSegment& segment : segments_) {
-    sum += kernels::sum_of_squares(view_of(segment, store_.parameters()[segment.parameter].gradient), stream);
-  }
-  const double norm = std::sqrt(data_.all_reduce(sum, ReduceOp::kSum));
+  const double norm = gradient_norm(stream);
   if (!std::isfinite(norm)) return {norm, true};
 
   ++num_updates_;
   const double gradient_scale = clip_factor(norm, grad_clip);
-  for (const OptimizerSegment& segment : segments_) {
-    update(segment, lr, gradient_scale, stream);
-    write_value(segment, stream);
+  std::size_t i = 0;
+  for (std::size_t bucket = 0; bucket < bucket_ends_.size(); ++bucket) {
+    for (; i < bucket_ends_[bucket]; ++i) {
+      update(segments_[i], lr, gradient_scale, stream);
+      write_value(segments_[i], stream);
+    }
+    buckets_.all_gather_bucket(bucket, stream);
   }
   buckets_.all_gather_values(stream);
   return {norm, false};
+}
+
+double Optimizer::gradient_norm(Stream stream) {
+  square_sum_.fill_zero();
+  for (const OptimizerSegment& segment : segments_) {
+    kernels::add_sum_of_squares(view_of(segment, store_.parameters()[segment.parameter].gradient), square_sum_, stream);
+  }
+  return std::sqrt(data_.all_reduce(square_sum_.to(Device()).span<double>()[0], ReduceOp::kSum));
 }
 
 void Optimizer::update(const OptimizerSegment& segment, double lr, double gradient_scale, Stream stream) {

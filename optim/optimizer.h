@@ -36,7 +36,8 @@ class Optimizer {
 
   // One update with learning rate `lr` (before multipliers) and clipping of the global gradient norm at `grad_clip`
   // (0: none). Expects gradients reduced by the buckets; leaves every rank with the new values.
-  // A norm that is not finite skips the update on every rank alike. Collective over the data group.
+  // A norm that is not finite skips the update on every rank alike. On a GPU the host waits once, for the norm.
+  // Collective over the data group.
   StepReport step(double lr, double grad_clip, Stream stream);
 
   // Updates done so far: AdamW's bias correction counts them.
@@ -49,6 +50,7 @@ class Optimizer {
   void state_loaded(std::int64_t num_updates, Stream stream);
 
  private:
+  double gradient_norm(Stream stream);
   void update(const OptimizerSegment& segment, double lr, double gradient_scale, Stream stream);
   void write_value(const OptimizerSegment& segment, Stream stream);
 
@@ -57,7 +59,9 @@ class Optimizer {
   GradientBuckets& buckets_;
   std::vector<ParameterScaling> scaling_;
   ProcessGroup data_;
-  std::vector<OptimizerSegment> segments_;
+  std::vector<OptimizerSegment> segments_;  // bucket after bucket
+  std::vector<std::size_t> bucket_ends_;    // for each bucket, the number of segments in it and those before it
+  Tensor square_sum_;                       // [1] float64, on the store's device
   std::int64_t num_updates_ = 0;
 };
 

@@ -8,9 +8,9 @@
 #include <limits>
 #include <vector>
 
-#include "tests/support/compare.h"
+#include "core/gemm_onednn.h"
+#include "tests/core/gemm_cases.h"
 #include "tests/support/errors.h"
-#include "tests/support/random.h"
 
 namespace mudelta {
 namespace {
@@ -21,49 +21,12 @@ using ::testing::HasSubstr;
 using testing::random_normal;
 using testing::to_doubles;
 
-struct Case {
-  std::int64_t m, n, k;
-  GemmOptions options;
-  DType operands = DType::kFloat32;
-  DType result = DType::kFloat32;
-
-  std::string to_string() const {
-    return fmt::format("M {} N {} K {} transpose_a {} transpose_b {} accumulate {} {} -> {}", m, n, k,
-                       options.transpose_a, options.transpose_b, options.accumulate, name_of(operands),
-                       name_of(result));
-  }
-};
-
-// The double loop: op(a) op(b), plus c.
-std::vector<double> reference(const Tensor& a, const Tensor& b, const std::vector<double>& c, const Case& p) {
-  const auto x = to_doubles(a), y = to_doubles(b);
-  std::vector<double> out = c;
-  for (std::int64_t i = 0; i < p.m; ++i) {
-    for (std::int64_t j = 0; j < p.n; ++j) {
-      for (std::int64_t l = 0; l < p.k; ++l) {
-        out[i * p.n + j] +=
-            x[p.options.transpose_a ? l * p.m + i : i * p.k + l] * y[p.options.transpose_b ? j * p.k + l : l * p.n + j];
-      }
-    }
-  }
-  return out;
-}
+using testing::Case;
+using testing::reference;
 
 ::testing::AssertionResult fits(const Case& p) {
-  const Tensor a = random_normal(p.options.transpose_a ? Shape{p.k, p.m} : Shape{p.m, p.k}, "a", 1, 0, 1, p.operands);
-  const Tensor b = random_normal(p.options.transpose_b ? Shape{p.n, p.k} : Shape{p.k, p.n}, "b", 1, 0, 1, p.operands);
-  const Tensor c = random_normal({p.m, p.n}, "c", 1, 0, 1, p.result);
-  // What is not accumulated must be overwritten, NaN included.
-  if (!p.options.accumulate) {
-    std::fill_n(reinterpret_cast<std::uint8_t*>(c.raw()), c.num_bytes(), std::uint8_t{0xff});
-  }
-  std::vector<double> start(static_cast<std::size_t>(p.m * p.n));
-  if (p.options.accumulate) start = to_doubles(c);
-  const auto expected = reference(a, b, start, p);
-  gemm(a, b, c, p.options, {});
-  const double tolerance = p.result == DType::kBFloat16 ? 4e-3 : 1e-6;
-  const auto result = testing::close(c, expected, tolerance, 1e-6);
-  return result ? result : ::testing::AssertionFailure() << p.to_string() << ": " << result.message();
+  return testing::fits(
+      p, [](const Tensor& a, const Tensor& b, const Tensor& c, GemmOptions options) { gemm(a, b, c, options, {}); });
 }
 
 class GemmSizes : public ::testing::TestWithParam<std::tuple<DType, DType>> {};
@@ -106,6 +69,24 @@ RC_GTEST_PROP(Gemm, MatchesADoubleLoopAtAnySize, ()) {
   }
   const auto result = fits(p);
   if (!result) RC_FAIL(result.message());
+}
+
+// What CPUs with bfloat16 instructions use; others emulate it.
+TEST(Gemm, OneDnnMultipliesBFloat16) {
+  if (!onednn::can_multiply_bfloat16()) GTEST_SKIP() << "oneDNN needs AVX-512 for bfloat16 products";
+  const auto multiply = [](const Tensor& a, const Tensor& b, const Tensor& c, GemmOptions options) {
+    onednn::gemm_bfloat16(a, b, c, {c.size(0), c.size(1), a.size(options.transpose_a ? 0 : 1), options});
+  };
+  for (const bool transpose_a : {false, true}) {
+    for (const bool transpose_b : {false, true}) {
+      for (const std::int64_t size : {1, 17, 129}) {
+        const GemmOptions written{transpose_a, transpose_b}, added{transpose_a, transpose_b, true};
+        EXPECT_TRUE(testing::fits({size, 64, 33, written, DType::kBFloat16, DType::kBFloat16}, multiply));
+        EXPECT_TRUE(testing::fits({65, size, 17, written, DType::kBFloat16, DType::kFloat32}, multiply));
+        EXPECT_TRUE(testing::fits({17, 129, size, added, DType::kBFloat16, DType::kFloat32}, multiply));
+      }
+    }
+  }
 }
 
 TEST(Gemm, WideAndDeep) {

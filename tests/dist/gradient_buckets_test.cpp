@@ -4,6 +4,8 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "tests/support/compare.h"
 
 namespace mudelta {
@@ -61,6 +63,30 @@ TEST_P(Buckets, CutEachGroupFromItsEndWithoutGaps) {
     left[group] = bucket.begin;
   }
   for (const std::int64_t elements : left) EXPECT_EQ(elements, 0);
+}
+
+// Parts reduced before the end count once, and not before their parameters' gradients are final.
+TEST_P(Buckets, ReduceWhatIsFinalBeforeTheRest) {
+  const int rank_sum = world.size() * (world.size() + 1) / 2;
+  const std::size_t parameters = store.parameters().size();
+  for (int step = 1; step <= 2; ++step) {
+    store.zero_gradients();
+    for (std::size_t first = parameters; first-- > 0;) {
+      const auto gradient = store.parameters()[first].gradient.span<float>();
+      std::ranges::fill(gradient, static_cast<float>(world.rank() + 1) * static_cast<float>(step));
+      buckets.reduce_scatter_final(first, kStream);
+    }
+    buckets.reduce_scatter_gradients(kStream);
+    for (const FlatRange& part : buckets.owned()) {
+      const FlatGroup& group = store.groups()[part.group];
+      for (const FlatGroup::Entry& entry : group.entries) {
+        for (std::int64_t i = std::max(part.begin, entry.begin); i < std::min(part.end, entry.begin + entry.numel);
+             ++i) {
+          ASSERT_EQ(group.gradients.data<float>()[i], static_cast<float>(rank_sum * step)) << "step " << step;
+        }
+      }
+    }
+  }
 }
 
 TEST_P(Buckets, SumGradientsIntoTheOwnedRanges) {

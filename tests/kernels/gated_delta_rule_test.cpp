@@ -329,11 +329,11 @@ TEST(GatedDeltaRule, RefusesTensorsThatDoNotFit) {
   EXPECT_THAT(forward_error([&](Inputs& x) {
                 x.cu_seqlens = offsets({0, 5, 9});
               }),
-              HasSubstr("expected offsets from 0 to 8 tokens, got 0 to 9"));
+              HasSubstr("cu_seqlens: expected to go from 0 to 8 tokens, goes from 0 to 9"));
   EXPECT_THAT(forward_error([&](Inputs& x) {
                 x.cu_seqlens = offsets({0, 9, 8});
               }),
-              HasSubstr("expected non-decreasing offsets, got 8 at sequence 1"));
+              HasSubstr("cu_seqlens: falls from 9 to 8 at sequence 1"));
   EXPECT_THAT(forward_error([](Inputs& x) {
                 x.initial_state = Tensor::empty({2, 4, 8, 5});
               }),

@@ -204,6 +204,14 @@ TEST(Reduce, SumsAreThoseOfFloat64) {
   }
 }
 
+TEST(Reduce, TotalsAccumulate) {
+  const Tensor x = random_normal({1000}, "x"), total = Tensor::zeros({1}, DType::kFloat64);
+  add_sum(x, total, {});
+  add_sum_of_squares(x, total, {});
+  EXPECT_EQ(*total.data<double>(), sum(x, {}) + sum_of_squares(x, {}));
+  EXPECT_THAT(error_of([&] { add_sum(x, Tensor::zeros({1}), {}); }), HasSubstr("[add_sum] total: expected float64[1]"));
+}
+
 TEST(Reduce, NanAndInfinityShow) {
   for (const float bad : {kInfinity, -kInfinity, std::numeric_limits<float>::quiet_NaN(), 3e38f}) {
     for (const std::int64_t at : {0, 500, 999}) {

@@ -4,6 +4,7 @@
 
 #include <vector>
 
+#include "core/allocator.h"
 #include "tests/support/compare.h"
 #include "tests/support/small_model.h"
 
@@ -100,12 +101,31 @@ TEST(Training, TargetsLeftOutCountNothing) {
 TEST(Training, RecomputationChangesNoBit) {
   for (const DType dtype : {DType::kFloat32, DType::kBFloat16}) {
     SmallModel keeping(small_config(), dtype);
-    ModelConfig full = small_config();
-    full.set_recompute(ModelConfig::FULL);
-    SmallModel recomputing(full, dtype);
     const SmallBatch batch = make_batch(Lengths{70, 2, 31}, keeping.config.vocab_size());
-    expect_same_bits(run(recomputing, batch), run(keeping, batch));
+    const Result expected = run(keeping, batch);
+    for (const auto recompute : {ModelConfig::SELECTIVE, ModelConfig::FULL}) {
+      ModelConfig config = small_config();
+      config.set_recompute(recompute);
+      SmallModel recomputing(config, dtype);
+      expect_same_bits(run(recomputing, batch), expected);
+    }
   }
+}
+
+TEST(Training, RecomputationSavesMemory) {
+  std::vector<std::int64_t> peaks;
+  for (const auto recompute : {ModelConfig::NONE, ModelConfig::SELECTIVE, ModelConfig::FULL}) {
+    ModelConfig config = small_config();
+    config.set_layers(8);
+    config.set_recompute(recompute);
+    SmallModel model(config);
+    const SmallBatch batch = make_batch(Lengths{512}, model.config.vocab_size());
+    reset_peak_memory({});
+    run(model, batch);
+    peaks.push_back(memory_stats({}).peak_allocated);
+  }
+  EXPECT_LT(static_cast<double>(peaks[1]), 0.85 * static_cast<double>(peaks[0]));
+  EXPECT_LT(static_cast<double>(peaks[2]), 0.5 * static_cast<double>(peaks[1]));
 }
 
 TEST(Training, RepeatsTheSameBits) {

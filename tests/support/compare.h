@@ -13,6 +13,7 @@
 namespace mudelta::testing {
 
 inline std::vector<double> to_doubles(const Tensor& tensor) {
+  if (tensor.dtype() == DType::kFloat64) return {tensor.data<double>(), tensor.data<double>() + tensor.numel()};
   const Tensor wide = tensor.to(DType::kFloat32);
   const auto values = wide.span<float>();
   return {values.begin(), values.end()};

@@ -1,0 +1,66 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace mudelta {
+class Tensor;
+struct GemmOptions;
+}  // namespace mudelta
+
+// The seam between this program and a GPU's runtime. A program links one of three definitions: CUDA's
+// (core/cuda/), none (core/no_gpu.cpp: there is no device, and using one throws Error), or the emulator of the tests
+// (tests/simt/). A process uses one device. All functions throw Error with the runtime's own text when it fails.
+namespace mudelta::gpu {
+
+struct DeviceInfo {
+  std::string name;
+  std::string architecture;  // "sm_90"
+  std::string bus_id;        // tells devices of one host apart, whatever CUDA_VISIBLE_DEVICES hides
+  std::int64_t memory_bytes = 0;
+  int multiprocessors = 0;
+};
+
+// The devices this process may use; empty without a GPU or a driver.
+std::vector<DeviceInfo> devices();
+// Versions of the runtime, driver and libraries, or why there is no device: "built without CUDA".
+std::string description();
+
+// Makes `index` this process's device; before any other function below. Throws Error, with the reason, if there is none.
+void use_device(int index);
+int current_device();  // 0 before use_device
+
+using StreamHandle = void*;
+StreamHandle compute_stream();
+StreamHandle create_stream();
+void synchronize(StreamHandle stream);
+void wait_for_stream(StreamHandle waiting, StreamHandle awaited);
+
+// A point in a stream, to be waited for by the host.
+using EventHandle = void*;
+EventHandle create_event();
+void destroy_event(EventHandle event);
+void record(EventHandle event, StreamHandle stream);
+void synchronize_event(EventHandle event);  // returns at once for an event that was never recorded
+// Milliseconds between two recorded events that have been reached.
+float elapsed_ms(EventHandle begin, EventHandle end);
+
+// Null if there is no room.
+void* allocate(std::int64_t num_bytes);
+void* allocate_pinned(std::int64_t num_bytes);
+void free(void* memory);
+void free_pinned(void* memory);
+
+// Between host and device in any direction, in stream order. The host may reuse pageable memory when this returns.
+void copy(void* to, const void* from, std::int64_t num_bytes, StreamHandle stream);
+void fill_zero(void* memory, std::int64_t num_bytes, StreamHandle stream);
+
+// A named span of host time, for profilers.
+void push_range(const char* name);
+void pop_range();
+
+// core/gemm.h on device tensors that fit together; no dimension is 0.
+void gemm(const Tensor& a, const Tensor& b, const Tensor& c, const GemmOptions& options, StreamHandle stream);
+
+}  // namespace mudelta::gpu

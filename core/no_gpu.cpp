@@ -1,0 +1,33 @@
+// The definition of core/gpu.h for programs built without CUDA.
+#include "core/error.h"
+#include "core/gpu.h"
+
+namespace mudelta::gpu {
+namespace {
+[[noreturn]] void refuse() { fail("there is no GPU: mudelta was built without CUDA"); }
+}  // namespace
+
+std::vector<DeviceInfo> devices() { return {}; }
+std::string description() { return "built without CUDA"; }
+void use_device(int) { refuse(); }
+int current_device() { return 0; }
+StreamHandle compute_stream() { refuse(); }
+StreamHandle create_stream() { refuse(); }
+void synchronize(StreamHandle) { refuse(); }
+void wait_for_stream(StreamHandle, StreamHandle) { refuse(); }
+EventHandle create_event() { refuse(); }
+void destroy_event(EventHandle) { refuse(); }
+void record(EventHandle, StreamHandle) { refuse(); }
+void synchronize_event(EventHandle) { refuse(); }
+float elapsed_ms(EventHandle, EventHandle) { refuse(); }
+void* allocate(std::int64_t) { refuse(); }
+void* allocate_pinned(std::int64_t) { refuse(); }
+void free(void*) { refuse(); }
+void free_pinned(void*) { refuse(); }
+void copy(void*, const void*, std::int64_t, StreamHandle) { refuse(); }
+void fill_zero(void*, std::int64_t, StreamHandle) { refuse(); }
+void push_range(const char*) {}
+void pop_range() {}
+void gemm(const Tensor&, const Tensor&, const Tensor&, const GemmOptions&, StreamHandle) { refuse(); }
+
+}  // namespace mudelta::gpu

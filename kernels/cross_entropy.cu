@@ -1,0 +1,172 @@
+#include <algorithm>
+#include <limits>
+#include <type_traits>
+
+#include "core/gemm.h"
+#include "kernels/cross_entropy.h"
+#include "kernels/cuda/vector_io.h"
+
+namespace mudelta::kernels::cuda {
+namespace {
+
+constexpr float kLowest = -std::numeric_limits<float>::infinity();
+
+// What is subtracted from logits of this maximum: without elements, the difference would be no number.
+__device__ __forceinline__ float origin_of(float max) { return max == kLowest ? 0.0f : max; }
+
+struct Softmax {
+  float max;  // of the scaled logits
+  float sum;  // of e^(scaled logit - max)
+
+  // Of the elements of both. NaN stays in the sum.
+  __device__ __forceinline__ void join(float other_max, float other_sum) {
+    const float joint_max = fmaxf(max, other_max), origin = origin_of(joint_max);
+    sum = sum * expf(max - origin) + other_sum * expf(other_max - origin);
+    max = joint_max;
+  }
+};
+
+// Of a row, on all kThreads threads of the block. `room` is shared memory [2, warps].
+template <int kThreads>
+__device__ Softmax softmax_of_row(const float* row, std::int64_t vocab, float multiplier, float* room) {
+  constexpr int kWarps = kThreads / kWarpSize;
+  Softmax softmax{kLowest, 0};
+  for (std::int64_t i = threadIdx.x * kRun; i < vocab; i += kThreads * kRun) {
+    float logits[kRun], run_max = kLowest, run_sum = 0;
+    load(row + i, vocab - i, logits);
+    for (int k = 0; k < kRun; ++k) {
+      logits[k] = i + k < vocab ? logits[k] * multiplier : kLowest;
+      run_max = fmaxf(run_max, logits[k]);
+    }
+    for (const float logit : logits) run_sum += expf(logit - origin_of(run_max));
+    softmax.join(run_max, run_sum);
+  }
+  for (int offset = kWarpSize / 2; offset > 0; offset /= 2) {
+    const float max = __shfl_xor_sync(kAllLanes, softmax.max, offset);
+    const float sum = __shfl_xor_sync(kAllLanes, softmax.sum, offset);
+    softmax.join(max, sum);
+  }
+  if (lane_index() == 0) room[warp_index()] = softmax.max, room[kWarps + warp_index()] = softmax.sum;
+  __syncthreads();
+  softmax = {room[0], room[kWarps]};
+  for (int warp = 1; warp < kWarps; ++warp) softmax.join(room[warp], room[kWarps + warp]);
+  return softmax;
+}
+
+// Both terms are at least 0, so that nothing cancels.
+__device__ float loss_of(const Softmax& softmax, float target_logit) {
+  return softmax.max - target_logit + logf(softmax.sum);
+}
+
+template <int kThreads>
+__global__ void __launch_bounds__(kThreads) losses_kernel(const float* logits, const std::int32_t* targets,
+                                                          std::int64_t vocab, float multiplier, float* losses) {
+  const std::int64_t t = blockIdx.x;
+  const std::int32_t target = targets[t];
+  if (target < 0) {
+    if (threadIdx.x == 0) losses[t] = 0;
+    return;
+  }
+  const float* row = logits + t * vocab;
+  const Softmax softmax = softmax_of_row<kThreads>(row, vocab, multiplier, dynamic_shared<float>());
+  if (threadIdx.x == 0) losses[t] = loss_of(softmax, multiplier * row[target]);
+}
+
+// dlogits = scale (softmax - one-hot of target); may be the logits.
+template <int kThreads, class T>
+__global__ void __launch_bounds__(kThreads)
+    gradients_kernel(const float* logits, const std::int32_t* targets, std::int64_t vocab, float multiplier,
+                     float scale, float* losses, T* dlogits) {
+  const std::int64_t t = blockIdx.x;
+  const std::int32_t target = targets[t];
+  const float* row = logits + t * vocab;
+  T* drow = dlogits + t * vocab;
+  Softmax softmax{0, 1};
+  float factor = 0;
+  if (target >= 0) {
+    const float target_logit = multiplier * row[target];  // before any thread overwrites it
+    softmax = softmax_of_row<kThreads>(row, vocab, multiplier, dynamic_shared<float>());
+    factor = scale / softmax.sum;
+    if (threadIdx.x == 0) losses[t] = loss_of(softmax, target_logit);
+  } else if (threadIdx.x == 0) {
+    losses[t] = 0;
+  }
+  for (std::int64_t i = threadIdx.x * kRun; i < vocab; i += kThreads * kRun) {
+    float values[kRun] = {};
+    if (target >= 0) {
+      load(row + i, vocab - i, values);
+      for (int k = 0; k < kRun; ++k) {
+        values[k] = expf(values[k] * multiplier - softmax.max) * factor - (i + k == target ? scale : 0.0f);
+      }
+    }
+    store(values, drow + i, vocab - i);
+  }
+}
+
+// Tokens whose logits are in memory at a time: as many as 256 MiB hold, for each block reads the weight and reads and
+// writes its gradient; with 2048 tokens that takes little next to the products.
+std::int64_t block_tokens(std::int64_t tokens, std::int64_t vocab) {
+  constexpr std::int64_t kLogits = std::int64_t{1} << 26, kMaxTokens = 2048;
+  constexpr std::int64_t kMultiple = 64;  // suits the tiles of matrix products
+  const std::int64_t held = kLogits / std::max<std::int64_t>(vocab, 1) / kMultiple * kMultiple;
+  const std::int64_t blocks = divide_up(tokens, std::clamp(held, kMultiple, kMaxTokens));
+  return std::min(divide_up(divide_up(tokens, std::max<std::int64_t>(blocks, 1)), kMultiple) * kMultiple, tokens);
+}
+
+// body(begin, end, logits) for each block of tokens; logits [end - begin, vocab] come without the multiplier.
+template <class Body>
+void for_each_block(const CrossEntropyInputs& inputs, Stream stream, const Body& body) {
+  const std::int64_t tokens = inputs.hidden.size(0), vocab = inputs.weight.size(0);
+  const std::int64_t step = block_tokens(tokens, vocab);
+  const Tensor buffer = Tensor::empty(Shape{step, vocab}, DType::kFloat32, inputs.hidden.device());
+  for (std::int64_t begin = 0; begin < tokens; begin += step) {
+    const std::int64_t end = std::min(begin + step, tokens);
+    const Tensor logits = buffer.slice(0, end - begin);
+    gemm(inputs.hidden.slice(begin, end), inputs.weight, logits, {.transpose_b = true}, stream);
+    body(begin, end, logits);
+  }
+}
+
+// f(std::integral_constant<int, kThreads>) with the threads for a row: many for a long one, so that few rows are under
+// way and the second pass over one finds it in the L2 cache.
+template <class F>
+void dispatch_threads(std::int64_t vocab, const F& f) {
+  if (vocab <= 8192) return f(std::integral_constant<int, 128>{});
+  f(std::integral_constant<int, 1024>{});
+}
+
+constexpr std::int64_t shared_bytes(int threads) { return 2 * threads / kWarpSize * sizeof(float); }
+
+}  // namespace
+
+void cross_entropy_forward(const CrossEntropyInputs& inputs, const Tensor& losses, Stream stream) {
+  for_each_block(inputs, stream, [&](std::int64_t begin, std::int64_t end, const Tensor& logits) {
+    dispatch_threads(logits.size(1), [&](auto threads) {
+      constexpr int kThreads = decltype(threads)::value;
+      launch(losses_kernel<kThreads>, dim3(static_cast<unsigned>(end - begin)), kThreads, shared_bytes(kThreads),
+             stream, logits.data<float>(), inputs.targets.slice(begin, end).data<std::int32_t>(), logits.size(1),
+             inputs.logit_multiplier, losses.slice(begin, end).data<float>());
+    });
+  });
+}
+
+void cross_entropy_forward_backward(const CrossEntropyInputs& inputs, float gradient_scale, const Tensor& losses,
+                                    const Tensor& dhidden, const Tensor& dweight, Stream stream) {
+  const DType dtype = inputs.hidden.dtype();
+  for_each_block(inputs, stream, [&](std::int64_t begin, std::int64_t end, const Tensor& logits) {
+    const Tensor dlogits = dtype == DType::kFloat32 ? logits : Tensor::empty(logits.shape(), dtype, logits.device());
+    dispatch_float(dtype, [&]<class T>() {
+      dispatch_threads(logits.size(1), [&](auto threads) {
+        constexpr int kThreads = decltype(threads)::value;
+        launch(gradients_kernel<kThreads, T>, dim3(static_cast<unsigned>(end - begin)), kThreads,
+               shared_bytes(kThreads), stream, logits.data<float>(),
+               inputs.targets.slice(begin, end).data<std::int32_t>(), logits.size(1), inputs.logit_multiplier,
+               gradient_scale * inputs.logit_multiplier, losses.slice(begin, end).data<float>(), dlogits.data<T>());
+      });
+    });
+    gemm(dlogits, inputs.weight, dhidden.slice(begin, end), {}, stream);
+    gemm(dlogits, inputs.hidden.slice(begin, end), dweight, {.transpose_a = true, .accumulate = true}, stream);
+  });
+}
+
+}  // namespace mudelta::kernels::cuda

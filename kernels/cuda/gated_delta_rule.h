@@ -1,0 +1,90 @@
+#pragma once
+
+#include "kernels/gated_delta_rule.h"
+
+// What the CUDA kernels of the gated delta rule share. Tokens are processed in chunks of kChunk rows of one sequence.
+// With S the state a chunk starts from, c the cumulative sum of g within it, L its last row, G_ij = e^{c_i - c_j} for
+// i >= j and 0 above, "." elementwise, and e^c scaling rows, the chunk's part of the recurrence is
+//   T = (I + diag(beta) stril(K K^T))^-1     free of gates
+//   W = V - e^c (K S)     N = (T . G) diag(beta) W
+//   O = scale e^c (Q S) + scale ((Q K^T) . G) N     S' = e^{c_L} S + (e^{c_L - c} K)^T N
+// following Yang, Kautz, Hatamizadeh (arXiv 2412.06464), with their w and u folded into W. Rows past the end of a
+// sequence have q = k = v = beta = 0 and c = c_L. Only differences of c that are <= 0 are exponentiated.
+//
+// Chunk j of sequence s has slot cu_seqlens[s] / kChunk + s + j: known without looking at other sequences, at the price
+// of some slots that no chunk uses.
+namespace mudelta::kernels::cuda::gated_delta_rule {
+
+constexpr int kChunk = 64;
+
+struct Sizes {
+  int tokens, sequences, heads, value_heads, key_dim, value_dim;
+
+  int slots() const { return tokens / kChunk + sequences; }
+};
+Sizes sizes_of(const GatedDeltaRuleInputs& inputs);
+
+// Whether the chunkwise kernels take these inputs: bfloat16, key_dim 32, 64, 96, 128, 192 or 256, value_dim a multiple
+// of 16 up to 512, tensors aligned to 16 bytes. Others go to the reference kernels.
+bool is_chunkwise(const GatedDeltaRuleInputs& inputs);
+
+// Calls f.operator()<kKeyDim>() for a key_dim that is_chunkwise.
+template <class F>
+void dispatch_key_dim(int key_dim, F&& f) {
+  switch (key_dim) {
+    case 32: return f.template operator()<32>();
+    case 64: return f.template operator()<64>();
+    case 96: return f.template operator()<96>();
+    case 128: return f.template operator()<128>();
+    case 192: return f.template operator()<192>();
+    case 256: return f.template operator()<256>();
+    default: fail("the chunkwise gated delta rule has no kernels for key_dim {}", key_dim);
+  }
+}
+
+// ---- gated_delta_rule_prepare.cu
+
+// Allocates and fills saved.decay and saved.solve.
+void prepare(const GatedDeltaRuleInputs& inputs, GatedDeltaRuleSaved& saved, Stream stream);
+
+// ---- gated_delta_rule_scan.cu
+
+// o and final_state (may be undefined) as in the public function.
+void scan(const GatedDeltaRuleInputs& inputs, const GatedDeltaRuleSaved& saved, const Tensor& o,
+          const Tensor& final_state, Stream stream);
+
+// states [slots, value_heads, key_dim, value_dim] bfloat16 (=): the state that each chunk starts from. Slots without a
+// chunk are not written.
+void chunk_states(const GatedDeltaRuleInputs& inputs, const GatedDeltaRuleSaved& saved, const Tensor& states,
+                  Stream stream);
+
+// ---- gated_delta_rule_backward_scan.cu
+
+// dstates [slots, value_heads, value_dim, key_dim] bfloat16 (=): gradient of the state that each chunk ends with,
+// transposed. dy (=), dtype and shape of v: gradient of beta W, which is dv / beta. dinitial_state (=) may be
+// undefined.
+void backward_scan(const GatedDeltaRuleInputs& inputs, const GatedDeltaRuleSaved& saved, const Tensor& d_o,
+                   const Tensor& dfinal_state, const Tensor& dstates, const Tensor& dy, const Tensor& dinitial_state,
+                   Stream stream);
+
+// ---- gated_delta_rule_gradients.cu
+
+// All gradients but dinitial_state (=), from `states` of chunk_states and `dstates` of backward_scan. gradients.dv
+// holds the dy of backward_scan before.
+void chunk_gradients(const GatedDeltaRuleInputs& inputs, const GatedDeltaRuleSaved& saved, const Tensor& d_o,
+                     const Tensor& states, const Tensor& dstates, const GatedDeltaRuleGradients& gradients,
+                     Stream stream);
+
+}  // namespace mudelta::kernels::cuda::gated_delta_rule
+
+namespace mudelta::kernels::cuda {
+
+// ---- gated_delta_rule_reference.cu
+
+// The public functions token by token, for every shape and dtype that they allow.
+void reference_forward(const GatedDeltaRuleInputs& inputs, const Tensor& o, const Tensor& final_state,
+                       GatedDeltaRuleSaved* saved, Stream stream);
+void reference_backward(const GatedDeltaRuleInputs& inputs, const GatedDeltaRuleSaved& saved, const Tensor& d_o,
+                        const Tensor& dfinal_state, const GatedDeltaRuleGradients& gradients, Stream stream);
+
+}  // namespace mudelta::kernels::cuda

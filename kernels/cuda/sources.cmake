@@ -1,0 +1,20 @@
+# Device sources of this room, one NAME.cu an op family.
+set(MUDELTA_CUDA_SOURCES
+  cross_entropy.cu
+  cuda/column_sums.cu
+  elementwise.cu
+  embedding.cu
+  gated_delta_rule.cu
+  gated_delta_rule_backward_scan.cu
+  gated_delta_rule_gradients.cu
+  gated_delta_rule_prepare.cu
+  gated_delta_rule_reference.cu
+  gated_delta_rule_scan.cu
+  gates.cu
+  l2_norm.cu
+  optimizer_update.cu
+  reduce.cu
+  rms_norm.cu
+  short_conv.cu
+  swiglu.cu
+  )

@@ -1,0 +1,70 @@
+#include <cstdint>
+
+#include "core/error.h"
+#include "kernels/cuda/gated_delta_rule.h"
+
+namespace mudelta::kernels::cuda {
+namespace gated_delta_rule {
+namespace {
+
+bool is_aligned(const Tensor& tensor) { return reinterpret_cast<std::uintptr_t>(tensor.raw()) % 16 == 0; }
+
+}  // namespace
+
+Sizes sizes_of(const GatedDeltaRuleInputs& inputs) {
+  return {.tokens = static_cast<int>(inputs.q.size(0)),
+          .sequences = static_cast<int>(inputs.cu_seqlens.numel() - 1),
+          .heads = static_cast<int>(inputs.q.size(1)),
+          .value_heads = static_cast<int>(inputs.v.size(1)),
+          .key_dim = static_cast<int>(inputs.q.size(2)),
+          .value_dim = static_cast<int>(inputs.v.size(2))};
+}
+
+bool is_chunkwise(const GatedDeltaRuleInputs& inputs) {
+  const auto [tokens, sequences, heads, value_heads, key_dim, value_dim] = sizes_of(inputs);
+  const bool has_key_dim =
+      key_dim == 32 || key_dim == 64 || key_dim == 96 || key_dim == 128 || key_dim == 192 || key_dim == 256;
+  return inputs.q.dtype() == DType::kBFloat16 && has_key_dim && value_dim % 16 == 0 && value_dim <= 512 &&
+         is_aligned(inputs.q) && is_aligned(inputs.k) && is_aligned(inputs.v);
+}
+
+}  // namespace gated_delta_rule
+
+void gated_delta_rule_forward(const GatedDeltaRuleInputs& inputs, const Tensor& o, const Tensor& final_state,
+                              GatedDeltaRuleSaved* saved, GatedDeltaRuleAlgorithm algorithm, Stream stream) {
+  using namespace gated_delta_rule;
+  // Of a token a sequence, chunks would be empty but for a row.
+  const bool is_decoding = saved == nullptr && inputs.q.size(0) <= inputs.cu_seqlens.numel() - 1;
+  const bool is_recurrent =
+      algorithm == GatedDeltaRuleAlgorithm::kRecurrent || (algorithm == GatedDeltaRuleAlgorithm::kAuto && is_decoding);
+  if (is_recurrent || !is_chunkwise(inputs) || !is_aligned(o)) {
+    return reference_forward(inputs, o, final_state, saved, stream);
+  }
+  GatedDeltaRuleSaved scratch;
+  GatedDeltaRuleSaved& kept = saved == nullptr ? scratch : *saved;
+  prepare(inputs, kept, stream);
+  scan(inputs, kept, o, final_state, stream);
+}
+
+// The forward pass has chosen between chunkwise and reference kernels.
+void gated_delta_rule_backward(const GatedDeltaRuleInputs& inputs, const GatedDeltaRuleSaved& saved, const Tensor& d_o,
+                               const Tensor& dfinal_state, const GatedDeltaRuleGradients& gradients, Stream stream) {
+  using namespace gated_delta_rule;
+  if (!saved.solve.defined()) return reference_backward(inputs, saved, d_o, dfinal_state, gradients, stream);
+  require(is_aligned(d_o) && is_aligned(gradients.dq) && is_aligned(gradients.dk) && is_aligned(gradients.dv),
+          "[gated_delta_rule_backward] d_o and the gradients of q, k and v must be aligned to 16 bytes");
+  for (const Tensor& tensor : {d_o, gradients.dq, gradients.dk, gradients.dv}) {
+    require(is_aligned(tensor), "[gated_delta_rule_backward] {} is not aligned to 16 bytes", tensor.to_string());
+  }
+  const Sizes sizes = sizes_of(inputs);
+  const auto empty_states = [&](int rows, int columns) {
+    return Tensor::empty({sizes.slots(), sizes.value_heads, rows, columns}, DType::kBFloat16, inputs.q.device());
+  };
+  const Tensor states = empty_states(sizes.key_dim, sizes.value_dim);
+  const Tensor dstates = empty_states(sizes.value_dim, sizes.key_dim);
+  chunk_states(inputs, saved, states, stream);
+  backward_scan(inputs, saved, d_o, dfinal_state, dstates, gradients.dv, gradients.dinitial_state, stream);
+  chunk_gradients(inputs, saved, d_o, states, dstates, gradients, stream);
+}
+
+}  // namespace mudelta::kernels::cuda

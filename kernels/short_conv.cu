@@ -1,0 +1,288 @@
+#include "kernels/cuda/activations.h"
+#include "kernels/cuda/column_sums.h"
+#include "kernels/cuda/vector_io.h"
+#include "kernels/short_conv.h"
+
+// A thread goes through some tokens of a few channels, piece by piece: a piece is a run of tokens of one sequence. The
+// rows that a token sees are a window of registers that moves along; a piece starts with the rows before it, those of
+// the initial state included, so that the loops over tokens know nothing of boundaries. With fewer taps than kTaps, the
+// first ones have weight 0.
+namespace mudelta::kernels::cuda {
+namespace {
+
+constexpr int kMaxTaps = 8;
+
+template <class T>
+struct Conv {
+  const T* x;
+  const float* weight;
+  const std::int32_t* cu_seqlens;
+  const float* initial_state;  // or null
+  std::int64_t tokens, channels, sequences;
+  int taps;
+};
+
+template <class T>
+Conv<T> conv_of(const ShortConvInputs& inputs) {
+  return {.x = inputs.x.data<T>(),
+          .weight = inputs.weight.data<float>(),
+          .cu_seqlens = inputs.cu_seqlens.data<std::int32_t>(),
+          .initial_state = inputs.initial_state.defined() ? inputs.initial_state.data<float>() : nullptr,
+          .tokens = inputs.x.size(0),
+          .channels = inputs.x.size(1),
+          .sequences = inputs.cu_seqlens.size(0) - 1,
+          .taps = static_cast<int>(inputs.weight.size(1))};
+}
+
+// The sequence that token t belongs to: the last that starts at or before t.
+__device__ std::int64_t find_sequence(const std::int32_t* cu_seqlens, std::int64_t sequences, std::int64_t t) {
+  std::int64_t low = 0, high = sequences;  // the sequence is in [low, high)
+  while (high - low > 1) {
+    const std::int64_t middle = (low + high) / 2;
+    if (cu_seqlens[middle] <= t) {
+      low = middle;
+    } else {
+      high = middle;
+    }
+  }
+  return low;
+}
+
+// body(begin, end, sequence) for each piece of the tokens [begin, end).
+template <class Body>
+__device__ void for_each_piece(const std::int32_t* cu_seqlens, std::int64_t sequences, std::int64_t begin,
+                               std::int64_t end, const Body& body) {
+  if (begin >= end) return;
+  for (std::int64_t s = find_sequence(cu_seqlens, sequences, begin); begin < end; ++s) {
+    const std::int64_t piece_end = min(static_cast<std::int64_t>(cu_seqlens[s + 1]), end);
+    if (begin < piece_end) body(begin, piece_end, s);
+    begin = piece_end;
+  }
+}
+
+// N channels from c of the taps: tap j is weight[j].
+template <int kTaps, int N, class T>
+__device__ void load_weight(const Conv<T>& conv, std::int64_t c, float (&weight)[kTaps][N]) {
+  if (conv.taps == kTaps) {
+    float flat[N * kTaps];
+    load(conv.weight + c * kTaps, (conv.channels - c) * kTaps, flat);
+    for (int j = 0; j < kTaps; ++j) {
+      for (int k = 0; k < N; ++k) weight[j][k] = flat[k * kTaps + j];
+    }
+  } else {
+    for (int j = 0; j < kTaps; ++j) {
+      const int tap = j - (kTaps - conv.taps);
+      for (int k = 0; k < N; ++k) {
+        weight[j][k] = tap >= 0 && c + k < conv.channels ? conv.weight[(c + k) * conv.taps + tap] : 0.0f;
+      }
+    }
+  }
+}
+
+// Row t as the tokens of `sequence`, which starts at `begin`, see it.
+template <int N, class T>
+__device__ void load_row(const Conv<T>& conv, std::int64_t sequence, std::int64_t begin, std::int64_t t, std::int64_t c,
+                         float (&row)[N]) {
+  const std::int64_t state_row = t - begin + conv.taps - 1;
+  if (t >= begin) {
+    load(conv.x + t * conv.channels + c, conv.channels - c, row);
+  } else if (conv.initial_state != nullptr && state_row >= 0) {
+    load(conv.initial_state + (sequence * (conv.taps - 1) + state_row) * conv.channels + c, conv.channels - c, row);
+  } else {
+    for (float& value : row) value = 0;
+  }
+}
+
+// The last kTaps rows, oldest first.
+template <int kTaps, int N>
+struct Window {
+  float rows[kTaps][N];
+
+  __device__ __forceinline__ void push(const float (&row)[N]) {
+    for (int j = 0; j + 1 < kTaps; ++j) {
+      for (int k = 0; k < N; ++k) rows[j][k] = rows[j + 1][k];
+    }
+    for (int k = 0; k < N; ++k) rows[kTaps - 1][k] = row[k];
+  }
+};
+
+// A window of what token `t` sees but for its own row, which is still to be pushed.
+template <int kTaps, int N, class T>
+__device__ Window<kTaps, N> window_before(const Conv<T>& conv, std::int64_t sequence, std::int64_t t, std::int64_t c) {
+  Window<kTaps, N> window;
+  for (int j = 1; j < kTaps; ++j) {
+    load_row(conv, sequence, conv.cu_seqlens[sequence], t - kTaps + j, c, window.rows[j]);
+  }
+  return window;
+}
+
+// ---- forward
+
+constexpr int kForwardThreads = 128;
+constexpr std::int64_t kForwardTokens = 16;  // a thread
+template <int kTaps>
+constexpr int kForwardChannels = 32 / kTaps;  // a thread, so that weights and window fit into registers
+
+template <int kTaps, class T>
+__global__ void __launch_bounds__(kForwardThreads) forward_kernel(Conv<T> conv, T* y) {
+  constexpr int N = kForwardChannels<kTaps>;
+  const std::int64_t thread = static_cast<std::int64_t>(blockIdx.x) * kForwardThreads + threadIdx.x;
+  const std::int64_t runs = divide_up(conv.channels, N), c = thread % runs * N, rest = conv.channels - c;
+  const std::int64_t first = thread / runs * kForwardTokens, last = min(first + kForwardTokens, conv.tokens);
+  if (first >= last) return;
+  float weight[kTaps][N];
+  load_weight(conv, c, weight);
+  for_each_piece(conv.cu_seqlens, conv.sequences, first, last,
+                 [&](std::int64_t begin, std::int64_t end, std::int64_t sequence) {
+                   Window<kTaps, N> window = window_before<kTaps, N>(conv, sequence, begin, c);
+                   float next[N];
+                   load(conv.x + begin * conv.channels + c, rest, next);
+                   for (std::int64_t t = begin; t < end; ++t) {
+                     window.push(next);
+                     if (t + 1 < end) load(conv.x + (t + 1) * conv.channels + c, rest, next);
+                     float values[N];
+                     for (int k = 0; k < N; ++k) {
+                       float z = 0;
+                       for (int j = 0; j < kTaps; ++j) z = fmaf(weight[j][k], window.rows[j][k], z);
+                       values[k] = z * sigmoid(z);
+                     }
+                     store(values, y + t * conv.channels + c, rest);
+                   }
+                 });
+}
+
+// A thread per sequence and run of channels. Row r of the final state is row len + r of the initial state followed by
+// the sequence's `len` rows; written in rising order, it may overwrite the initial state.
+template <class T>
+__global__ void __launch_bounds__(kForwardThreads) final_state_kernel(Conv<T> conv, float* final_state) {
+  const std::int64_t thread = static_cast<std::int64_t>(blockIdx.x) * kForwardThreads + threadIdx.x;
+  const std::int64_t runs = divide_up(conv.channels, kRun), c = thread % runs * kRun, sequence = thread / runs;
+  if (sequence >= conv.sequences) return;
+  const std::int64_t begin = conv.cu_seqlens[sequence], end = conv.cu_seqlens[sequence + 1];
+  for (std::int64_t r = 0; r < conv.taps - 1; ++r) {
+    float row[kRun];
+    load_row(conv, sequence, begin, end - (conv.taps - 1) + r, c, row);
+    store(row, final_state + (sequence * (conv.taps - 1) + r) * conv.channels + c, conv.channels - c);
+  }
+}
+
+// ---- backward
+
+constexpr int kBackwardWarps = 4, kBackwardThreads = kBackwardWarps * kWarpSize;
+constexpr std::int64_t kBackwardTokens = 32;  // a warp; its lanes share the tokens
+constexpr int kBackwardChannels = 4;          // a lane
+constexpr std::int64_t kBlockTokens = kBackwardWarps * kBackwardTokens;
+constexpr std::int64_t kBlockChannels = kWarpSize * kBackwardChannels;
+
+// Partials: [blocks of tokens, channels, taps], of dweight.
+template <int kTaps, class T>
+__global__ void __launch_bounds__(kBackwardThreads) backward_kernel(Conv<T> conv, const T* dy, T* dx, float* partials) {
+  constexpr int N = kBackwardChannels;
+  const std::int64_t slabs = divide_up(conv.channels, kBlockChannels), block = blockIdx.x / slabs;
+  const std::int64_t c = blockIdx.x % slabs * kBlockChannels + lane_index() * N, rest = conv.channels - c;
+  const std::int64_t first = block * kBlockTokens + warp_index() * kBackwardTokens;
+  const std::int64_t last = rest > 0 ? min(first + kBackwardTokens, conv.tokens) : 0;
+  float weight[kTaps][N] = {}, dweight[kTaps][N] = {};
+  if (rest > 0) load_weight(conv, c, weight);
+  for_each_piece(
+      conv.cu_seqlens, conv.sequences, first, last, [&](std::int64_t begin, std::int64_t end, std::int64_t sequence) {
+        // dx of the last tokens needs dz of the tokens after them that see them.
+        const std::int64_t seen_end = min(end + kTaps - 1, static_cast<std::int64_t>(conv.cu_seqlens[sequence + 1]));
+        Window<kTaps, N> window = window_before<kTaps, N>(conv, sequence, begin, c);
+        Window<kTaps, N> dz_window = {};
+        float next_row[N], next_dy[N];
+        const auto load_next = [&](std::int64_t t) {
+          load(conv.x + t * conv.channels + c, rest, next_row);
+          load(dy + t * conv.channels + c, rest, next_dy);
+        };
+        load_next(begin);
+        for (std::int64_t t = begin; t < end + kTaps - 1; ++t) {
+          float dz[N] = {};
+          if (t < seen_end) {
+            window.push(next_row);
+            for (int k = 0; k < N; ++k) dz[k] = next_dy[k];
+            if (t + 1 < seen_end) load_next(t + 1);
+            for (int k = 0; k < N; ++k) {
+              float z = 0;
+              for (int j = 0; j < kTaps; ++j) z = fmaf(weight[j][k], window.rows[j][k], z);
+              dz[k] *= silu_derivative(z, sigmoid(z));
+              if (t < end) {
+                for (int j = 0; j < kTaps; ++j) dweight[j][k] = fmaf(dz[k], window.rows[j][k], dweight[j][k]);
+              }
+            }
+          }
+          dz_window.push(dz);
+          const std::int64_t seen = t - (kTaps - 1);  // the token that is row 0 of dz_window
+          if (seen >= begin) {
+            float values[N] = {};
+            for (int k = 0; k < N; ++k) {
+              for (int j = 0; j < kTaps; ++j)
+                values[k] = fmaf(weight[kTaps - 1 - j][k], dz_window.rows[j][k], values[k]);
+            }
+            store(values, dx + seen * conv.channels + c, rest);
+          }
+        }
+      });
+  float* room = dynamic_shared<float>();  // [kBackwardWarps, kTaps, N, 32]
+  for (int j = 0; j < kTaps; ++j) {
+    for (int k = 0; k < N; ++k) room[((warp_index() * kTaps + j) * N + k) * kWarpSize + lane_index()] = dweight[j][k];
+  }
+  __syncthreads();
+  const std::int64_t first_channel = blockIdx.x % slabs * kBlockChannels;
+  const std::int64_t count = min(kBlockChannels, conv.channels - first_channel) * conv.taps;
+  float* out = partials + (block * conv.channels + first_channel) * conv.taps;
+  for (std::int64_t i = threadIdx.x; i < count; i += kBackwardThreads) {
+    const std::int64_t channel = i / conv.taps, j = i % conv.taps + kTaps - conv.taps;
+    float sum = 0;
+    for (int warp = 0; warp < kBackwardWarps; ++warp) {
+      sum += room[((warp * kTaps + j) * N + channel % N) * kWarpSize + channel / N];
+    }
+    out[i] = sum;
+  }
+}
+
+// f(std::integral_constant<int, kTaps>) with room for that many taps.
+template <class F>
+void dispatch_taps(std::int64_t taps, const F& f) {
+  require(taps <= kMaxTaps, "[short_conv] a GPU has kernels for at most {} taps, got {}", kMaxTaps, taps);
+  if (taps <= 4) return f(std::integral_constant<int, 4>{});
+  f(std::integral_constant<int, kMaxTaps>{});
+}
+
+dim3 blocks_for(std::int64_t threads) { return dim3(static_cast<unsigned>(divide_up(threads, kForwardThreads))); }
+
+}  // namespace
+
+void short_conv_forward(const ShortConvInputs& inputs, const Tensor& y, const Tensor& final_state, Stream stream) {
+  dispatch_float(y.dtype(), [&]<class T>() {
+    const Conv<T> conv = conv_of<T>(inputs);
+    dispatch_taps(conv.taps, [&](auto taps) {
+      constexpr int kTaps = decltype(taps)::value;
+      const std::int64_t runs = divide_up(conv.channels, kForwardChannels<kTaps>);
+      launch(forward_kernel<kTaps, T>, blocks_for(divide_up(conv.tokens, kForwardTokens) * runs), kForwardThreads, 0,
+             stream, conv, y.data<T>());
+    });
+    if (final_state.defined()) {
+      launch(final_state_kernel<T>, blocks_for(conv.sequences * divide_up(conv.channels, kRun)), kForwardThreads, 0,
+             stream, conv, final_state.data<float>());
+    }
+  });
+}
+
+void short_conv_backward(const ShortConvInputs& inputs, const Tensor& dy, const Tensor& dx, const Tensor& dweight,
+                         Stream stream) {
+  dispatch_float(dy.dtype(), [&]<class T>() {
+    const Conv<T> conv = conv_of<T>(inputs);
+    const std::int64_t blocks = divide_up(conv.tokens, kBlockTokens), slabs = divide_up(conv.channels, kBlockChannels);
+    const Tensor partials = Tensor::empty(Shape{blocks, dweight.numel()}, DType::kFloat32, dy.device());
+    dispatch_taps(conv.taps, [&](auto taps) {
+      constexpr int kTaps = decltype(taps)::value;
+      launch(backward_kernel<kTaps, T>, dim3(static_cast<unsigned>(blocks * slabs)), kBackwardThreads,
+             kBackwardWarps * kTaps * kBlockChannels * static_cast<std::int64_t>(sizeof(float)), stream, conv,
+             dy.data<T>(), dx.data<T>(), partials.data<float>());
+    });
+    add_column_sums(partials, dweight, stream);
+  });
+}
+
+}  // namespace mudelta::kernels::cuda

@@ -1,0 +1,135 @@
+// The runtime of core on a device: memory, copies, streams, products.
+#include "tests/support/device.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <limits>
+#include <vector>
+
+#include "core/allocator.h"
+#include "core/error.h"
+#include "tests/core/gemm_cases.h"
+#include "tests/support/errors.h"
+
+namespace mudelta {
+namespace {
+
+using testing::device;
+using ::testing::ElementsAre;
+using testing::error_of;
+using ::testing::HasSubstr;
+
+class DeviceTest : public testing::DeviceTest {};
+
+std::vector<float> values_of(const Tensor& tensor) {
+  const Tensor host = tensor.to(Device());
+  return {host.data<float>(), host.data<float>() + host.numel()};
+}
+
+TEST_F(DeviceTest, CopiesThereAndBack) {
+  const std::vector<float> values{1, -2, 3, 4, 5, 6};
+  const Tensor host = Tensor::from(values, {2, 3});
+  const Tensor there = host.to(device());
+  EXPECT_EQ(there.device(), device());
+  EXPECT_EQ(values_of(there), values);
+  EXPECT_EQ(values_of(there.slice(1, 2)), std::vector<float>({4, 5, 6}));
+
+  const Tensor copy = there.clone();
+  there.fill_zero();
+  EXPECT_EQ(values_of(copy), values);
+  EXPECT_EQ(values_of(there), std::vector<float>(6, 0.0f));
+  there.slice(0, 1).copy_from(copy.slice(1, 2));
+  EXPECT_THAT(values_of(there), ElementsAre(4, 5, 6, 0, 0, 0));
+}
+
+TEST_F(DeviceTest, CopiesFromPinnedMemory) {
+  const Tensor pinned = Tensor::empty({4}, DType::kFloat32, Device{DeviceType::kPinned});
+  std::ranges::fill(pinned.span<float>(), 7.0f);
+  const Tensor there = pinned.to(device());
+  Stream(device()).synchronize();
+  EXPECT_EQ(values_of(there), std::vector<float>(4, 7.0f));
+  there.fill_zero();
+  pinned.copy_from(there);
+  EXPECT_THAT(pinned.span<float>(), ::testing::Each(0.0f));
+}
+
+TEST_F(DeviceTest, HostCodeCannotTakeElements) {
+  const Tensor there = Tensor::zeros({3}, DType::kFloat32, device());
+  EXPECT_THAT(error_of([&] { there.span<float>(); }), HasSubstr("float32[3] on cuda:0"));
+  EXPECT_THAT(error_of([&] { there.to(DType::kBFloat16); }), HasSubstr("host memory"));
+}
+
+TEST_F(DeviceTest, CountsAndReusesMemory) {
+  const std::int64_t before = memory_stats(device()).allocated;
+  const std::byte* address = nullptr;
+  {
+    const Tensor tensor = Tensor::empty({1000}, DType::kFloat32, device());
+    address = tensor.raw();
+    EXPECT_GE(memory_stats(device()).allocated, before + 4000);
+  }
+  EXPECT_EQ(memory_stats(device()).allocated, before);
+#ifndef __SANITIZE_ADDRESS__
+  EXPECT_EQ(Tensor::empty({1000}, DType::kFloat32, device()).raw(), address);
+#endif
+}
+
+TEST_F(DeviceTest, RunsOutOfMemoryWithAnError) {
+  EXPECT_THAT(error_of([] { Tensor::empty({std::int64_t{1} << 50}, DType::kFloat32, device()); }),
+              HasSubstr("out of GPU memory"));
+  EXPECT_EQ(values_of(Tensor::zeros({2}, DType::kFloat32, device())), std::vector<float>(2, 0.0f));
+}
+
+TEST_F(DeviceTest, StreamsWaitForOneAnother) {
+  const Stream compute(device()), side = Stream::side_stream(device());
+  const Tensor tensor = Tensor::zeros({1 << 16}, DType::kFloat32, device());
+  side.wait_for(compute);
+  const std::vector<float> ones(1 << 16, 1.0f);
+  const Tensor pinned = Tensor::from(ones, {1 << 16}).to(Device{DeviceType::kPinned});
+  gpu::copy(tensor.raw(), pinned.raw(), tensor.num_bytes(), side.handle());
+  compute.wait_for(side);
+  EXPECT_EQ(values_of(tensor.clone()), ones);
+}
+
+TEST_F(DeviceTest, MatrixProducts) {
+  const auto multiply = [](const Tensor& a, const Tensor& b, const Tensor& c, GemmOptions options) {
+    gemm(a, b, c, options, Stream(device()));
+  };
+  using enum DType;
+  for (const auto& [operands, result] :
+       {std::pair{kFloat32, kFloat32}, {kBFloat16, kFloat32}, {kBFloat16, kBFloat16}}) {
+    for (const bool transpose_a : {false, true}) {
+      for (const bool transpose_b : {false, true}) {
+        for (const bool accumulate : {false, true}) {
+          if (accumulate && result == kBFloat16) continue;
+          const GemmOptions options{transpose_a, transpose_b, accumulate};
+          for (const std::int64_t size : {1, 6, 64, 129}) {
+            EXPECT_TRUE(testing::fits({size, 24, 17, options, operands, result}, multiply, device()));
+            EXPECT_TRUE(testing::fits({40, size, 64, options, operands, result}, multiply, device()));
+            EXPECT_TRUE(testing::fits({8, 65, size, options, operands, result}, multiply, device()));
+          }
+          EXPECT_TRUE(testing::fits({0, 5, 7, options, operands, result}, multiply, device()));
+          EXPECT_TRUE(testing::fits({5, 3, 0, options, operands, result}, multiply, device()));
+        }
+      }
+    }
+  }
+}
+
+TEST_F(DeviceTest, ProductsOfViewsAtAnyAddress) {
+  const Tensor all = testing::random_normal({1000}, "x", 1);
+  const Tensor a = all.flat_view(1, {7, 9}), b = all.flat_view(101, {9, 5});
+  const Tensor expected = Tensor::empty({7, 5});
+  gemm(a, b, expected, {}, {});
+  const Tensor there = all.to(device());
+  const Tensor c = Tensor::zeros({100}, DType::kFloat32, device()).flat_view(3, {7, 5});
+  gemm(there.flat_view(1, {7, 9}), there.flat_view(101, {9, 5}), c, {}, Stream(device()));
+  EXPECT_TRUE(testing::close(c.to(Device()), testing::to_doubles(expected), 1e-6, 1e-6));
+  EXPECT_THAT(error_of([&] {
+                gemm(a, there.flat_view(101, {9, 5}), c, {}, Stream(device()));
+              }),
+              HasSubstr("matrices on one device"));
+}
+
+}  // namespace
+}  // namespace mudelta

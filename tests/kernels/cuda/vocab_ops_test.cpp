@@ -1,0 +1,241 @@
+// The CUDA twins of ops over the vocabulary and over flat buffers, against the CPU's.
+
+#include <cmath>
+#include <limits>
+
+#include "kernels/cross_entropy.h"
+#include "kernels/elementwise.h"
+#include "kernels/embedding.h"
+#include "kernels/optimizer_update.h"
+#include "kernels/reduce.h"
+#include "tests/kernels/cuda/on_device.h"
+
+namespace mudelta::testing {
+namespace {
+
+using namespace mudelta::kernels;
+
+class VocabOpsOnDevice : public DeviceTest {};
+
+constexpr float kInfinity = std::numeric_limits<float>::infinity(), kNan = std::numeric_limits<float>::quiet_NaN();
+
+Tensor random_tokens(std::int64_t count, std::int64_t vocab, std::int32_t lowest = 0) {
+  const CounterRng rng(1, "tokens");
+  const Tensor tokens = Tensor::empty({count}, DType::kInt32);
+  const auto choices = static_cast<std::uint64_t>(vocab - lowest);
+  for (std::int64_t i = 0; i < count; ++i) {
+    const auto draw = static_cast<std::int32_t>(rng.bits(static_cast<std::uint64_t>(i)) % choices);
+    tokens.data<std::int32_t>()[i] = lowest + draw;
+  }
+  return tokens;
+}
+
+// ---- elementwise and reductions
+
+TEST_F(VocabOpsOnDevice, AddScaleConvert) {
+  for (const std::int64_t n : {0, 1, 7, 63, 64, 65, 1000, 5001}) {
+    SCOPED_TRACE(n);
+    for (const DType dtype : kFloatTypes) {
+      const Tensor x = random_normal({n}, "x", 1, 0, 1, dtype), y = random_normal({n}, "y");
+      expect_as_on_host({x, y}, [](const Tensors& t, Stream stream) { add_to(t[0], t[1], stream); });
+      for (const DType to : kFloatTypes) {
+        const Tensors result = run_on(device(), {x, filled({n}, to)},
+                                      [](const Tensors& t, Stream stream) { convert(t[0], t[1], stream); });
+        EXPECT_TRUE(same_bits(result[1], x.to(to)));
+      }
+    }
+    expect_as_on_host({random_normal({n}, "y")},
+                      [](const Tensors& t, Stream stream) { mudelta::kernels::scale(t[0], -0.375f, stream); });
+  }
+}
+
+// Rows of flat buffers start anywhere.
+TEST_F(VocabOpsOnDevice, TensorsNeedNotBeAligned) {
+  for (const std::int64_t offset : {1, 2, 4}) {
+    for (const DType dtype : kFloatTypes) {
+      const Tensor x = random_normal({100 + offset}, "x", 1, 0, 1, dtype), y = random_normal({110}, "y");
+      const Tensor total = Tensor::zeros({1}, DType::kFloat64);
+      expect_as_on_host({x, y, total}, [=](const Tensors& t, Stream stream) {
+        add_to(t[0].flat_view(offset, {100}), t[1].flat_view(3, {100}), stream);
+        convert(t[1].flat_view(3, {40}), t[0].flat_view(offset, {40}), stream);
+        add_sum(t[0].flat_view(offset, {100}), t[2], stream);
+      });
+    }
+  }
+}
+
+TEST_F(VocabOpsOnDevice, Sums) {
+  // The last is longer than one turn of all threads.
+  for (const std::int64_t n : {0, 1, 7, 63, 64, 65, 1000, 4097, 300001, 4200003}) {
+    SCOPED_TRACE(n);
+    for (const DType dtype : kFloatTypes) {
+      if (n > 1000000 && dtype == DType::kFloat32) continue;
+      const Tensor total = Tensor::zeros({1}, DType::kFloat64), squares = Tensor::zeros({1}, DType::kFloat64);
+      *total.data<double>() = 0.5;
+      expect_as_on_host({random_normal({n}, "x", 1, 0.1, 1, dtype), total, squares},
+                        [](const Tensors& t, Stream stream) {
+                          add_sum(t[0], t[1], stream);
+                          add_sum_of_squares(t[0], t[2], stream);
+                        });
+    }
+  }
+  const Tensor x = random_normal({1000}, "x");
+  EXPECT_NEAR(sum(x.to(device()), Stream(device())), sum(x, {}), 1e-9);
+  EXPECT_NEAR(sum_of_squares(x.to(device()), Stream(device())), sum_of_squares(x, {}), 1e-9);
+}
+
+TEST_F(VocabOpsOnDevice, NanAndInfinityShowInSums) {
+  for (const float bad : {kInfinity, -kInfinity, kNan, 3e38f}) {
+    for (const std::int64_t at : {0, 500, 999}) {
+      const Tensor x = Tensor::zeros({1000});
+      x.data<float>()[at] = bad;
+      EXPECT_EQ(std::isfinite(sum(x.to(device()), Stream(device()))), std::isfinite(bad));
+      EXPECT_EQ(std::isfinite(sum_of_squares(x.to(device()), Stream(device()))), std::isfinite(bad));
+    }
+  }
+}
+
+// ---- embedding
+
+TEST_F(VocabOpsOnDevice, Embedding) {
+  // Many tokens of a small vocabulary run over several chunks of the sorted tokens; few of a large one do not.
+  for (const auto& [count, vocab, width] : {std::tuple{0, 3, 4},
+                                            {1, 1, 1},
+                                            {64, 1, 7},
+                                            {65, 2, 65},
+                                            {50, 7, 5},
+                                            {1000, 11, 33},
+                                            {63, 1000, 16},
+                                            {200, 90, 1030}}) {
+    SCOPED_TRACE(std::to_string(count) + " tokens of " + std::to_string(vocab));
+    const Tensor tokens = random_tokens(count, vocab);
+    for (const DType dtype : kFloatTypes) {
+      const Tensors result =
+          run_on(device(), {random_normal({vocab, width}, "t", 1, 0, 1, dtype), tokens, filled({count, width})},
+                 [](const Tensors& t, Stream stream) { embedding_forward(t[0], t[1], t[2], stream); });
+      const Tensor expected = filled({count, width});
+      embedding_forward(result[0], tokens, expected, {});
+      EXPECT_TRUE(same_bits(result[2], expected));
+    }
+    expect_as_on_host({tokens, random_normal({count, width}, "dy"), random_normal({vocab, width}, "dt")},
+                      [](const Tensors& t, Stream stream) { embedding_backward(t[0], t[1], t[2], stream); });
+  }
+}
+
+// ---- cross_entropy
+
+void expect_cross_entropy(std::int64_t tokens, std::int64_t vocab, std::int64_t width, float multiplier, DType dtype) {
+  SCOPED_TRACE(std::to_string(tokens) + " tokens, vocabulary " + std::to_string(vocab));
+  const Tensor hidden = random_normal({tokens, width}, "h", 1, 0, 1, dtype),
+               weight = random_normal({vocab, width}, "w", 1, 0, 1, dtype), targets = random_tokens(tokens, vocab, -1);
+  // With one token to choose from, everything is 0 but for rounding.
+  const double absolute = vocab == 1 ? 1e-5 : 0;
+  expect_as_on_host(
+      {hidden, weight, targets, filled({tokens})},
+      [=](const Tensors& t, Stream stream) {
+        cross_entropy_forward({t[0], t[1], t[2], multiplier}, t[3], stream);
+      },
+      absolute);
+  expect_as_on_host(
+      {hidden, weight, targets, filled({tokens}), filled(hidden.shape(), dtype), random_normal(weight.shape(), "dw")},
+      [=](const Tensors& t, Stream stream) {
+        cross_entropy_forward_backward({t[0], t[1], t[2], multiplier}, 0.5f, t[3], t[4], t[5], stream);
+      },
+      absolute);
+}
+
+TEST_F(VocabOpsOnDevice, CrossEntropy) {
+  for (const DType dtype : kFloatTypes) {
+    expect_cross_entropy(0, 5, 3, 1.0f, dtype);
+    expect_cross_entropy(1, 1, 1, 1.0f, dtype);
+    expect_cross_entropy(7, 11, 5, 0.25f, dtype);
+    expect_cross_entropy(9, 33, 17, 2.0f, dtype);
+    expect_cross_entropy(65, 64, 8, 1.0f, dtype);
+    expect_cross_entropy(5, 9001, 4, 1.0f, dtype);
+  }
+}
+
+TEST_F(VocabOpsOnDevice, CrossEntropyOfExtremeLogits) {
+  const float rows[] = {1e4f, -1e4f, kInfinity, kNan}, table[] = {1, -1, 0.5f};
+  const std::int32_t ids[] = {0, 2, 0, 1};
+  const Tensors result =
+      run_on(device(),
+             {Tensor::from(rows, {4, 1}), Tensor::from(table, {3, 1}), Tensor::from(ids, {4}), filled({4}),
+              filled({4, 1}), filled({3, 1})},
+             [](const Tensors& t, Stream stream) {
+               cross_entropy_forward_backward({t[0], t[1], t[2], 1.0f}, 1.0f, t[3], t[4], t[5], stream);
+             });
+  const float *losses = result[3].data<float>(), *dhidden = result[4].data<float>();
+  EXPECT_FLOAT_EQ(losses[0], 0);
+  EXPECT_FLOAT_EQ(losses[1], 15000);
+  EXPECT_FLOAT_EQ(dhidden[0], 0);
+  EXPECT_FLOAT_EQ(dhidden[1], -1.5f);
+  for (const int row : {2, 3}) {
+    EXPECT_TRUE(std::isnan(losses[row]));
+    EXPECT_TRUE(std::isnan(dhidden[row]));
+  }
+}
+
+TEST_F(VocabOpsOnDevice, CrossEntropyInSeveralBlocksOfTokens) {
+  expect_cross_entropy(2100, 9, 3, 1.0f, DType::kBFloat16);
+}
+
+// A NaN or a probability of 0 that fills a thread's whole share of a row.
+TEST_F(VocabOpsOnDevice, CrossEntropyWithOneOddLogit) {
+  for (const auto& [odd, is_nan] : {std::pair{kNan, true}, {-kInfinity, false}}) {
+    const Tensor weight = random_normal({4097, 1}, "w");
+    weight.data<float>()[4096] = odd;
+    const std::int32_t ids[] = {3};
+    const Tensors result = run_on(device(), {filled({1, 1}), weight, Tensor::from(ids, {1}), filled({1})},
+                                  [](const Tensors& t, Stream stream) {
+                                    cross_entropy_forward({t[0], t[1], t[2], 1.0f}, t[3], stream);
+                                  });
+    EXPECT_EQ(std::isnan(*result[3].data<float>()), is_nan);
+  }
+}
+
+// ---- optimizer_update
+
+TEST_F(VocabOpsOnDevice, AdamW) {
+  for (const std::int64_t n : {0, 1, 7, 63, 64, 65, 1000, 5001}) {
+    expect_as_on_host(
+        {random_normal({n}, "w"), random_normal({n}, "m"), random_uniform({n}, "v", 0, 1), random_normal({n}, "g")},
+        [](const Tensors& t, Stream stream) {
+          adamw_update({.weight = t[0],
+                        .exp_avg = t[1],
+                        .exp_avg_sq = t[2],
+                        .gradient = t[3],
+                        .gradient_scale = 0.5f,
+                        .lr = 0.03f,
+                        .beta1 = 0.8f,
+                        .beta2 = 0.9f,
+                        .eps = 1e-3f,
+                        .decay = 0.01f,
+                        .bias_correction1 = 0.36f,
+                        .bias_correction2 = 0.19f},
+                       stream);
+        });
+  }
+}
+
+TEST_F(VocabOpsOnDevice, Sgd) {
+  for (const bool nesterov : {false, true}) {
+    for (const std::int64_t n : {0, 1, 7, 63, 64, 65, 1000, 5001}) {
+      expect_as_on_host({random_normal({n}, "w"), random_normal({n}, "u"), random_normal({n}, "g")},
+                        [=](const Tensors& t, Stream stream) {
+                          sgd_update({.weight = t[0],
+                                      .momentum_buffer = t[1],
+                                      .gradient = t[2],
+                                      .gradient_scale = 0.5f,
+                                      .lr = 0.03f,
+                                      .momentum = 0.9f,
+                                      .nesterov = nesterov,
+                                      .decay = 0.01f},
+                                     stream);
+                        });
+    }
+  }
+}
+
+}  // namespace
+}  // namespace mudelta::testing

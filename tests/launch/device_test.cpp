@@ -1,0 +1,108 @@
+// Whole training runs on a GPU (or the emulator) compared with those on the CPU.
+
+#include <gmock/gmock.h>
+
+#include <cmath>
+#include <string>
+
+#include "core/gpu.h"
+#include "tests/support/training_run.h"
+
+namespace mudelta::testing {
+namespace {
+
+using ::testing::HasSubstr;
+
+class DeviceTraining : public TrainingFixture {
+ protected:
+  void SetUp() override {
+    if (gpu::devices().empty()) GTEST_SKIP() << "no GPU: " << gpu::description();
+  }
+
+  // Small, as the emulator takes about a second for a step.
+#define SMALL_RUN \
+  "--set train.steps=5 --set train.global_batch=6 --set train.sequence_length=70 --set train.eval_sequences=6 "
+  static constexpr const char* kCpu = SMALL_RUN "--set train.device=CPU ";
+  static constexpr const char* kGpu = SMALL_RUN "--set train.device=CUDA ";
+#undef SMALL_RUN
+  // Large enough for the tensor-core kernels of the gated delta rule.
+  static constexpr const char* kBFloat16 = "--set train.compute_dtype=BFLOAT16 --set model.head_dim=32 ";
+
+  // A steep descent magnifies rounding many times a step.
+  static constexpr const char* kGentle = "--set optimizer.adamw.lr=1e-3 ";
+
+  static void expect_close(const std::string& actual, const std::string& expected, double tolerance) {
+    const auto found = losses(actual), wanted = losses(expected);
+    ASSERT_FALSE(wanted.empty());
+    ASSERT_EQ(found.size(), wanted.size());
+    for (const auto& [step, loss] : wanted) EXPECT_NEAR(found.at(step), loss, tolerance) << "step " << step;
+    EXPECT_NEAR(final_validation_loss(actual), final_validation_loss(expected), tolerance);
+  }
+};
+
+TEST_F(DeviceTraining, Float32IsThatOfTheCpu) {
+  const std::string gentle = kGentle;
+  const Outcome cpu = train(1, "cpu", kCpu + gentle);
+  ASSERT_EQ(cpu.exit_code, 0) << cpu.output;
+  const Outcome gpu = train(1, "gpu", kGpu + gentle + "--set train.micro_batch=3 --set model.recompute=SELECTIVE");
+  ASSERT_EQ(gpu.exit_code, 0) << gpu.output;
+  expect_close("gpu", "cpu", 2e-5);
+  EXPECT_LT(losses("gpu").at(5), losses("gpu").at(1));
+
+  for (const int ranks : {2, 3}) {
+    const std::string run = "gpu" + std::to_string(ranks);
+    const Outcome outcome = train(ranks, run, kGpu + gentle + "--set parallel.gpu_transport=HOST");
+    ASSERT_EQ(outcome.exit_code, 0) << outcome.output;
+    expect_close(run, "cpu", 2e-5);
+  }
+}
+
+TEST_F(DeviceTraining, BFloat16IsNearTheCpusFloat32) {
+  ASSERT_EQ(train(1, "cpu32", std::string(kCpu) + kGentle + "--set model.head_dim=32").exit_code, 0);
+  const Outcome outcome = train(1, "gpu16", std::string(kGpu) + kGentle + kBFloat16);
+  ASSERT_EQ(outcome.exit_code, 0) << outcome.output;
+  expect_close("gpu16", "cpu32", 1e-2);
+}
+
+TEST_F(DeviceTraining, RepeatsAndResumesBitForBit) {
+  const std::string options = std::string(kGpu) + kBFloat16 + "--set checkpoint.every_steps=2 --set checkpoint.keep=0 ";
+  for (const char* run : {"whole", "again"}) {
+    const Outcome outcome = train(2, run, options + "--set parallel.gpu_transport=HOST");
+    ASSERT_EQ(outcome.exit_code, 0) << outcome.output;
+  }
+  EXPECT_EQ(losses("whole"), losses("again"));
+
+  // As if it had been killed after the checkpoint of step 2.
+  for (const char* later : {"step-00000004", "step-00000005"}) {
+    std::filesystem::remove_all(path("again") + "/checkpoints/" + later);
+  }
+  const Outcome resumed = train(2, "again", options + "--set parallel.gpu_transport=HOST --resume");
+  ASSERT_EQ(resumed.exit_code, 0) << resumed.output;
+  EXPECT_THAT(resumed.output, HasSubstr("goes on from step 2"));
+  EXPECT_EQ(losses("whole"), losses("again"));
+  for (int rank = 0; rank < 2; ++rank) {
+    EXPECT_EQ(shard_bytes("whole", "step-00000005", rank, 2), shard_bytes("again", "step-00000005", rank, 2));
+  }
+}
+
+TEST_F(DeviceTraining, EvaluatesAndGeneratesAsTheCpu) {
+  ASSERT_EQ(train(1, "model", std::string(kCpu) + "--set train.steps=20 --set schedule.warmup_steps=2").exit_code, 0);
+  const auto run = [](const std::string& command, const std::string& device) {
+    const Outcome outcome = mudelta(command + " --device " + device);
+    EXPECT_EQ(outcome.exit_code, 0) << outcome.output;
+    return outcome.output;
+  };
+  const std::string generate = "generate --checkpoint " + path("model") + " --prompt gate --tokens 12 --temperature 0";
+  const auto text_of = [](const std::string& output) { return output.substr(0, output.find("\n(")); };
+  EXPECT_EQ(text_of(run(generate, "cuda")), text_of(run(generate, "cpu")));
+
+  const std::string eval =
+      "eval --checkpoint " + path("model") + " --data " + path("data") + " --sequences 4 --sequence-length 40";
+  const auto loss_of = [](const std::string& output) {
+    return std::stod(output.substr(output.find("loss ") + std::string_view("loss ").size()));
+  };
+  EXPECT_NEAR(loss_of(run(eval, "cuda")), loss_of(run(eval, "cpu")), 2e-6);
+}
+
+}  // namespace
+}  // namespace mudelta::testing

@@ -1,0 +1,118 @@
+// The emulated device as core/gpu.h promises it.
+#include "core/gpu.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "core/gemm.h"
+#include "tests/simt/device_array.h"
+#include "tests/support/errors.h"
+
+namespace mudelta {
+namespace {
+
+using testing::DeviceArray;
+using testing::error_of;
+
+TEST(EmulatedGpu, FreshMemoryIsNan) {
+  for (int i = 0; i < 2; ++i) {  // also where other values have been
+    const DeviceArray<float> memory(100);
+    for (const float value : memory.values()) EXPECT_TRUE(std::isnan(value));
+    gpu::fill_zero(memory.data(), 400, gpu::compute_stream());
+    for (const float value : memory.values()) EXPECT_EQ(value, 0);
+  }
+}
+
+TEST(EmulatedGpu, MemoryIsAlignedAndFreedMemoryIsUsedAgain) {
+  std::vector<void*> blocks;
+  for (const std::int64_t num_bytes : {1, 256, 1000, 5}) blocks.push_back(gpu::allocate(num_bytes));
+  for (void* block : blocks) EXPECT_EQ(reinterpret_cast<std::uintptr_t>(block) % 256, 0u);
+  for (const std::size_t i : {2, 0, 3, 1}) gpu::free(blocks[i]);
+  EXPECT_EQ(gpu::allocate(2000), blocks[0]);
+  gpu::free(blocks[0]);
+  const std::int64_t capacity = gpu::devices()[0].memory_bytes;
+  EXPECT_EQ(gpu::allocate(capacity), nullptr);
+  EXPECT_NE(error_of([&] { gpu::free(blocks[0]); }).find("is no allocation"), std::string::npos);
+}
+
+TEST(EmulatedGpu, CopiesStayInsideAllocations) {
+  const DeviceArray<float> memory(64);
+  std::vector<float> host(65);
+  const std::string error = error_of([&] { gpu::copy(host.data(), memory.data(), 65 * 4, gpu::compute_stream()); });
+  EXPECT_NE(error.find("260 bytes from byte 0 of a device allocation of 256 bytes, outside of it"), std::string::npos)
+      << error;
+}
+
+TEST(EmulatedGpuDeathTest, HostCodeMayNotTouchDeviceMemory) {
+  const DeviceArray<float> memory(1);
+  volatile float* device_pointer = memory.data();
+  EXPECT_DEATH(*device_pointer = 1, "host code touched emulated device memory");
+  EXPECT_DEATH(static_cast<void>(*device_pointer), "host code touched emulated device memory");
+}
+
+TEST(EmulatedGpu, OneDevice) {
+  ASSERT_EQ(gpu::devices().size(), 1u);
+  EXPECT_EQ(gpu::devices()[0].architecture, "sm_90");
+  gpu::use_device(0);
+  EXPECT_NE(error_of([] { gpu::use_device(1); }), "no error was thrown");
+  EXPECT_NE(gpu::create_stream(), gpu::compute_stream());
+}
+
+TEST(EmulatedGpu, Events) {
+  const gpu::EventHandle begin = gpu::create_event(), end = gpu::create_event();
+  gpu::synchronize_event(end);
+  gpu::record(begin, gpu::compute_stream());
+  gpu::record(end, gpu::compute_stream());
+  EXPECT_GE(gpu::elapsed_ms(begin, end), 0.0f);
+  gpu::destroy_event(begin);
+  gpu::destroy_event(end);
+}
+
+// Integers whose sums are exact in either dtype.
+Tensor integers(const Shape& shape, DType dtype, int step) {
+  const Tensor host = Tensor::empty(shape, DType::kFloat32);
+  for (std::int64_t i = 0; i < host.numel(); ++i) host.data<float>()[i] = static_cast<float>(i * step % 5 - 2);
+  return host.to(dtype);
+}
+Tensor on_device(const Tensor& host) {
+  const Tensor device = Tensor::empty(host.shape(), host.dtype(), Device::cuda());
+  gpu::copy(device.raw(), host.raw(), host.num_bytes(), gpu::compute_stream());
+  return device;
+}
+
+TEST(EmulatedGpu, Gemm) {
+  constexpr std::int64_t m = 5, n = 7, k = 3;
+  for (int bits = 0; bits < 16; ++bits) {
+    const bool bfloat16_result = (bits & 8) != 0;
+    const GemmOptions options{(bits & 1) != 0, (bits & 2) != 0, (bits & 4) != 0 && !bfloat16_result};
+    for (const DType dtype : {DType::kFloat32, DType::kBFloat16}) {
+      if (bfloat16_result && dtype == DType::kFloat32) continue;
+      const Tensor a = integers(options.transpose_a ? Shape{k, m} : Shape{m, k}, dtype, 3);
+      const Tensor b = integers(options.transpose_b ? Shape{n, k} : Shape{k, n}, dtype, 7);
+      const Tensor c = integers({m, n}, bfloat16_result ? DType::kBFloat16 : DType::kFloat32, 2);
+      const Tensor device_c = on_device(c);
+      gpu::gemm(on_device(a), on_device(b), device_c, options, gpu::compute_stream());
+      const Tensor result = Tensor::empty(c.shape(), c.dtype());
+      gpu::copy(result.raw(), device_c.raw(), c.num_bytes(), gpu::compute_stream());
+      const Tensor wide_a = a.to(DType::kFloat32), wide_b = b.to(DType::kFloat32), wide_c = c.to(DType::kFloat32);
+      const Tensor wide_result = result.to(DType::kFloat32);
+      for (std::int64_t i = 0; i < m; ++i) {
+        for (std::int64_t j = 0; j < n; ++j) {
+          float expected = options.accumulate ? wide_c.data<float>()[i * n + j] : 0.0f;
+          for (std::int64_t l = 0; l < k; ++l) {
+            expected += wide_a.data<float>()[options.transpose_a ? l * m + i : i * k + l] *
+                        wide_b.data<float>()[options.transpose_b ? j * k + l : l * n + j];
+          }
+          EXPECT_EQ(wide_result.data<float>()[i * n + j], expected) << "case " << bits << " at " << i << ", " << j;
+        }
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace mudelta
