@@ -1,0 +1,188 @@
+#include "launch/coord_check_run.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <fstream>
+
+#include "core/error.h"
+#include "core/rng.h"
+#include "data/prepare.h"
+#include "launch/atomic_file.h"
+#include "launch/coord_check_probe.h"
+#include "launch/coord_check_report.h"
+#include "launch/progress.h"
+#include "launch/run_config.h"
+#include "launch/training_run.h"
+
+namespace mudelta {
+namespace {
+
+constexpr std::int64_t kProbeSequences = 4;
+
+void check(const CoordCheckRequest& request) {
+  const auto ascends = [](const std::vector<std::int64_t>& values) {
+    return values.front() > 0 && std::ranges::adjacent_find(values, std::greater_equal()) == values.end();
+  };
+  require(request.widths.size() >= 3 && ascends(request.widths),
+          "--widths is {}: expected at least 3 widths, each larger than the one before it",
+          fmt::join(request.widths, ","));
+  require(!request.steps.empty() && ascends(request.steps),
+          "--steps is {}: expected numbers of steps above 0, each larger than the one before it",
+          fmt::join(request.steps, ","));
+  require(request.seeds >= 1, "--seeds is {}: expected at least 1", request.seeds);
+}
+
+// Words of random letters, a few of which are frequent. Returns the prepared data set.
+std::filesystem::path random_text(const std::filesystem::path& folder) {
+  const std::filesystem::path data = folder / "random-text";
+  if (std::filesystem::exists(data / "dataset.json")) return data;
+  const CounterRng rng(1, "coord-check");
+  std::string text;
+  for (std::uint64_t word = 0; word < 100'000; ++word) {
+    const auto rank = static_cast<std::uint64_t>(1000 * rng.uniform(word) * rng.uniform(word + 1'000'000));
+    for (std::uint64_t letter = 0; letter < 1 + rng.bits(rank) % 7; ++letter) {
+      text += static_cast<char>('a' + rng.bits(8 * rank + letter) % 26);
+    }
+    text += word % 200 == 199 ? "\n\n" : " ";
+  }
+  write_file_atomically(folder / "random-text.txt", text);
+  prepare({.inputs = {folder / "random-text.txt"}, .out = data, .validation_fraction = 0.1}, {});
+  return data;
+}
+
+void choose_optimizer(OptimizerConfig& optimizer, OptimizerKind kind) {
+  if (kind_of(optimizer) == kind) return;
+  if (kind == OptimizerKind::kSgd)
+    optimizer.mutable_sgd();
+  else
+    optimizer.mutable_adamw();
+}
+
+RunConfig resolve_config(const CoordCheckRequest& request) {
+  RunConfig config = load_run_config(request.config, request.overrides);
+  if (!request.data.empty()) config.mutable_data()->set_path(request.data);
+  if (config.data().path().empty()) config.mutable_data()->set_path(random_text(request.out));
+  if (request.optimizer) choose_optimizer(*config.mutable_optimizer(), *request.optimizer);
+  // The schedule is that of the configured run, of which the check sees the beginning.
+  config.mutable_train()->set_steps(std::max(config.train().steps(), request.steps.back()));
+  config.mutable_train()->set_compute_dtype(TrainConfig::FLOAT32);
+  return complete_run_config(std::move(config), 1);
+}
+
+// The configuration of every run but for its seed and parametrization.
+std::vector<RunConfig> configs_of(const RunConfig& config, const CoordCheckRequest& request, GrowthAxis axis) {
+  std::vector<RunConfig> configs;
+  const RunConfig base = widened(config, request.widths.front(), axis);
+  for (const std::int64_t width : request.widths) configs.push_back(widened(base, width, axis));
+  return configs;
+}
+
+// What a step costs, about.
+std::int64_t cost(const RunConfig& config) { return config.model().width() * config.model().width(); }
+
+class CoordCheck {
+ public:
+  explicit CoordCheck(const CoordCheckRequest& request)
+      : request_(request),
+        config_(resolve_config(request)),
+        optimizer_(kind_of(config_.optimizer()) == OptimizerKind::kSgd ? "SGD" : "AdamW"),
+        progress_(stdout, "coord-check", total_cost()) {
+    jsonl_.open(request_.out / "coord-check.jsonl", std::ios::trunc);
+    require(jsonl_.good(), "cannot write {}", (request_.out / "coord-check.jsonl").string());
+  }
+
+  int run() {
+    std::string text;
+    bool fails = false;
+    for (const GrowthAxis axis : request_.axes) {
+      std::vector<CoordColumn> columns;
+      std::vector<std::string> plots;
+      for (const ParametrizationConfig::Kind kind : request_.parametrizations) {
+        const std::vector<CoordRecord> records = measure(axis, kind);
+        columns.push_back({kind, judge(records, request_.steps.back(), axis, config_.model().query_scale())});
+        plots.push_back(draw(records, axis, kind));
+        const bool decides = request_.parametrizations.size() == 1 || kind == ParametrizationConfig::GDN_MUP;
+        fails = fails || (decides && !passed(columns.back()));
+      }
+      text += fmt::format("{}, {} grows, widths {}, {} seeds, after step {}\n{}{}\n", optimizer_, name_of(axis),
+                          fmt::join(request_.widths, " "), request_.seeds, request_.steps.back(), coord_table(columns),
+                          fmt::join(plots, "\n"));
+    }
+    progress_.finish();
+    write_file_atomically(request_.out / "coord-check.txt", text);
+    fmt::print("{}", text);
+    return fails ? 1 : 0;
+  }
+
+ private:
+  std::int64_t total_cost() const {
+    std::int64_t total = 0;
+    for (const GrowthAxis axis : request_.axes) {
+      for (const RunConfig& config : configs_of(config_, request_, axis)) total += cost(config);
+    }
+    return total * request_.seeds * request_.steps.back() * static_cast<std::int64_t>(request_.parametrizations.size());
+  }
+
+  std::vector<CoordRecord> measure(GrowthAxis axis, ParametrizationConfig::Kind kind) {
+    std::vector<CoordRecord> records;
+    for (RunConfig config : configs_of(config_, request_, axis)) {
+      config.mutable_parametrization()->set_kind(kind);
+      for (int i = 0; i < request_.seeds; ++i) {
+        const std::uint64_t seed = config_.train().seed() + static_cast<std::uint64_t>(i);
+        config.mutable_train()->set_seed(seed);
+        for (CoordMeasurement& m : train(config, axis)) {
+          records.push_back({axis, kind, config.model().width(), seed, std::move(m)});
+          jsonl_ << coord_json_line(records.back(), optimizer_);
+        }
+        jsonl_ << std::flush;
+        require(jsonl_.good(), "cannot write coord-check.jsonl: is the disk full?");
+      }
+    }
+    return records;
+  }
+
+  std::vector<CoordMeasurement> train(const RunConfig& config, GrowthAxis axis) {
+    Trainer trainer(config, Mesh(ProcessGroup::single(), 1, 1));
+    const Dataset validation(config.data().path(), Split::kValidation);
+    const Loader loader(validation, {.sequence_length = config.train().sequence_length(), .shuffle = false});
+    const CoordProbe probe(trainer, loader.batch(0, std::min(kProbeSequences, loader.rows_per_epoch())));
+    std::vector<CoordMeasurement> all = probe.measure();
+    for (std::int64_t step = 1; step <= request_.steps.back(); ++step) {
+      trainer.step();
+      if (std::ranges::find(request_.steps, step) != request_.steps.end()) {
+        for (CoordMeasurement& m : probe.measure()) all.push_back(std::move(m));
+      }
+      done_ += cost(config);
+      progress_.update(done_,
+                       fmt::format("{} {} {}  seed {}  step {}/{}",
+                                   ParametrizationConfig::Kind_Name(config.parametrization().kind()), name_of(axis),
+                                   config.model().width(), config.train().seed(), step, request_.steps.back()));
+    }
+    return all;
+  }
+
+  std::string draw(const std::vector<CoordRecord>& records, GrowthAxis axis, ParametrizationConfig::Kind kind) const {
+    const std::string& name = ParametrizationConfig::Kind_Name(kind);
+    return write_plot(coord_plot(records, fmt::format("{}, {}, {} grows", name, optimizer_, name_of(axis))),
+                      request_.out / fmt::format("coord-check-{}-{}", name_of(axis), name));
+  }
+
+  CoordCheckRequest request_;
+  RunConfig config_;
+  std::string optimizer_;
+  Progress progress_;
+  std::int64_t done_ = 0;
+  std::ofstream jsonl_;
+};
+
+}  // namespace
+
+int run_coord_check(const CoordCheckRequest& request) {
+  check(request);
+  std::filesystem::create_directories(request.out);
+  return CoordCheck(request).run();
+}
+
+}  // namespace mudelta

@@ -1,0 +1,55 @@
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <memory>
+
+#include "dist/mpi.h"
+#include "launch/agreement.h"
+#include "launch/commands.h"
+#include "launch/sweep_job.h"
+#include "launch/sweep_report.h"
+
+namespace mudelta {
+namespace {
+
+int report_only(const std::string& folder) {
+  run_or_fail_together(ProcessGroup::world(), [&] {
+    if (rank_info().rank == 0) fmt::print("{}", write_report(SweepDirectory(folder)));
+  });
+  return 0;
+}
+
+}  // namespace
+
+void add_sweep_command(CLI::App& app, Command& chosen) {
+  struct Arguments {
+    std::string config, out, report;
+    std::vector<std::string> overrides;
+  };
+  auto arguments = std::make_shared<Arguments>();
+  CLI::App* command = app.add_subcommand("sweep", "Find the best learning rate at each width, and how far it moves");
+  command->footer(
+      "Example: mpirun -n 2 mudelta sweep launch/configs/sweep-cpu-adamw.textproto --out runs/sweep-adamw\n"
+      "         mudelta sweep --report runs/sweep-adamw\n"
+      "Each rank trains one run at a time. Runs whose results are in DIR are not run again: the same command goes on\n"
+      "after an interruption, or with longer lists. All fields are described in launch/sweep.proto.");
+  CLI::Option* config = command->add_option("config", arguments->config, "The sweep, in protobuf text format")
+                            ->type_name("SWEEP.textproto");
+  add_set_option(*command, arguments->overrides);
+  CLI::Option* out = command->add_option("--out", arguments->out, "Folder of the sweep")->type_name("DIR");
+  CLI::Option* report =
+      command->add_option("--report", arguments->report, "Trains nothing: reports on what is in DIR")->type_name("DIR");
+  config->needs(out)->excludes(report);
+  out->needs(config)->excludes(report);
+  command->callback([arguments, &chosen] {
+    if (arguments->config.empty() && arguments->report.empty()) {
+      throw CLI::ValidationError("expected SWEEP.textproto and --out DIR, or --report DIR");
+    }
+    chosen = [arguments] {
+      if (!arguments->report.empty()) return report_only(arguments->report);
+      return run_sweep({.config = arguments->config, .overrides = arguments->overrides, .out = arguments->out});
+    };
+  });
+}
+
+}  // namespace mudelta

@@ -1,0 +1,128 @@
+#include <cmath>
+#include <nlohmann/json.hpp>
+
+#include "launch/sweep_report.h"
+
+// What a report looks like: table, JSON and plot.
+
+namespace mudelta {
+namespace {
+
+using nlohmann::ordered_json;
+
+std::string title_of(const SweepSeries& series) {
+  return fmt::format("{} {}", ParametrizationConfig::Kind_Name(series.parametrization), name_of(series.optimizer));
+}
+
+std::string with_error(const std::optional<Estimate>& estimate, int digits, bool sign) {
+  if (!estimate) return "-";
+  if (!std::isfinite(estimate->value)) return "diverges";
+  const std::string value =
+      sign ? fmt::format("{:+.{}f}", estimate->value, digits) : fmt::format("{:.{}f}", estimate->value, digits);
+  return estimate->error ? fmt::format("{} ± {:.{}f}", value, *estimate->error, digits) : value;
+}
+
+std::string_view note_of(const WidthReport& width) {
+  if (!width.curve.best()) return "all diverged";
+  switch (width.curve.best()->bracket) {
+    case Bracket::kLowest: return "lowest lr tried";
+    case Bracket::kHighest: return "highest lr tried";
+    case Bracket::kInside: break;
+  }
+  return "";
+}
+
+std::string row(const WidthReport& width) {
+  const std::string lr = width.log2_lr ? fmt::format("{:.3g}", std::exp2(width.log2_lr->value)) : "-";
+  return fmt::format("{:>6} {:>5} {:>9}  {:>9} {:>16} {:>16} {:>16} {:>18}  {}\n", width.width, width.runs,
+                     width.diverged, lr, with_error(width.log2_lr, 2, true), with_error(width.drift, 2, true),
+                     with_error(width.loss, 4, false), with_error(width.regret, 4, true), note_of(width));
+}
+
+ordered_json json_of(const std::optional<Estimate>& estimate) {
+  if (!estimate) return nullptr;
+  ordered_json json = {{"value", nullptr}, {"error", nullptr}};
+  if (std::isfinite(estimate->value)) json["value"] = estimate->value;
+  if (estimate->error) json["error"] = *estimate->error;
+  return json;
+}
+
+ordered_json json_of(const WidthReport& width) {
+  ordered_json points = ordered_json::array();
+  for (const CurvePoint& point : width.curve.points()) {
+    ordered_json entry = {{"lr", std::exp2(point.x)}, {"loss", nullptr}};
+    if (std::isfinite(point.y)) entry["loss"] = point.y;
+    points.push_back(entry);
+  }
+  ordered_json json = {{"width", width.width},
+                       {"runs", width.runs},
+                       {"diverged", width.diverged},
+                       {"seeds", width.seeds},
+                       {"best_log2_lr", json_of(width.log2_lr)},
+                       {"best_lr", nullptr},
+                       {"drift", json_of(width.drift)},
+                       {"loss", json_of(width.loss)},
+                       {"regret", json_of(width.regret)},
+                       {"regret_diverges", width.regret && !std::isfinite(width.regret->value)},
+                       {"note", note_of(width)},
+                       {"mean_losses", points}};
+  if (width.log2_lr) json["best_lr"] = std::exp2(width.log2_lr->value);
+  return json;
+}
+
+PlotLine line_of(const WidthReport& width) {
+  PlotLine line{.label = std::to_string(width.width)};
+  const double best = width.curve.best() ? width.curve.best()->y : 0;
+  for (const CurvePoint& point : width.curve.points()) line.points.push_back({std::exp2(point.x), point.y - best});
+  if (width.curve.best()) {
+    const double x = width.curve.best()->x, error = width.log2_lr->error.value_or(0);
+    line.marks.push_back({.x = std::exp2(x), .y = 0, .x_low = std::exp2(x - error), .x_high = std::exp2(x + error)});
+  }
+  return line;
+}
+
+}  // namespace
+
+std::string to_text(const SweepReport& report) {
+  std::string text = fmt::format(
+      "Base width {}. Best lr: vertex of the parabola through the best three learning rates of the mean loss over\n"
+      "seeds. ±: standard error over seeds, each fitted on its own. Drift: of log2(best lr) from the base width.\n"
+      "Regret: loss at the base width's best lr, less the best loss, both read off the fitted curve (nats per "
+      "token).\n",
+      report.base_width);
+  for (const SweepSeries& series : report.series) {
+    text += fmt::format("\n{}   (grid step {:.2f} in log2)\n", title_of(series), series.grid_step);
+    text += fmt::format("{:>6} {:>5} {:>9}  {:>9} {:>16} {:>16} {:>16} {:>18}\n", "width", "runs", "diverged",
+                        "best lr", "log2", "drift", "loss", "regret");
+    for (const WidthReport& width : series.widths) text += row(width);
+  }
+  return text;
+}
+
+std::string to_json(const SweepReport& report) {
+  ordered_json series_list = ordered_json::array();
+  for (const SweepSeries& series : report.series) {
+    ordered_json widths = ordered_json::array();
+    for (const WidthReport& width : series.widths) widths.push_back(json_of(width));
+    series_list.push_back({{"parametrization", ParametrizationConfig::Kind_Name(series.parametrization)},
+                           {"optimizer", name_of(series.optimizer)},
+                           {"grid_step", series.grid_step},
+                           {"widths", widths}});
+  }
+  return ordered_json{{"base_width", report.base_width}, {"series", series_list}}.dump(2) + "\n";
+}
+
+Plot plot_of(const SweepReport& report, OptimizerKind optimizer) {
+  Plot plot{.title = fmt::format("Learning rate transfer, {}", optimizer == OptimizerKind::kSgd ? "SGD" : "AdamW"),
+            .x_label = "peak learning rate",
+            .y_label = "loss - best of the width"};
+  for (const SweepSeries& series : report.series) {
+    if (series.optimizer != optimizer) continue;
+    PlotPanel panel{.title = ParametrizationConfig::Kind_Name(series.parametrization)};
+    for (const WidthReport& width : series.widths) panel.lines.push_back(line_of(width));
+    plot.panels.push_back(std::move(panel));
+  }
+  return plot;
+}
+
+}  // namespace mudelta

@@ -1,0 +1,78 @@
+#pragma once
+
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "launch/sweep_plan.h"
+
+namespace mudelta {
+
+struct SweepResult {
+  SweepRun run;
+  std::optional<double> loss;  // on the validation split after the last step, nats per token; none: the run diverged
+  std::int64_t steps = 0;      // done
+  double seconds = 0;
+
+  friend bool operator==(const SweepResult&, const SweepResult&) = default;
+};
+
+// A sweep's folder: sweep.textproto (completed), sweep.jsonl, one line per finished run, and while a job is at work, a
+// sweep.rank-*.jsonl for each group of ranks, so that no two ever write to the same file.
+class SweepDirectory {
+ public:
+  explicit SweepDirectory(std::filesystem::path root) : root_(std::move(root)) {}
+
+  const std::filesystem::path& root() const { return root_; }
+  std::filesystem::path config() const { return root_ / "sweep.textproto"; }
+  std::filesystem::path results() const { return root_ / "sweep.jsonl"; }
+  std::filesystem::path results_of(int rank) const;
+
+  // Throws Error, naming the folder, if there is none or it holds no sweep, or on a damaged file.
+  SweepConfig read_config() const;
+  void make() const;  // if need be
+  // Throws Error if the folder holds something else than a sweep, or runs of another one.
+  void write_config(const SweepConfig& sweep) const;
+
+  // Of every file, each run once (the later result counts), sorted. A last line that was cut short does not count.
+  // Throws Error naming the line on anything else that is no result.
+  std::vector<SweepResult> read() const;
+  // The same; then sweep.jsonl holds them all and the other files are gone. No job may be writing to them.
+  std::vector<SweepResult> gather() const;
+
+ private:
+  std::vector<std::filesystem::path> result_files() const;
+
+  std::filesystem::path root_;
+};
+
+// Only one process at a time can have this for a folder. Throws Error, naming the folder, if another one has it.
+class FolderLock {
+ public:
+  explicit FolderLock(const std::filesystem::path& folder);
+  ~FolderLock();
+  FolderLock(const FolderLock&) = delete;
+  FolderLock& operator=(const FolderLock&) = delete;
+
+ private:
+  int descriptor_;
+};
+
+// Appends to a file of results, each on the disk when `append` returns. Throws Error if it cannot be.
+class ResultWriter {
+ public:
+  explicit ResultWriter(std::filesystem::path path);
+  ~ResultWriter();
+  ResultWriter(const ResultWriter&) = delete;
+  ResultWriter& operator=(const ResultWriter&) = delete;
+
+  void append(const SweepResult& result);
+
+ private:
+  std::filesystem::path path_;
+  int descriptor_;
+};
+
+}  // namespace mudelta
