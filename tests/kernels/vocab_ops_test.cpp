@@ -21,17 +21,6 @@ using ::testing::HasSubstr;
 
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
-Tensor random_tokens(std::int64_t count, std::int64_t vocab, std::int32_t lowest = 0) {
-  const CounterRng rng(1, "tokens");
-  const Tensor tokens = Tensor::empty({count}, DType::kInt32);
-  const auto choices = static_cast<std::uint64_t>(vocab - lowest);
-  for (std::int64_t i = 0; i < count; ++i) {
-    const auto draw = static_cast<std::int32_t>(rng.bits(static_cast<std::uint64_t>(i)) % choices);
-    tokens.data<std::int32_t>()[i] = lowest + draw;
-  }
-  return tokens;
-}
-
 // ---- embedding
 
 TEST(Embedding, ForwardAndBackward) {

@@ -28,4 +28,16 @@ inline Tensor random_uniform(const Shape& shape, std::string_view name, double l
   return tensor.to(dtype);
 }
 
+// [count] int32 token ids in [lowest, vocab).
+inline Tensor random_tokens(std::int64_t count, std::int64_t vocab, std::int32_t lowest = 0) {
+  const CounterRng rng(1, "tokens");
+  const Tensor tokens = Tensor::empty({count}, DType::kInt32);
+  const auto choices = static_cast<std::uint64_t>(vocab - lowest);
+  for (std::int64_t i = 0; i < count; ++i) {
+    const auto draw = static_cast<std::int32_t>(rng.bits(static_cast<std::uint64_t>(i)) % choices);
+    tokens.data<std::int32_t>()[i] = lowest + draw;
+  }
+  return tokens;
+}
+
 }  // namespace mudelta::testing

@@ -19,17 +19,6 @@ class VocabOpsOnDevice : public DeviceTest {};
 
 constexpr float kInfinity = std::numeric_limits<float>::infinity(), kNan = std::numeric_limits<float>::quiet_NaN();
 
-Tensor random_tokens(std::int64_t count, std::int64_t vocab, std::int32_t lowest = 0) {
-  const CounterRng rng(1, "tokens");
-  const Tensor tokens = Tensor::empty({count}, DType::kInt32);
-  const auto choices = static_cast<std::uint64_t>(vocab - lowest);
-  for (std::int64_t i = 0; i < count; ++i) {
-    const auto draw = static_cast<std::int32_t>(rng.bits(static_cast<std::uint64_t>(i)) % choices);
-    tokens.data<std::int32_t>()[i] = lowest + draw;
-  }
-  return tokens;
-}
-
 // ---- elementwise and reductions
 
 TEST_F(VocabOpsOnDevice, AddScaleConvert) {
