@@ -37,6 +37,8 @@ std::string_view name_of(CoordKind kind) {
     case CoordKind::kValue: return "value";
     case CoordKind::kChange: return "change";
     case CoordKind::kOwn: return "own";
+    case CoordKind::kGradient: return "gradient";
+    case CoordKind::kUpdate: return "update";
   }
   fail("[coord-check] unknown kind {}", static_cast<int>(kind));
 }
@@ -75,7 +77,7 @@ std::vector<CoordVerdict> judge(std::span<const CoordRecord> records, std::int64
         verdicts, [&](const CoordVerdict& v) { return v.kind == m.kind && v.quantity == m.quantity; });
     const auto place = static_cast<std::size_t>(found - verdicts.begin());
     if (found == verdicts.end()) {
-      verdicts.push_back({m.kind, m.quantity, m.step, {}, false});
+      verdicts.push_back({m.kind, m.quantity, m.step, {}, std::nullopt});
       points.emplace_back();
     }
     points[place].emplace_back(static_cast<double>(record.width), m.rms);
@@ -83,6 +85,7 @@ std::vector<CoordVerdict> judge(std::span<const CoordRecord> records, std::int64
   for (std::size_t i = 0; i < verdicts.size(); ++i) {
     CoordVerdict& verdict = verdicts[i];
     verdict.law = fit_power_law(points[i]);
+    if (verdict.kind == CoordKind::kGradient || verdict.kind == CoordKind::kUpdate) continue;
     verdict.passed = within(verdict.law, promise(verdict.kind, verdict.quantity, axis, query_scale));
   }
   std::ranges::stable_sort(verdicts, {}, &CoordVerdict::kind);

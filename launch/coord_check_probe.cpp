@@ -101,10 +101,16 @@ class RmsTable {
 }  // namespace
 
 CoordProbe::CoordProbe(Trainer& trainer, Batch batch) : trainer_(trainer), batch_(std::move(batch)) {
-  for (const Parameter& parameter : trainer_.store().parameters()) {
-    initial_weights_.push_back(parameter.value.clone());
-  }
+  initial_weights_ = weights();
   initial_activations_ = run();
+}
+
+void CoordProbe::before_step() { weights_before_step_ = weights(); }
+
+std::vector<Tensor> CoordProbe::weights() const {
+  std::vector<Tensor> copies;
+  for (const Parameter& parameter : trainer_.store().parameters()) copies.push_back(parameter.value.clone());
+  return copies;
 }
 
 CoordProbe::Activations CoordProbe::run() const {
@@ -156,6 +162,15 @@ std::vector<CoordMeasurement> CoordProbe::measure() const {
   own.add("readout", readout_contribution(now));
   changes.append_to(result, CoordKind::kChange, step);
   own.append_to(result, CoordKind::kOwn, step);
+
+  RmsTable gradients, updates;
+  for (std::size_t i = 0; i < weights_before_step_.size(); ++i) {
+    const Parameter& parameter = trainer_.store().parameters()[i];
+    gradients.add(name_of(parameter.spec.role), parameter.gradient);
+    updates.add(name_of(parameter.spec.role), difference(parameter.value, weights_before_step_[i]));
+  }
+  gradients.append_to(result, CoordKind::kGradient, step);
+  updates.append_to(result, CoordKind::kUpdate, step);
   return result;
 }
 

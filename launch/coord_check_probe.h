@@ -17,7 +17,10 @@ class CoordProbe {
   // Remembers the weights and activations of now as those of step 0. `trainer` must outlive the probe.
   CoordProbe(Trainer& trainer, Batch batch);
 
-  // Activations, and, after the first step, their changes and the own contribution of each kind of parameter.
+  // To be called before a step that is to be measured: remembers the weights that it starts from.
+  void before_step();
+  // Activations, and, after a step, their changes, the own contribution of each kind of parameter, and the step's
+  // gradients and updates by role.
   std::vector<CoordMeasurement> measure() const;
 
  private:
@@ -28,10 +31,11 @@ class CoordProbe {
   Tensor contribution(std::size_t parameter, const Activations& inputs) const;
   Tensor readout_contribution(const Activations& inputs) const;
   Tensor weight_change(std::size_t parameter) const;
+  std::vector<Tensor> weights() const;
 
   Trainer& trainer_;
   Batch batch_;
-  std::vector<Tensor> initial_weights_;
+  std::vector<Tensor> initial_weights_, weights_before_step_;
   Activations initial_activations_;
 };
 

@@ -15,14 +15,18 @@ std::string_view heading(CoordKind kind) {
     case CoordKind::kValue: return "at step 0";
     case CoordKind::kChange: return "change of";
     case CoordKind::kOwn: return "own part of";
+    case CoordKind::kGradient: return "gradient";
+    case CoordKind::kUpdate: return "update";
   }
   return "";
 }
 
+bool failed(const CoordVerdict& verdict) { return verdict.passed == false; }
+
 std::string cell(const CoordVerdict& verdict) {
-  if (!std::isfinite(verdict.law.slope)) return "   zero or not finite  FAIL";
-  return fmt::format("{:+10.2f} ± {:.2f}  {}", verdict.law.slope, verdict.law.uncertainty,
-                     verdict.passed ? "pass" : "FAIL");
+  const std::string_view word = !verdict.passed ? "    " : failed(verdict) ? "FAIL" : "pass";
+  if (!std::isfinite(verdict.law.slope)) return fmt::format("   zero or not finite  {}", word);
+  return fmt::format("{:+10.2f} ± {:.2f}  {}", verdict.law.slope, verdict.law.uncertainty, word);
 }
 
 // Mean and standard deviation over seeds, at one width.
@@ -36,7 +40,7 @@ PlotPoint point_of(double width, const std::vector<double>& values) {
 
 }  // namespace
 
-bool passed(const CoordColumn& column) { return std::ranges::all_of(column.verdicts, &CoordVerdict::passed); }
+bool passed(const CoordColumn& column) { return std::ranges::none_of(column.verdicts, failed); }
 
 std::string name_of(GrowthAxis axis) { return axis == GrowthAxis::kHeadDim ? "head_dim" : "heads"; }
 
@@ -55,10 +59,10 @@ std::string coord_table(std::span<const CoordColumn> columns) {
   }
   table += fmt::format("{:<24}", "");
   for (const CoordColumn& column : columns) {
-    const auto failed = std::ranges::count(column.verdicts, false, &CoordVerdict::passed);
+    const auto failures = std::ranges::count_if(column.verdicts, failed);
     const bool expected = column.parametrization == ParametrizationConfig::SP;
     table +=
-        fmt::format("{:>24}", failed == 0 ? "PASS" : fmt::format("FAIL: {}{}", failed, expected ? " (expected)" : ""));
+        fmt::format("{:>24}", failures == 0 ? "PASS" : fmt::format("FAIL: {}{}", failures, expected ? " (expected)" : ""));
   }
   return table + '\n';
 }

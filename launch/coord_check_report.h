@@ -22,7 +22,7 @@ std::string coord_table(std::span<const CoordColumn> columns);
 // One line of coord-check.jsonl, with its line end. A number that is not finite becomes null.
 std::string coord_json_line(const CoordRecord& record, const std::string& optimizer);
 
-// Changes and own contributions: a panel per quantity, a line per step with the standard deviation over seeds. Of the
+// All but the values: a panel per quantity, a line per step with the standard deviation over seeds. Of the
 // records of one axis and parametrization.
 Plot coord_plot(std::span<const CoordRecord> records, const std::string& title);
 

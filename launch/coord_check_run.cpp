@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <fstream>
+#include <iterator>
 
 #include "core/error.h"
 #include "core/rng.h"
@@ -147,13 +148,13 @@ class CoordCheck {
     Trainer trainer(config, Mesh(ProcessGroup::single(), 1, 1));
     const Dataset validation(config.data().path(), Split::kValidation);
     const Loader loader(validation, {.sequence_length = config.train().sequence_length(), .shuffle = false});
-    const CoordProbe probe(trainer, loader.batch(0, std::min(kProbeSequences, loader.rows_per_epoch())));
+    CoordProbe probe(trainer, loader.batch(0, std::min(kProbeSequences, loader.rows_per_epoch())));
     std::vector<CoordMeasurement> all = probe.measure();
     for (std::int64_t step = 1; step <= request_.steps.back(); ++step) {
+      const bool measured = std::ranges::find(request_.steps, step) != request_.steps.end();
+      if (measured) probe.before_step();
       trainer.step();
-      if (std::ranges::find(request_.steps, step) != request_.steps.end()) {
-        for (CoordMeasurement& m : probe.measure()) all.push_back(std::move(m));
-      }
+      if (measured) std::ranges::move(probe.measure(), std::back_inserter(all));
       done_ += cost(config);
       progress_.update(done_,
                        fmt::format("{} {} {}  seed {}  step {}/{}",

@@ -2,9 +2,13 @@
 
 #include <gtest/gtest.h>
 
+#include <cstdio>
+#include <cstdlib>
+
 #include "core/error.h"
 #include "dist/device_placement.h"
 #include "dist/gradient_buckets.h"
+#include "dist/nccl_backend.h"
 #include "tests/support/compare.h"
 #include "tests/support/random.h"
 
@@ -14,12 +18,22 @@ namespace {
 using testing::random_normal;
 using testing::same_bits;
 
-class DeviceCollectives : public ::testing::Test {
+// NCCL 2.30 can serve ranks that share a GPU, where it is told so.
+bool nccl_can_share_gpus() {
+  int major = 0, minor = 0;
+  return std::sscanf(nccl_version().c_str(), "%d.%d", &major, &minor) == 2 && (major > 2 || minor >= 30);
+}
+
+class DeviceCollectives : public ::testing::TestWithParam<DeviceTransport> {
  protected:
   void SetUp() override {
     if (gpu::devices().empty()) GTEST_SKIP() << "no GPU: " << gpu::description();
-    transport_ = place_on_devices(hosts_);
-    world_ = hosts_.on_devices(transport_);
+    const bool shared = place_on_devices(hosts_) == DeviceTransport::kHost;
+    if (GetParam() == DeviceTransport::kNccl && shared) {
+      if (!nccl_can_share_gpus()) GTEST_SKIP() << "ranks share a GPU, which takes NCCL 2.30; here: " << nccl_version();
+      setenv("NCCL_MULTI_RANK_GPU_ENABLE", "1", 1);
+    }
+    world_ = hosts_.on_devices(GetParam());
     stream_ = Stream(Device::cuda());
   }
 
@@ -44,11 +58,15 @@ class DeviceCollectives : public ::testing::Test {
 
   const ProcessGroup hosts_ = ProcessGroup::world();
   ProcessGroup world_ = ProcessGroup::single();
-  DeviceTransport transport_ = DeviceTransport::kHost;
   Stream stream_;
 };
 
-TEST_F(DeviceCollectives, OfTensors) {
+INSTANTIATE_TEST_SUITE_P(Transports, DeviceCollectives,
+                         ::testing::Values(DeviceTransport::kHost, DeviceTransport::kNccl), [](const auto& transport) {
+                           return transport.param == DeviceTransport::kNccl ? "Nccl" : "Host";
+                         });
+
+TEST_P(DeviceCollectives, OfTensors) {
   const std::int64_t size = hosts_.size(), rank = hosts_.rank();
   for (const std::int64_t n : {1, 7, 1000}) {
     const Tensor unused = values({1});
@@ -90,7 +108,7 @@ TEST_F(DeviceCollectives, OfTensors) {
   EXPECT_EQ(world_.split(0, static_cast<int>(rank)).size(), static_cast<int>(size));
 }
 
-TEST_F(DeviceCollectives, OfBuckets) {
+TEST_P(DeviceCollectives, OfBuckets) {
   const std::vector<ParameterSpec> specs = {{.name = "a", .shape = {67, 13}}, {.name = "b", .shape = {31, 33}}};
   ParameterStore host(specs, DType::kFloat32, {}, hosts_.size());
   ParameterStore there(specs, DType::kFloat32, Device::cuda(), hosts_.size());

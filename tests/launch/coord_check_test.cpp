@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 
 #include <cmath>
+#include <nlohmann/json.hpp>
 #include <sstream>
 
 #include "core/rng.h"
@@ -79,7 +80,7 @@ bool passes(CoordKind kind, const std::string& quantity, double slope, GrowthAxi
   }
   const auto verdicts = judge(records, 10, axis, query_scale);
   EXPECT_EQ(verdicts.size(), 1u);
-  return verdicts[0].passed;
+  return verdicts[0].passed.value();
 }
 
 TEST(Verdict, AllowsAFifthOnEitherSide) {
@@ -214,6 +215,30 @@ TEST_F(CoordCheckRun, EachBrokenMultiplierIsFound) {
   // Clipping would share out among all what one has too much.
   request_.overrides = {"train.grad_clip=0"};
   find_each(kSgd, kBrokenForSgd);
+}
+
+// Plain SGD moves a weight by lr x multiplier x gradient.
+TEST_F(CoordCheckRun, GradientsAndUpdatesAreThoseOfTheStep) {
+  request_.overrides = {"train.grad_clip=0", "schedule.warmup_steps=0"};
+  check("optimizer { sgd { lr: 0.02 momentum: 0 nesterov: false } }");
+  std::map<std::pair<std::string, std::int64_t>, std::vector<double>> rms;  // of the embedding, by kind and width
+  std::istringstream lines(testing::read_file(request_.out / "coord-check.jsonl"));
+  for (std::string line; std::getline(lines, line);) {
+    const auto record = nlohmann::json::parse(line);
+    if (record["quantity"] != "EMBEDDING") continue;
+    rms[{record["kind"], record["width"]}].push_back(record["rms"]);
+  }
+  EXPECT_EQ(rms.size(), 6u);
+  for (const std::int64_t width : request_.widths) {
+    const std::vector<double>&gradients = rms[{"gradient", width}], &updates = rms[{"update", width}];
+    ASSERT_EQ(gradients.size(), 6u);  // two steps, three seeds
+    for (std::size_t i = 0; i < gradients.size(); ++i) {
+      EXPECT_GT(gradients[i], 0);
+      EXPECT_NEAR(updates[i], 0.02 * static_cast<double>(width) / 32 * gradients[i], 1e-4 * updates[i]);
+    }
+  }
+  // They are in the table, without a verdict.
+  EXPECT_THAT(testing::read_file(request_.out / "coord-check.txt"), HasSubstr("update GATE_SCALAR"));
 }
 
 TEST_F(CoordCheckRun, BadInputIsNamed) {
