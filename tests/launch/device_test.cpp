@@ -98,7 +98,7 @@ TEST_F(DeviceTraining, ACudaGraphGivesTheSameBits) {
     EXPECT_EQ(losses("graph").size(), 10u);
     EXPECT_EQ(losses("graph"), losses("eager"));
     EXPECT_EQ(final_validation_loss("graph"), final_validation_loss("eager"));
-    EXPECT_EQ(shard_bytes("graph", "step-00000010", 0, 1), shard_bytes("eager", "step-00000010", 0, 1));
+    EXPECT_TRUE(shard_bytes("graph", "step-00000010", 0, 1) == shard_bytes("eager", "step-00000010", 0, 1));
     for (const char* later : {"step-00000009", "step-00000010"}) {
       std::filesystem::remove_all(path("graph") + "/checkpoints/" + later);
     }
@@ -113,7 +113,7 @@ TEST_F(DeviceTraining, RanksWithCudaGraphsGiveTheSameBits) {
   ASSERT_EQ(outcome.exit_code, 0) << outcome.output;
   EXPECT_EQ(losses("graph2"), losses("eager2"));
   for (int rank = 0; rank < 2; ++rank) {
-    EXPECT_EQ(shard_bytes("graph2", "step-00000005", rank, 2), shard_bytes("eager2", "step-00000005", rank, 2));
+    EXPECT_TRUE(shard_bytes("graph2", "step-00000005", rank, 2) == shard_bytes("eager2", "step-00000005", rank, 2));
   }
 }
 
