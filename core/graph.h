@@ -22,7 +22,7 @@ class Graph {
   // (memory, plans of products); the second one records it; later ones repeat the recording and do not call `work`.
   // So it must queue the same kernels each time, with the same values and on the same addresses (what is stored there
   // may change), and keep to what gpu::begin_capture allows. What it allocates on the GPU stays the graph's own memory
-  // and means nothing outside of `work`. After an Error, as if this call had not been made.
+  // and means nothing outside of `work`. After an Error the graph is as it was.
   void run(const std::function<void()>& work);
 
  private:
