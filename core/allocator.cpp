@@ -125,12 +125,61 @@ CachingAllocator& allocator_of(Device device) {
 
 }  // namespace
 
+class MemoryPool::Blocks {
+ public:
+  Blocks() = default;
+  ~Blocks() {
+    for (const auto& [block_bytes, blocks] : free_) {
+      for (std::byte* block : blocks) allocator_.give_back(block, block_bytes);
+    }
+  }
+  Blocks(const Blocks&) = delete;
+  Blocks& operator=(const Blocks&) = delete;
+
+  // Of the pool whose Scope the thread is in; null outside.
+  static std::shared_ptr<Blocks>& current() {
+    thread_local std::shared_ptr<Blocks> blocks;
+    return blocks;
+  }
+
+  std::byte* take(std::int64_t block_bytes) {
+    const std::lock_guard lock(mutex_);
+    auto& free = free_[block_bytes];
+    if (free.empty()) return allocator_.take(block_bytes);
+    std::byte* block = free.back();
+    free.pop_back();
+    return block;
+  }
+
+  void give_back(std::byte* block, std::int64_t block_bytes) {
+    const std::lock_guard lock(mutex_);
+    free_[block_bytes].push_back(block);
+  }
+
+ private:
+  CachingAllocator& allocator_ = allocator_of(Device::cuda());
+  std::mutex mutex_;
+  std::map<std::int64_t, std::vector<std::byte*>> free_;
+};
+
+MemoryPool::MemoryPool() : blocks_(std::make_shared<Blocks>()) {}
+
+MemoryPool::Scope::Scope(const MemoryPool& pool) {
+  require(Blocks::current() == nullptr, "a memory pool is in use already");
+  Blocks::current() = pool.blocks_;
+}
+
+MemoryPool::Scope::~Scope() { Blocks::current() = nullptr; }
+
 MemoryStats memory_stats(Device device) { return allocator_of(device).stats(); }
 
 void reset_peak_memory(Device device) { allocator_of(device).reset_peak(); }
 
 std::shared_ptr<std::byte[]> allocate(std::int64_t num_bytes, Device device) {
   const std::int64_t block_bytes = size_class(num_bytes);
+  if (const auto pool = MemoryPool::Blocks::current(); pool && device.is_cuda()) {
+    return {pool->take(block_bytes), [pool, block_bytes](std::byte* freed) { pool->give_back(freed, block_bytes); }};
+  }
   CachingAllocator& allocator = allocator_of(device);
   std::byte* block = allocator.take(block_bytes);
   return {block, [&allocator, block_bytes](std::byte* freed) { allocator.give_back(freed, block_bytes); }};

@@ -23,4 +23,25 @@ void reset_peak_memory(Device device);
 // Throws Error if there is no memory left, cached blocks included.
 std::shared_ptr<std::byte[]> allocate(std::int64_t num_bytes, Device device);
 
+// GPU memory for work that is recorded and repeated (core/graph.h). What a thread allocates on the GPU during a Scope
+// is taken from the pool, and goes back to it whenever it is freed: as long as the pool exists nobody else gets that
+// memory, in use or not, so that a repetition may write to it. It counts as allocated.
+class MemoryPool {
+ public:
+  MemoryPool();
+
+  class Scope {
+   public:
+    explicit Scope(const MemoryPool& pool);
+    ~Scope();
+    Scope(const Scope&) = delete;
+    Scope& operator=(const Scope&) = delete;
+  };
+
+ private:
+  friend std::shared_ptr<std::byte[]> allocate(std::int64_t num_bytes, Device device);
+  class Blocks;
+  std::shared_ptr<Blocks> blocks_;  // shared with those in use
+};
+
 }  // namespace mudelta

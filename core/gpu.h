@@ -27,7 +27,8 @@ std::vector<DeviceInfo> devices();
 // Versions of the runtime, driver and libraries, or why there is no device: "built without CUDA".
 std::string description();
 
-// Makes `index` this process's device; before any other function below. Throws Error, with the reason, if there is none.
+// Makes `index` this process's device; before any other function below. Throws Error, with the reason, if there is
+// none.
 void use_device(int index);
 int current_device();  // 0 before use_device
 
@@ -45,6 +46,22 @@ void record(EventHandle event, StreamHandle stream);
 void synchronize_event(EventHandle event);  // returns at once for an event that was never recorded
 // Milliseconds between two recorded events that have been reached.
 float elapsed_ms(EventHandle begin, EventHandle end);
+
+// Work recorded by a capture, which can be done again and again.
+using GraphHandle = void*;
+// From now on, what is queued on `stream`, and on other streams once they wait for it, is recorded and not done. Until
+// the end the host does not wait for the device, records no event, allocates and frees none of the device's memory, and
+// copies only between its addresses; no captured stream waits for one that is not. One capture at a time, by one
+// thread.
+void begin_capture(StreamHandle stream);
+// `stream` has waited for the others that were captured. The capture is over also if this throws.
+GraphHandle end_capture(StreamHandle stream);
+// Drops what was recorded, after an error.
+void cancel_capture(StreamHandle stream);
+// Queues the recorded work, with the addresses and values that it was recorded with.
+void launch_graph(GraphHandle graph, StreamHandle stream);
+// Its launches have been done.
+void destroy_graph(GraphHandle graph);
 
 // Null if there is no room.
 void* allocate(std::int64_t num_bytes);

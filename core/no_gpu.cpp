@@ -20,6 +20,11 @@ void destroy_event(EventHandle) { refuse(); }
 void record(EventHandle, StreamHandle) { refuse(); }
 void synchronize_event(EventHandle) { refuse(); }
 float elapsed_ms(EventHandle, EventHandle) { refuse(); }
+void begin_capture(StreamHandle) { refuse(); }
+GraphHandle end_capture(StreamHandle) { refuse(); }
+void cancel_capture(StreamHandle) { refuse(); }
+void launch_graph(GraphHandle, StreamHandle) { refuse(); }
+void destroy_graph(GraphHandle) { refuse(); }
 void* allocate(std::int64_t) { refuse(); }
 void* allocate_pinned(std::int64_t) { refuse(); }
 void free(void*) { refuse(); }

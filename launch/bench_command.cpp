@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "core/error.h"
 #include "core/tensor.h"
 #include "dist/mpi.h"
 #include "launch/bench_kernels.h"
@@ -33,6 +34,7 @@ struct BenchArguments {
   double seconds = 0.3;
   std::string device = "CPU";
   bool bfloat16 = false;
+  bool cuda_graph = false;
   bool no_kernels = false;
   bool no_training = false;
 };
@@ -48,6 +50,7 @@ RunConfig bench_config(const BenchArguments& arguments, std::int64_t width) {
   train.set_global_batch(arguments.sequences);
   train.set_sequence_length(arguments.sequence_length);
   train.set_compute_dtype(arguments.bfloat16 ? TrainConfig::BFLOAT16 : TrainConfig::FLOAT32);
+  train.set_cuda_graph(arguments.cuda_graph);
   return with_defaults(config);
 }
 
@@ -116,6 +119,8 @@ void print_training(const RunConfig& config, Device device, double seconds) {
 int run_bench(const BenchArguments& arguments) {
   if (rank_info().rank != 0) return 0;
   const Device device = choose_devices(ProcessGroup::single(), parse_device_choice(arguments.device)).device;
+  require(device.is_cuda() || !arguments.cuda_graph, "--cuda-graph is given: expected a GPU, but the device is {}",
+          device.to_string());
   const Peaks peaks{.float32 = measure_gemm_peak(DType::kFloat32, device, arguments.seconds),
                     .bfloat16 = measure_gemm_peak(DType::kBFloat16, device, arguments.seconds),
                     .copy = measure_copy_bandwidth(device, arguments.seconds)};
@@ -163,6 +168,7 @@ void add_bench_command(CLI::App& app, Command& chosen) {
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
   command->add_flag("--bfloat16", arguments->bfloat16, "Matrices and activations in bfloat16");
+  command->add_flag("--cuda-graph", arguments->cuda_graph, "Training steps with train.cuda_graph");
   command->add_flag("--no-kernels", arguments->no_kernels, "Leave out the kernels");
   command->add_flag("--no-training", arguments->no_training, "Leave out the training steps");
   command->callback([arguments, &chosen] { chosen = [arguments] { return run_bench(*arguments); }; });

@@ -1,8 +1,10 @@
 #include "launch/bench_training.h"
 
 #include <algorithm>
+#include <optional>
 #include <vector>
 
+#include "core/graph.h"
 #include "core/rng.h"
 #include "launch/initialization.h"
 #include "launch/scaling.h"
@@ -48,11 +50,12 @@ TrainingSpeed measure_training(const RunConfig& config, Device device, double se
   const RandomText text = random_text(micro, train.sequence_length(), config.model().vocab_size(), device);
   const double tokens = static_cast<double>(train.global_batch() * train.sequence_length());
 
+  const auto pass = [&] { stored.model.losses_and_gradients(text.input, text.targets, 1 / tokens, stream); };
+  std::optional<Graph> graph;
+  if (train.cuda_graph()) graph.emplace(stream);
   const auto step = [&] {
     stored.store.zero_gradients();
-    for (std::int64_t done = 0; done < train.global_batch(); done += micro) {
-      stored.model.losses_and_gradients(text.input, text.targets, 1 / tokens, stream);
-    }
+    for (std::int64_t done = 0; done < train.global_batch(); done += micro) graph ? graph->run(pass) : pass();
     buckets.reduce_scatter_gradients(stream);
     optimizer.step(1e-4, 1.0, stream);
   };

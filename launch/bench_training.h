@@ -15,7 +15,8 @@ struct TrainingSpeed {
 };
 
 // Whole training steps (forward, backward, AdamW) of config.model() on random tokens, in this process alone, for about
-// `seconds`: train.global_batch sequences of train.sequence_length, train.micro_batch at a time.
+// `seconds`: train.global_batch sequences of train.sequence_length, train.micro_batch at a time (with
+// train.cuda_graph, by a graph).
 TrainingSpeed measure_training(const RunConfig& config, Device device, double seconds);
 
 }  // namespace mudelta

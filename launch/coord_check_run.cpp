@@ -69,6 +69,7 @@ RunConfig resolve_config(const CoordCheckRequest& request) {
   // The schedule is that of the configured run, of which the check sees the beginning.
   config.mutable_train()->set_steps(std::max(config.train().steps(), request.steps.back()));
   config.mutable_train()->set_compute_dtype(TrainConfig::FLOAT32);
+  config.mutable_train()->set_cuda_graph(false);  // the check runs on the CPU
   return complete_run_config(std::move(config), 1);
 }
 

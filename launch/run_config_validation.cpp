@@ -73,6 +73,16 @@ void validate_parallel(const ParallelConfig& parallel) {
   require_positive("parallel.bucket_mib", parallel.bucket_mib());
 }
 
+// What repeats a recorded pass needs passes of one shape, on a GPU.
+void validate_cuda_graph(const RunConfig& config) {
+  if (!config.train().cuda_graph()) return;
+  require(config.train().device() != TrainConfig::CPU,
+          "train.cuda_graph is true: expected train.device AUTO or CUDA, got CPU");
+  require(!config.data().reset_at_documents(),
+          "train.cuda_graph is true: expected data.reset_at_documents false, since with it every batch has another "
+          "number of sequences");
+}
+
 // How a step's sequences are shared out.
 void validate_batch(const TrainConfig& train, const ParallelConfig& parallel, int world_size) {
   const std::int64_t model_ranks = std::int64_t{parallel.tensor()} * parallel.context();
@@ -136,6 +146,7 @@ void validate(const RunConfig& config, int world_size) {
   require_finite_numbers(config, "");
   require(!config.data().path().empty(), "data.path is not given: expected a folder written by `mudelta prepare`");
   validate_train(config.train());
+  validate_cuda_graph(config);
   validate_parallel(config.parallel());
   validate_batch(config.train(), config.parallel(), world_size);
   validate_optimizer(config.optimizer());

@@ -172,8 +172,8 @@ void require_same_runs(const SweepConfig& earlier, const SweepConfig& later, con
     TrainConfig& train = *run.mutable_train();
     train.clear_seed();
     // What changes a loss by rounding at most.
-    train.clear_device(), train.clear_micro_batch(), train.clear_log_every(), run.clear_parallel(),
-        run.clear_checkpoint();
+    train.clear_device(), train.clear_cuda_graph(), train.clear_micro_batch(), train.clear_log_every();
+    run.clear_parallel(), run.clear_checkpoint();
     return sweep;
   };
   check(common(earlier), common(later), "sweep");

@@ -34,6 +34,9 @@ Trainer::Trainer(const RunConfig& config, const Mesh& mesh, Device device)
                             .reset_at_documents = config.data().reset_at_documents()}),
       upload_(device, config.model().vocab_size()),
       loss_sum_(Tensor::zeros({1}, DType::kFloat64, device)) {
+  require(device.is_cuda() || !config_.train().cuda_graph(),
+          "train.cuda_graph is true: expected a GPU, but the device is {}", device.to_string());
+  if (config_.train().cuda_graph()) graph_ = std::make_unique<Graph>(stream_);
   // An evaluation must not be the first to find the split too short.
   const Loader validation_rows(validation_data_, {.sequence_length = config.train().sequence_length()});
   initialize(stored_.store, parametrization_, config_.train().seed());
@@ -81,20 +84,41 @@ void Trainer::forward_backward() {
   const std::int64_t share = config_.train().global_batch() / mesh_.data().size();
   const std::int64_t first = state_.step() * config_.train().global_batch() + mesh_.data().rank() * share;
   const std::int64_t micro = micro_batch(config_, share);
-  const double scale = 1.0 / static_cast<double>(tokens_per_step());
   loss_sum_.fill_zero();
   for (std::int64_t row = 0; row < share; row += micro) {
     const Batch input = batch(first + row, std::min(micro, share - row));
-    GradientsFinal final;
-    if (row + micro >= share)
-      final = [&](std::size_t parameter) { buckets_->reduce_scatter_final(parameter, stream_); };
-    const Tensor losses =
-        stored_.model.losses_and_gradients({input.tokens, input.cu_seqlens}, input.targets, scale, stream_, final);
-    kernels::add_sum(losses, loss_sum_, stream_);
+    if (graph_) {
+      repeat_pass(input);
+    } else {
+      GradientsFinal final;
+      if (row + micro >= share)
+        final = [&](std::size_t parameter) { buckets_->reduce_scatter_final(parameter, stream_); };
+      run_pass(input, final);
+    }
   }
   // While a GPU works, the host fetches what comes next.
   const std::int64_t next = first + config_.train().global_batch();
   if (stream_.device().is_cuda()) uploaded_ = {next, upload_(loader_.batch(next, std::min(micro, share)))};
+}
+
+// Adds a micro-batch's gradients and losses to those of the step.
+void Trainer::run_pass(const Batch& input, const GradientsFinal& final) {
+  const double scale = 1.0 / static_cast<double>(tokens_per_step());
+  const Tensor losses =
+      stored_.model.losses_and_gradients({input.tokens, input.cu_seqlens}, input.targets, scale, stream_, final);
+  kernels::add_sum(losses, loss_sum_, stream_);
+}
+
+// The same by a graph, which always reads its input in the same place.
+void Trainer::repeat_pass(const Batch& input) {
+  if (!graph_input_.tokens) {
+    graph_input_ = {input.tokens.clone(), input.targets.clone(), input.cu_seqlens.clone()};
+  } else {
+    graph_input_.tokens.copy_from(input.tokens);
+    graph_input_.targets.copy_from(input.targets);
+    graph_input_.cu_seqlens.copy_from(input.cu_seqlens);
+  }
+  graph_->run([this] { run_pass(graph_input_, {}); });
 }
 
 Batch Trainer::batch(std::int64_t first, std::int64_t count) {

@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include "core/graph.h"
 #include "data/dataset.h"
 #include "data/loader.h"
 #include "dist/gradient_buckets.h"
@@ -59,6 +60,8 @@ class Trainer {
 
  private:
   void forward_backward();
+  void run_pass(const Batch& input, const GradientsFinal& final);
+  void repeat_pass(const Batch& input);
   Batch batch(std::int64_t first, std::int64_t count);
   CheckpointContext checkpoint_context();
 
@@ -72,6 +75,8 @@ class Trainer {
   BatchUpload upload_;
   std::optional<std::pair<std::int64_t, Batch>> uploaded_;  // ahead of its time: the first row and the batch
   Tensor loss_sum_;                                         // [1] float64: of this rank's tokens of the step
+  std::unique_ptr<Graph> graph_;  // of a pass over graph_input_; null without train.cuda_graph
+  Batch graph_input_;
   std::unique_ptr<GradientBuckets> buckets_;
   std::unique_ptr<Optimizer> optimizer_;
   TrainingState state_;

@@ -13,6 +13,7 @@ cudaStream_t this_compute_stream = nullptr;
 
 cudaStream_t as_stream(StreamHandle handle) { return static_cast<cudaStream_t>(handle); }
 cudaEvent_t as_event(EventHandle handle) { return static_cast<cudaEvent_t>(handle); }
+cudaGraphExec_t as_graph(GraphHandle handle) { return static_cast<cudaGraphExec_t>(handle); }
 
 // cudaSuccess, or why there is no device.
 cudaError_t count_devices(int& count) {
@@ -129,6 +130,34 @@ float elapsed_ms(EventHandle begin, EventHandle end) {
   MUDELTA_CUDA(cudaEventElapsedTime(&milliseconds, as_event(begin), as_event(end)));
   return milliseconds;
 }
+
+// Other threads (those of NCCL) may go on with calls that a capture forbids to its own.
+void begin_capture(StreamHandle stream) {
+  MUDELTA_CUDA(cudaStreamBeginCapture(as_stream(stream), cudaStreamCaptureModeThreadLocal));
+}
+
+GraphHandle end_capture(StreamHandle stream) {
+  cudaGraph_t recorded = nullptr;
+  MUDELTA_CUDA(cudaStreamEndCapture(as_stream(stream), &recorded));
+  cudaGraphExec_t graph = nullptr;
+  const cudaError_t status = cudaGraphInstantiate(&graph, recorded, 0);
+  cudaGraphDestroy(recorded);
+  check_cuda(status, "cudaGraphInstantiate");
+  return graph;
+}
+
+void cancel_capture(StreamHandle stream) {
+  cudaGraph_t recorded = nullptr;
+  cudaStreamEndCapture(as_stream(stream), &recorded);  // fails after what made the capture invalid
+  if (recorded != nullptr) cudaGraphDestroy(recorded);
+  cudaGetLastError();
+}
+
+void launch_graph(GraphHandle graph, StreamHandle stream) {
+  MUDELTA_CUDA(cudaGraphLaunch(as_graph(graph), as_stream(stream)));
+}
+
+void destroy_graph(GraphHandle graph) { MUDELTA_CUDA(cudaGraphExecDestroy(as_graph(graph))); }
 
 void* allocate(std::int64_t num_bytes) {
   return allocate_or_null([&](void** memory) { return cudaMalloc(memory, static_cast<std::size_t>(num_bytes)); },

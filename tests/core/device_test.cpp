@@ -9,6 +9,7 @@
 
 #include "core/allocator.h"
 #include "core/error.h"
+#include "core/graph.h"
 #include "tests/core/gemm_cases.h"
 #include "tests/support/errors.h"
 
@@ -129,6 +130,106 @@ TEST_F(DeviceTest, ProductsOfViewsAtAnyAddress) {
                 gemm(a, there.flat_view(101, {9, 5}), c, {}, Stream(device()));
               }),
               HasSubstr("matrices on one device"));
+}
+
+class GraphTest : public DeviceTest {};
+
+Tensor filled(float value, const Shape& shape) {
+  const Tensor host = Tensor::empty(shape);
+  std::ranges::fill(host.span<float>(), value);
+  return host;
+}
+
+TEST_F(GraphTest, RepeatsWorkOnWhatStandsThere) {
+  const Stream compute(device()), side = Stream::side_stream(device());
+  const Tensor input = Tensor::zeros({8, 8}, DType::kFloat32, device());
+  const Tensor sum = Tensor::zeros({8, 8}, DType::kFloat32, device());
+  const Tensor copied = Tensor::zeros({8, 8}, DType::kFloat32, device());
+  int calls = 0;
+  const auto work = [&] {
+    ++calls;
+    side.wait_for(compute);
+    gpu::copy(copied.raw(), input.raw(), input.num_bytes(), side.handle());
+    const Tensor square = Tensor::empty({8, 8}, DType::kFloat32, device());
+    gemm(input, input, square, {}, compute);
+    const Tensor other = square.clone();
+    square.fill_zero();
+    compute.wait_for(side);
+    gemm(copied, other, sum, {.accumulate = true}, compute);
+  };
+  Graph graph(compute);
+  float expected = 0;
+  for (int i = 1; i <= 5; ++i) {
+    const auto x = static_cast<float>(i);
+    input.copy_from(filled(x, {8, 8}));
+    graph.run(work);
+    expected += 64 * x * x * x;
+    EXPECT_THAT(values_of(sum), ::testing::Each(expected)) << "call " << i;
+    EXPECT_THAT(values_of(copied), ::testing::Each(x)) << "call " << i;
+  }
+  EXPECT_EQ(calls, 2);
+}
+
+TEST_F(GraphTest, MemoryIsItsOwnUntilItIsDestroyed) {
+  const Tensor input = Tensor::zeros({1000}, DType::kFloat32, device()), output = input.clone();
+  const std::int64_t before = memory_stats(device()).allocated;
+  {
+    Graph graph{Stream(device())};
+    const auto work = [&] {
+      const Tensor first = input.clone(), second = first.clone();
+      output.copy_from(second);
+    };
+    graph.run(work);
+    const std::int64_t with_graph = memory_stats(device()).allocated;
+    EXPECT_GE(with_graph, before + 8000);
+    for (int i = 1; i <= 4; ++i) {
+      const auto x = static_cast<float>(i);
+      std::vector<Tensor> others;
+      for (int j = 0; j < 4; ++j) others.push_back(filled(-1, {1000}).to(device()));
+      input.copy_from(filled(x, {1000}));
+      graph.run(work);
+      EXPECT_THAT(values_of(output), ::testing::Each(x));
+      for (const Tensor& other : others) EXPECT_THAT(values_of(other), ::testing::Each(-1.0f));
+    }
+    EXPECT_EQ(memory_stats(device()).allocated, with_graph);
+  }
+  EXPECT_EQ(memory_stats(device()).allocated, before);
+}
+
+TEST_F(GraphTest, MemoryInUseOutlivesThePool) {
+  const std::int64_t before = memory_stats(device()).allocated;
+  Tensor kept;
+  {
+    const MemoryPool pool;
+    const MemoryPool::Scope scope(pool);
+    kept = filled(3, {1000}).to(device());
+    EXPECT_THAT(error_of([&] { const MemoryPool::Scope again(pool); }), HasSubstr("in use already"));
+  }
+  EXPECT_GE(memory_stats(device()).allocated, before + 4000);
+  const Tensor other = filled(4, {1000}).to(device());
+  EXPECT_THAT(values_of(kept), ::testing::Each(3.0f));
+  kept = other;
+  EXPECT_LT(memory_stats(device()).allocated, before + 8000);
+}
+
+TEST_F(GraphTest, ErrorsLeaveTheDeviceUsable) {
+  const Tensor input = filled(2, {4}).to(device()), output = Tensor::zeros({4}, DType::kFloat32, device());
+  EXPECT_THAT(error_of([] { Graph graph{Stream()}; }), HasSubstr("expected a stream of a GPU, got one of cpu"));
+
+  Graph graph{Stream(device())};
+  const auto waiting = [&] {
+    output.copy_from(input);
+    values_of(output);
+  };
+  graph.run(waiting);
+  EXPECT_NE(error_of([&] { graph.run(waiting); }), error_of([] {}));
+  output.fill_zero();
+  EXPECT_THAT(values_of(output), ::testing::Each(0.0f));
+  for (int i = 0; i < 2; ++i) {
+    graph.run([&] { output.copy_from(input); });
+    EXPECT_THAT(values_of(output), ::testing::Each(2.0f));
+    output.fill_zero();
+  }
 }
 
 }  // namespace

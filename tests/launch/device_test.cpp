@@ -85,6 +85,38 @@ TEST_F(DeviceTraining, RepeatsAndResumesBitForBit) {
   }
 }
 
+TEST_F(DeviceTraining, ACudaGraphGivesTheSameBits) {
+  const std::string options = std::string(kGpu) + kBFloat16 +
+                              "--set data.reset_at_documents=false --set train.steps=10 --set train.micro_batch=3 "
+                              "--set train.eval_every=4 --set checkpoint.every_steps=3 --set checkpoint.keep=0 "
+                              "--set model.recompute=SELECTIVE ";
+  const Outcome eager = train(1, "eager", options);
+  ASSERT_EQ(eager.exit_code, 0) << eager.output;
+  for (const char* more : {"", " --resume"}) {
+    const Outcome outcome = train(1, "graph", options + "--set train.cuda_graph=true" + more);
+    ASSERT_EQ(outcome.exit_code, 0) << outcome.output;
+    EXPECT_EQ(losses("graph").size(), 10u);
+    EXPECT_EQ(losses("graph"), losses("eager"));
+    EXPECT_EQ(final_validation_loss("graph"), final_validation_loss("eager"));
+    EXPECT_TRUE(shard_bytes("graph", "step-00000010", 0, 1) == shard_bytes("eager", "step-00000010", 0, 1));
+    for (const char* later : {"step-00000009", "step-00000010"}) {
+      std::filesystem::remove_all(path("graph") + "/checkpoints/" + later);
+    }
+  }
+}
+
+TEST_F(DeviceTraining, RanksWithCudaGraphsGiveTheSameBits) {
+  const std::string options = std::string(kGpu) + "--set parallel.gpu_transport=HOST --set train.micro_batch=1 " +
+                              "--set data.reset_at_documents=false ";
+  ASSERT_EQ(train(2, "eager2", options).exit_code, 0);
+  const Outcome outcome = train(2, "graph2", options + "--set train.cuda_graph=true");
+  ASSERT_EQ(outcome.exit_code, 0) << outcome.output;
+  EXPECT_EQ(losses("graph2"), losses("eager2"));
+  for (int rank = 0; rank < 2; ++rank) {
+    EXPECT_TRUE(shard_bytes("graph2", "step-00000005", rank, 2) == shard_bytes("eager2", "step-00000005", rank, 2));
+  }
+}
+
 TEST_F(DeviceTraining, EvaluatesAndGeneratesAsTheCpu) {
   ASSERT_EQ(train(1, "model", std::string(kCpu) + "--set train.steps=20 --set schedule.warmup_steps=2").exit_code, 0);
   const auto run = [](const std::string& command, const std::string& device) {

@@ -261,6 +261,17 @@ TEST_F(BadInput, DiskFullWhileSavingKeepsTheOldCheckpoint) {
   EXPECT_THAT(resumed.output, HasSubstr("goes on from step 6"));
 }
 
+TEST_F(BadInput, ACudaGraphNeedsAGpu) {
+  for (const int ranks : {1, 2}) {
+    const std::string run = "no-gpu" + std::to_string(ranks);
+    const std::string options = "--set train.cuda_graph=true --set data.reset_at_documents=false";
+    const Outcome outcome =
+        shell("export CUDA_VISIBLE_DEVICES=; " + mpirun_command(ranks, train_arguments(run, options)));
+    EXPECT_EQ(outcome.exit_code, 2) << outcome.output;
+    EXPECT_EQ(count(outcome.output, "mudelta: error: train.cuda_graph is true: expected a GPU"), 1) << outcome.output;
+  }
+}
+
 TEST_F(BadInput, DivergenceEndsTheRunOnEveryRank) {
   for (const int ranks : {1, 2}) {
     const Outcome outcome =

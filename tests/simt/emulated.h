@@ -13,6 +13,7 @@
 #include "core/error.h"
 #include "simt/builtins.h"
 #include "simt/launch.h"
+#include "simt/stream.h"
 
 namespace mudelta::kernels::cuda {
 
@@ -103,16 +104,18 @@ void launch(void (*kernel)(Parameters...), dim3 grid, int block, std::int64_t sh
   };
   const Call call{kernel, {static_cast<Parameters>(std::forward<Arguments>(arguments))...}};
   require(stream.device().is_cuda(), "a kernel was launched on a stream of {}", stream.device().to_string());
-  simt::launch({.kernel = reinterpret_cast<const void*>(kernel),
-                .run_thread =
-                    [](const void* data) {
-                      const auto& [function, parameters] = *static_cast<const Call*>(data);
-                      std::apply(function, parameters);
-                    },
-                .data = &call,
-                .grid = grid,
-                .num_threads = block,
-                .shared_bytes = shared_bytes});
+  simt::enqueue(stream.handle(), [call, grid, block, shared_bytes] {
+    simt::launch({.kernel = reinterpret_cast<const void*>(call.kernel),
+                  .run_thread =
+                      [](const void* data) {
+                        const auto& [function, parameters] = *static_cast<const Call*>(data);
+                        std::apply(function, parameters);
+                      },
+                  .data = &call,
+                  .grid = grid,
+                  .num_threads = block,
+                  .shared_bytes = shared_bytes});
+  });
 }
 
 }  // namespace mudelta::kernels::cuda

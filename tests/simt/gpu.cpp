@@ -1,15 +1,14 @@
-// The definition of core/gpu.h for the emulator: one device, whose streams do their work at once.
+// The definition of core/gpu.h for the emulator: one device. Streams are in stream.cpp, products in gemm.cpp.
 
 #include "core/gpu.h"
 
 #include <chrono>
 #include <cstdlib>
 #include <cstring>
-#include <deque>
-#include <mutex>
 
 #include "core/error.h"
 #include "simt/device_memory.h"
+#include "simt/stream.h"
 
 namespace mudelta::gpu {
 namespace {
@@ -19,9 +18,6 @@ using Clock = std::chrono::steady_clock;
 struct Event {
   Clock::time_point recorded;
 };
-
-// Streams are never destroyed, and have no state: all their work is done.
-struct EmulatedStream {};
 
 void require_memory(const void* memory, std::int64_t num_bytes) {
   require(!simt::is_device_memory(memory) || num_bytes == 0 || simt::is_allocated(memory, num_bytes),
@@ -42,45 +38,53 @@ std::string description() { return "emulated on the host"; }
 void use_device(int index) { require(index == 0, "there is no GPU {}: the only emulated one is 0", index); }
 int current_device() { return 0; }
 
-StreamHandle compute_stream() {
-  static EmulatedStream stream;
-  return &stream;
-}
-StreamHandle create_stream() {
-  static std::mutex mutex;
-  static std::deque<EmulatedStream> streams;
-  const std::lock_guard lock(mutex);
-  return &streams.emplace_back();
-}
-void synchronize(StreamHandle) {}
-void wait_for_stream(StreamHandle, StreamHandle) {}
-
 EventHandle create_event() { return new Event; }
 void destroy_event(EventHandle event) { delete static_cast<Event*>(event); }
-void record(EventHandle event, StreamHandle) { static_cast<Event*>(event)->recorded = Clock::now(); }
-void synchronize_event(EventHandle) {}
+void record(EventHandle event, StreamHandle) {
+  simt::require_no_capture("record");
+  static_cast<Event*>(event)->recorded = Clock::now();
+}
+void synchronize_event(EventHandle) { simt::require_no_capture("synchronize_event"); }
 float elapsed_ms(EventHandle begin, EventHandle end) {
   const auto elapsed = static_cast<Event*>(end)->recorded - static_cast<Event*>(begin)->recorded;
   return std::chrono::duration<float, std::milli>(elapsed).count();
 }
 
-void* allocate(std::int64_t num_bytes) { return simt::allocate_device_memory(num_bytes); }
-void free(void* memory) { simt::free_device_memory(memory); }
-
-void* allocate_pinned(std::int64_t num_bytes) { return std::malloc(static_cast<std::size_t>(num_bytes)); }
-void free_pinned(void* memory) { std::free(memory); }
-
-void copy(void* to, const void* from, std::int64_t num_bytes, StreamHandle) {
-  require_memory(to, num_bytes);
-  require_memory(from, num_bytes);
-  const simt::DeviceMemoryAccess access;
-  std::memmove(to, from, static_cast<std::size_t>(num_bytes));
+void* allocate(std::int64_t num_bytes) {
+  simt::require_no_capture("allocate");
+  return simt::allocate_device_memory(num_bytes);
+}
+void free(void* memory) {
+  simt::require_no_capture("free");
+  simt::free_device_memory(memory);
 }
 
-void fill_zero(void* memory, std::int64_t num_bytes, StreamHandle) {
-  require_memory(memory, num_bytes);
-  const simt::DeviceMemoryAccess access;
-  std::memset(memory, 0, static_cast<std::size_t>(num_bytes));
+void* allocate_pinned(std::int64_t num_bytes) {
+  simt::require_no_capture("allocate_pinned");
+  return std::malloc(static_cast<std::size_t>(num_bytes));
+}
+void free_pinned(void* memory) {
+  simt::require_no_capture("free_pinned");
+  std::free(memory);
+}
+
+void copy(void* to, const void* from, std::int64_t num_bytes, StreamHandle stream) {
+  require(!simt::is_captured(stream) || (simt::is_device_memory(to) && simt::is_device_memory(from)),
+          "{} bytes were to be copied from or to the host during a capture, which does not allow it", num_bytes);
+  simt::enqueue(stream, [=] {
+    require_memory(to, num_bytes);
+    require_memory(from, num_bytes);
+    const simt::DeviceMemoryAccess access;
+    std::memmove(to, from, static_cast<std::size_t>(num_bytes));
+  });
+}
+
+void fill_zero(void* memory, std::int64_t num_bytes, StreamHandle stream) {
+  simt::enqueue(stream, [=] {
+    require_memory(memory, num_bytes);
+    const simt::DeviceMemoryAccess access;
+    std::memset(memory, 0, static_cast<std::size_t>(num_bytes));
+  });
 }
 
 void push_range(const char*) {}

@@ -1,14 +1,19 @@
 // The emulated device as core/gpu.h promises it.
 #include "core/gpu.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
+#include <string>
+#include <utility>
 #include <vector>
 
 #include "core/gemm.h"
+#include "kernels/cuda/simt.h"
 #include "tests/simt/device_array.h"
 #include "tests/support/errors.h"
 
@@ -16,7 +21,9 @@ namespace mudelta {
 namespace {
 
 using testing::DeviceArray;
+using ::testing::Each;
 using testing::error_of;
+using ::testing::HasSubstr;
 
 TEST(EmulatedGpu, FreshMemoryIsNan) {
   for (int i = 0; i < 2; ++i) {  // also where other values have been
@@ -112,6 +119,117 @@ TEST(EmulatedGpu, Gemm) {
       }
     }
   }
+}
+
+__global__ void add_kernel(float* values, float x) { values[threadIdx.x] += x; }
+
+void add(const DeviceArray<float>& values, float x, Stream stream) {
+  kernels::cuda::launch(add_kernel, dim3(1), 4, 0, stream, values.data(), x);
+}
+
+TEST(EmulatedGraph, IsDoneWhenItIsLaunched) {
+  const Stream stream(Device::cuda());
+  const DeviceArray<float> a(std::vector<float>(4, 1.0f)), b(4);
+  float x = 2;
+  gpu::begin_capture(stream.handle());
+  add(a, x, stream);
+  gpu::copy(b.data(), a.data(), 16, stream.handle());
+  add(a, x, stream);
+  x = 100;
+  const gpu::GraphHandle graph = gpu::end_capture(stream.handle());
+  EXPECT_THAT(a.values(), Each(1.0f));
+  for (float before : {1.0f, 5.0f}) {
+    gpu::launch_graph(graph, stream.handle());
+    EXPECT_THAT(a.values(), Each(before + 4));
+    EXPECT_THAT(b.values(), Each(before + 2));
+  }
+  gpu::fill_zero(a.data(), 16, stream.handle());
+  gpu::launch_graph(graph, stream.handle());
+  EXPECT_THAT(a.values(), Each(4.0f));
+  gpu::destroy_graph(graph);
+}
+
+TEST(EmulatedGraph, DoesNotKeepMemory) {
+  const gpu::StreamHandle stream = gpu::compute_stream();
+  auto* a = static_cast<float*>(gpu::allocate(16));
+  const DeviceArray<float> b(4);
+  gpu::begin_capture(stream);
+  gpu::copy(b.data(), a, 16, stream);
+  const gpu::GraphHandle copying = gpu::end_capture(stream);
+  gpu::free(a);
+  EXPECT_THAT(error_of([&] { gpu::launch_graph(copying, stream); }), HasSubstr("outside of it"));
+  gpu::destroy_graph(copying);
+
+  const std::int64_t before = memory_stats(Device::cuda()).allocated;
+  gpu::GraphHandle multiplying = nullptr;
+  {
+    const Tensor matrix = on_device(integers({4, 4}, DType::kFloat32, 3)), product = on_device(matrix.to(Device()));
+    gpu::begin_capture(stream);
+    gpu::gemm(matrix, matrix, product, {}, stream);
+    multiplying = gpu::end_capture(stream);
+  }
+  EXPECT_EQ(memory_stats(Device::cuda()).allocated, before);
+  gpu::destroy_graph(multiplying);
+}
+
+TEST(EmulatedGraph, TakesInStreamsThatWaitForIt) {
+  const Stream origin(Device::cuda()), joining = Stream::side_stream(Device::cuda()),
+                                       apart = Stream::side_stream(Device::cuda());
+  const DeviceArray<float> a(std::vector<float>(4, 0.0f)), b(std::vector<float>(4, 0.0f));
+  gpu::begin_capture(origin.handle());
+  joining.wait_for(origin);
+  add(a, 1, joining);
+  add(b, 1, apart);
+  EXPECT_THAT(error_of([&] { origin.wait_for(apart); }), HasSubstr("wait for one that is not captured"));
+  origin.wait_for(joining);
+  const gpu::GraphHandle graph = gpu::end_capture(origin.handle());
+  EXPECT_THAT(a.values(), Each(0.0f));
+  EXPECT_THAT(b.values(), Each(1.0f));
+  gpu::launch_graph(graph, origin.handle());
+  EXPECT_THAT(a.values(), Each(1.0f));
+  EXPECT_THAT(b.values(), Each(1.0f));
+  gpu::destroy_graph(graph);
+  add(a, 1, joining);
+  EXPECT_THAT(a.values(), Each(2.0f)) << "the stream must be free again";
+
+  for (const bool joined_once : {false, true}) {
+    gpu::begin_capture(origin.handle());
+    joining.wait_for(origin);
+    add(a, 1, joining);
+    if (joined_once) {
+      origin.wait_for(joining);
+      add(a, 1, joining);
+    }
+    EXPECT_THAT(error_of([&] { gpu::end_capture(origin.handle()); }), HasSubstr("has not waited for"));
+  }
+}
+
+TEST(EmulatedGraph, RefusesWhatACaptureDoesNotAllow) {
+  const gpu::StreamHandle stream = gpu::compute_stream();
+  const DeviceArray<float> a(std::vector<float>(4, 0.0f));
+  const gpu::EventHandle event = gpu::create_event();
+  float host[4] = {1, 1, 1, 1};
+  gpu::begin_capture(stream);
+  const gpu::GraphHandle empty = nullptr;
+  const std::vector<std::pair<std::string, std::function<void()>>> calls{
+      {"synchronize was called", [&] { gpu::synchronize(stream); }},
+      {"synchronize_event was called", [&] { gpu::synchronize_event(event); }},
+      {"record was called", [&] { gpu::record(event, stream); }},
+      {"allocate was called", [&] { gpu::allocate(4); }},
+      {"allocate_pinned was called", [&] { gpu::allocate_pinned(4); }},
+      {"free was called", [&] { gpu::free(a.data()); }},
+      {"free_pinned was called", [&] { gpu::free_pinned(nullptr); }},
+      {"launch_graph was called", [&] { gpu::launch_graph(empty, stream); }},
+      {"begin_capture was called", [&] { gpu::begin_capture(stream); }},
+      {"16 bytes were to be copied", [&] { gpu::copy(host, a.data(), 16, stream); }},
+      {"16 bytes were to be copied", [&] { gpu::copy(a.data(), host, 16, stream); }}};
+  for (const auto& [message, call] : calls) EXPECT_THAT(error_of(call), HasSubstr(message));
+  gpu::fill_zero(a.data(), 16, stream);
+  gpu::cancel_capture(stream);
+  EXPECT_THAT(error_of([&] { gpu::end_capture(stream); }), HasSubstr("no capture of this stream"));
+  gpu::copy(a.data(), host, 16, stream);
+  EXPECT_THAT(a.values(), Each(1.0f));
+  gpu::destroy_event(event);
 }
 
 }  // namespace

@@ -1,0 +1,103 @@
+// Streams and graphs of the emulated device.
+
+#include "simt/stream.h"
+
+#include <deque>
+#include <memory>
+#include <mutex>
+#include <set>
+#include <utility>
+#include <vector>
+
+#include "core/error.h"
+
+namespace mudelta {
+namespace {
+
+// Streams are never destroyed, and have no state of their own: all their work is done, or part of the capture.
+struct EmulatedStream {};
+
+using Recording = std::vector<std::function<void()>>;
+
+// Work is recorded in the order of the host's calls, which is one that the streams' dependencies allow.
+struct Capture {
+  gpu::StreamHandle origin;
+  std::set<gpu::StreamHandle> streams;   // the captured ones
+  std::set<gpu::StreamHandle> unjoined;  // those with work that no captured stream has waited for
+  Recording work;
+};
+
+std::unique_ptr<Capture> capture;
+
+std::unique_ptr<Capture> finish_capture(gpu::StreamHandle stream) {
+  require(capture && capture->origin == stream, "no capture of this stream has begun");
+  return std::exchange(capture, nullptr);
+}
+
+}  // namespace
+
+namespace simt {
+
+bool is_captured(gpu::StreamHandle stream) { return capture && capture->streams.contains(stream); }
+
+void enqueue(gpu::StreamHandle stream, std::function<void()> work) {
+  if (!is_captured(stream)) return work();
+  if (stream != capture->origin) capture->unjoined.insert(stream);
+  capture->work.push_back(std::move(work));
+}
+
+void require_no_capture(std::string_view call) {
+  require(!capture, "{} was called during a capture, which does not allow it", call);
+}
+
+}  // namespace simt
+
+namespace gpu {
+
+StreamHandle compute_stream() {
+  static EmulatedStream stream;
+  return &stream;
+}
+
+StreamHandle create_stream() {
+  static std::mutex mutex;
+  static std::deque<EmulatedStream> streams;
+  const std::lock_guard lock(mutex);
+  return &streams.emplace_back();
+}
+
+void synchronize(StreamHandle) { simt::require_no_capture("synchronize"); }
+
+void wait_for_stream(StreamHandle waiting, StreamHandle awaited) {
+  if (simt::is_captured(awaited)) {
+    capture->streams.insert(waiting);
+    capture->unjoined.erase(awaited);
+    if (waiting != capture->origin) capture->unjoined.insert(waiting);
+  } else {
+    require(!simt::is_captured(waiting), "a captured stream was told to wait for one that is not captured");
+  }
+}
+
+void begin_capture(StreamHandle stream) {
+  simt::require_no_capture("begin_capture");
+  capture = std::make_unique<Capture>(Capture{.origin = stream, .streams = {stream}});
+}
+
+GraphHandle end_capture(StreamHandle stream) {
+  const auto ended = finish_capture(stream);
+  require(ended->unjoined.empty(), "a capture ended with {} streams that its own stream has not waited for",
+          ended->unjoined.size());
+  return new Recording(std::move(ended->work));
+}
+
+void cancel_capture(StreamHandle stream) { finish_capture(stream); }
+
+void launch_graph(GraphHandle graph, StreamHandle) {
+  simt::require_no_capture("launch_graph");
+  for (const auto& work : *static_cast<Recording*>(graph)) work();
+}
+
+void destroy_graph(GraphHandle graph) { delete static_cast<Recording*>(graph); }
+
+}  // namespace gpu
+}  // namespace mudelta
