@@ -1,11 +1,18 @@
 #include <cstdint>
 
 #include "core/error.h"
+#include "core/gpu.h"
 #include "kernels/cuda/gated_delta_rule.h"
 
 namespace mudelta::kernels::cuda {
 namespace gated_delta_rule {
 namespace {
+
+// Of this process's device. Asking the driver takes longer than a launch.
+int multiprocessors() {
+  static const int count = gpu::devices().at(static_cast<std::size_t>(gpu::current_device())).multiprocessors;
+  return count;
+}
 
 bool is_aligned(const Tensor& tensor) { return reinterpret_cast<std::uintptr_t>(tensor.raw()) % 16 == 0; }
 
@@ -28,6 +35,24 @@ bool is_chunkwise(const GatedDeltaRuleInputs& inputs) {
          is_aligned(inputs.q) && is_aligned(inputs.k) && is_aligned(inputs.v);
 }
 
+void chunkwise_forward(const GatedDeltaRuleInputs& inputs, const Tensor& o, const Tensor& final_state,
+                       GatedDeltaRuleSaved& saved, int segment_chunks, Stream stream) {
+  saved = {.segment_chunks = segment_chunks};
+  prepare(inputs, saved, stream);
+  if (segment_chunks > 0) {
+    const Sizes sizes = sizes_of(inputs);
+    const auto empty_matrices = [&](int columns) {
+      return Tensor::empty({sizes.segment_slots(segment_rows(saved)), sizes.value_heads, sizes.key_dim, columns},
+                           DType::kFloat32, inputs.q.device());
+    };
+    saved.segment_states = empty_matrices(sizes.value_dim);
+    saved.transitions = empty_matrices(sizes.key_dim);
+    segment_states(inputs, saved, stream);
+    carry_states(inputs, saved, saved.segment_states, Direction::kForward, stream);
+  }
+  scan(inputs, saved, o, final_state, stream);
+}
+
 }  // namespace gated_delta_rule
 
 void gated_delta_rule_forward(const GatedDeltaRuleInputs& inputs, const Tensor& o, const Tensor& final_state,
@@ -41,9 +66,8 @@ void gated_delta_rule_forward(const GatedDeltaRuleInputs& inputs, const Tensor& 
     return reference_forward(inputs, o, final_state, saved, stream);
   }
   GatedDeltaRuleSaved scratch;
-  GatedDeltaRuleSaved& kept = saved == nullptr ? scratch : *saved;
-  prepare(inputs, kept, stream);
-  scan(inputs, kept, o, final_state, stream);
+  chunkwise_forward(inputs, o, final_state, saved == nullptr ? scratch : *saved,
+                    choose_segment_chunks(sizes_of(inputs), multiprocessors()), stream);
 }
 
 // The forward pass has chosen between chunkwise and reference kernels.
@@ -51,8 +75,6 @@ void gated_delta_rule_backward(const GatedDeltaRuleInputs& inputs, const GatedDe
                                const Tensor& dfinal_state, const GatedDeltaRuleGradients& gradients, Stream stream) {
   using namespace gated_delta_rule;
   if (!saved.solve.defined()) return reference_backward(inputs, saved, d_o, dfinal_state, gradients, stream);
-  require(is_aligned(d_o) && is_aligned(gradients.dq) && is_aligned(gradients.dk) && is_aligned(gradients.dv),
-          "[gated_delta_rule_backward] d_o and the gradients of q, k and v must be aligned to 16 bytes");
   for (const Tensor& tensor : {d_o, gradients.dq, gradients.dk, gradients.dv}) {
     require(is_aligned(tensor), "[gated_delta_rule_backward] {} is not aligned to 16 bytes", tensor.to_string());
   }
@@ -63,7 +85,13 @@ void gated_delta_rule_backward(const GatedDeltaRuleInputs& inputs, const GatedDe
   const Tensor states = empty_states(sizes.key_dim, sizes.value_dim);
   const Tensor dstates = empty_states(sizes.value_dim, sizes.key_dim);
   chunk_states(inputs, saved, states, stream);
-  backward_scan(inputs, saved, d_o, dfinal_state, dstates, gradients.dv, gradients.dinitial_state, stream);
+  Tensor dlast = dfinal_state;
+  if (saved.segment_chunks > 0) {
+    dlast = Tensor::empty(saved.segment_states.shape(), DType::kFloat32, inputs.q.device());
+    segment_dstates(inputs, saved, d_o, dfinal_state, dlast, stream);
+    carry_states(inputs, saved, dlast, Direction::kBackward, stream);
+  }
+  backward_scan(inputs, saved, d_o, dlast, dstates, gradients.dv, gradients.dinitial_state, stream);
   chunk_gradients(inputs, saved, d_o, states, dstates, gradients, stream);
 }
 

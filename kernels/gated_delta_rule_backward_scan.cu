@@ -2,7 +2,7 @@
 #include "kernels/cuda/gated_delta_rule_chunk.h"
 #include "kernels/cuda/tile.h"
 
-// The chunks of a sequence from last to first. With dS' the gradient of the state at the end of a chunk, and
+// The chunks of a segment from last to first. With dS' the gradient of the state at the end of a chunk, and
 // Pg = scale (Q K^T) . G:
 //   dN = e^{c_L - c} K dS' + Pg^T dO     dY = (T . G)^T dN     (of N = (T . G) Y, Y = diag(beta) W)
 //   dS = e^{c_L} dS' + scale (e^c Q)^T dO - K^T (e^c beta dY)
@@ -14,20 +14,26 @@ namespace {
 constexpr int kWarps = 4, kThreads = kWarps * kWarpSize, kWarpColumns = 16, kSlab = kWarps * kWarpColumns;
 constexpr int kTokenBlocks = kChunk / 16;
 
+// kSegments: the gradients of segment_dstates, and nothing else.
+enum class Result { kGradients, kSegments };
+
 struct Parameters {
   Sizes sizes;
   float scale;
+  int segment_rows;
   const std::int32_t* cu_seqlens;
-  const bfloat16* q;          // [tokens, heads, key_dim]
-  const bfloat16* k;          // [tokens, heads, key_dim]
-  const bfloat16* d_o;        // [tokens, value_heads, value_dim]
-  const float* decay;         // [tokens, value_heads]
-  const float* beta;          // [tokens, value_heads]
-  const bfloat16* solve;      // [slots, value_heads, kChunk, kChunk]
-  const float* dfinal_state;  // [sequences, value_heads, key_dim, value_dim], or null: zero
-  bfloat16* dstates;          // [slots, value_heads, value_dim, key_dim]
-  bfloat16* dy;               // [tokens, value_heads, value_dim]
-  float* dinitial_state;      // [sequences, value_heads, key_dim, value_dim], or null
+  const bfloat16* q;      // [tokens, heads, key_dim]
+  const bfloat16* k;      // [tokens, heads, key_dim]
+  const bfloat16* d_o;    // [tokens, value_heads, value_dim]
+  const float* decay;     // [tokens, value_heads]
+  const float* beta;      // [tokens, value_heads]
+  const bfloat16* solve;  // [slots, value_heads, kChunk, kChunk]
+  const float*
+      dfinal_state;       // [segment slots, value_heads, key_dim, value_dim]; of kSegments [sequences, ...]; null: 0
+  bfloat16* dstates;      // [slots, value_heads, value_dim, key_dim]; of kGradients
+  bfloat16* dy;           // [tokens, value_heads, value_dim]; of kGradients
+  float* dinitial_state;  // [sequences, value_heads, key_dim, value_dim], or null; of kGradients
+  float* dsegments;       // [segment slots, value_heads, key_dim, value_dim]; of kSegments
 };
 
 // One chunk's operands.
@@ -54,21 +60,6 @@ struct Stage {
 template <int kKeyDim>
 constexpr int shared_bytes() {
   return Stage<kKeyDim>::kStages * Stage<kKeyDim>::kBytes + Square::kBytes;
-}
-
-// The warp's columns of `states` [key_dim, value_dim], which lie `value_dim` elements apart, as the transposed
-// accumulator; f(accumulator's element, memory's element).
-template <int kKeyDim, class Float, class F>
-__device__ __forceinline__ void for_each_state_element(Accumulator<kKeyDim / 8>& dstate, Float* columns, int value_dim,
-                                                       F&& f) {
-#pragma unroll
-  for (int t = 0; t < kKeyDim / 8; ++t) {
-#pragma unroll
-    for (int i = 0; i < 4; ++i) {
-      const int row = 8 * t + accumulator_column() + i % 2, column = accumulator_row() + i / 2 * 8;
-      f(dstate.tile[t][i], columns[row * value_dim + column]);
-    }
-  }
 }
 
 // a [m, k] times factor(first_row + k).
@@ -163,28 +154,30 @@ __device__ __forceinline__ void step_back(Accumulator<kKeyDim / 8>& dstate, cons
   __syncwarp();  // dY of these columns is written
 }
 
-// Block (sequence, value head, slab of value columns).
-template <int kKeyDim>
+// Block (segment slot, value head, slab of value columns).
+template <int kKeyDim, Result kResult>
 __global__ void __launch_bounds__(kThreads) backward_scan_kernel(Parameters p) {
   using Stage = Stage<kKeyDim>;
+  constexpr bool kSegments = kResult == Result::kSegments;
   const int slabs = static_cast<int>(divide_up(p.sizes.value_dim, kSlab)), thread = static_cast<int>(threadIdx.x);
   const int slab = static_cast<int>(blockIdx.x) % slabs;
   const int value_head = static_cast<int>(blockIdx.x) / slabs % p.sizes.value_heads;
-  const int sequence = static_cast<int>(blockIdx.x) / slabs / p.sizes.value_heads;
+  const int segment_slot = static_cast<int>(blockIdx.x) / slabs / p.sizes.value_heads;
   const int head = value_head / (p.sizes.value_heads / p.sizes.heads);
   const int value_dim = p.sizes.value_dim, slab_column = slab * kSlab;
   const int column = slab_column + warp_index() * kWarpColumns;  // the warp's first
   const bool active = column < value_dim;
 
-  const int begin = p.cu_seqlens[sequence], length = p.cu_seqlens[sequence + 1] - begin;
-  const int slot = first_slot(p.cu_seqlens, sequence);
-  const auto chunk_at = [&](int index) {
-    return Chunk{.sequence = sequence, .begin = begin + index * kChunk, .length = min(length - index * kChunk, kChunk)};
-  };
+  Segment segment;
+  if (!find_segment(p.cu_seqlens, p.sizes.sequences, p.segment_rows, segment_slot, segment)) return;
   const std::int64_t key_stride = static_cast<std::int64_t>(p.sizes.heads) * kKeyDim;
   const std::int64_t value_stride = static_cast<std::int64_t>(p.sizes.value_heads) * value_dim;
   const auto square_index = [&](int index) {
-    return static_cast<std::int64_t>(slot + index) * p.sizes.value_heads + value_head;
+    return static_cast<std::int64_t>(segment.first_slot + index) * p.sizes.value_heads + value_head;
+  };
+  // Where the state of element `index` of an array [., value_heads, key_dim, value_dim] starts.
+  const auto state_of = [&](int index) {
+    return (static_cast<std::int64_t>(index) * p.sizes.value_heads + value_head) * kKeyDim * value_dim;
   };
 
   auto* memory = dynamic_shared<unsigned char>();
@@ -192,7 +185,7 @@ __global__ void __launch_bounds__(kThreads) backward_scan_kernel(Parameters p) {
   const auto stage_of = [&](int index) { return Stage::at(memory + index % Stage::kStages * Stage::kBytes); };
   const auto start_loading = [&](int index) {
     const Stage stage = stage_of(index);
-    const Chunk chunk = chunk_at(index);
+    const Chunk chunk = segment.chunk(index);
     const std::int64_t key = chunk.begin * key_stride + head * kKeyDim;
     const std::int64_t value = chunk.begin * value_stride + value_head * value_dim + slab_column;
     copy_tile_async<kThreads>(stage.k, p.k + key, key_stride, chunk.length, kKeyDim, thread);
@@ -207,14 +200,16 @@ __global__ void __launch_bounds__(kThreads) backward_scan_kernel(Parameters p) {
 
   Accumulator<kKeyDim / 8> dstate;  // dS^T [16, key_dim]
   dstate.set_zero();
-  const std::int64_t state =
-      (static_cast<std::int64_t>(sequence) * p.sizes.value_heads + value_head) * kKeyDim * value_dim + column;
-  if (active && p.dfinal_state != nullptr) {
-    for_each_state_element<kKeyDim>(dstate, p.dfinal_state + state, value_dim,
-                                    [](float& element, const float& stored) { element = stored; });
+  const bool has_dfinal = p.dfinal_state != nullptr && (!kSegments || segment.is_last);
+  if (active && has_dfinal) {
+    load_state(dstate, p.dfinal_state + state_of(kSegments ? segment.sequence : segment.slot), value_dim, column);
+  }
+  if constexpr (kSegments) {
+    if (active && segment.is_last) store_state(dstate, p.dsegments + state_of(segment.slot), value_dim, column);
+    if (segment.is_first) return;
   }
 
-  const int last = static_cast<int>(divide_up(length, kChunk)) - 1;
+  const int last = segment.chunks() - 1;
   RowGates row_gates{};
   if (last >= 0) row_gates = start_loading(last);
   for (int index = last; index >= 0; --index) {
@@ -224,13 +219,13 @@ __global__ void __launch_bounds__(kThreads) backward_scan_kernel(Parameters p) {
     __syncthreads();
     if (Stage::kStages > 1 && index > 0) row_gates = start_loading(index - 1);
 
-    if (active) {
+    if (!kSegments && active) {
       bfloat16* stored = p.dstates + (square_index(index) * value_dim + column) * kKeyDim;
       store_to_global(dstate, stored, kKeyDim, kWarpColumns, kKeyDim);
     }
     step_back(dstate, stage, products, p.scale);
-    if (active) {
-      const Chunk chunk = chunk_at(index);
+    if (!kSegments && active) {
+      const Chunk chunk = segment.chunk(index);
       store_tile_columns<kWarpSize, kWarpColumns>(stage.d_o, column - slab_column,
                                                   p.dy + chunk.begin * value_stride + value_head * value_dim + column,
                                                   value_stride, chunk.length, lane_index());
@@ -240,35 +235,60 @@ __global__ void __launch_bounds__(kThreads) backward_scan_kernel(Parameters p) {
       row_gates = start_loading(index - 1);
     }
   }
-  if (active && p.dinitial_state != nullptr) {
-    for_each_state_element<kKeyDim>(dstate, p.dinitial_state + state, value_dim,
-                                    [](const float& element, float& stored) { stored = element; });
+  if constexpr (kSegments) {
+    if (active) store_state(dstate, p.dsegments + state_of(segment.slot - 1), value_dim, column);
+  } else {
+    if (active && segment.is_first && p.dinitial_state != nullptr) {
+      store_state(dstate, p.dinitial_state + state_of(segment.sequence), value_dim, column);
+    }
   }
+}
+
+Parameters parameters_of(const GatedDeltaRuleInputs& inputs, const GatedDeltaRuleSaved& saved, const Tensor& d_o,
+                         const Tensor& dfinal_state) {
+  return {.sizes = sizes_of(inputs),
+          .scale = inputs.scale,
+          .segment_rows = segment_rows(saved),
+          .cu_seqlens = inputs.cu_seqlens.data<std::int32_t>(),
+          .q = inputs.q.data<bfloat16>(),
+          .k = inputs.k.data<bfloat16>(),
+          .d_o = d_o.data<bfloat16>(),
+          .decay = saved.decay.data<float>(),
+          .beta = inputs.beta.data<float>(),
+          .solve = saved.solve.data<bfloat16>(),
+          .dfinal_state = data_or_null(dfinal_state),
+          .dstates = nullptr,
+          .dy = nullptr,
+          .dinitial_state = nullptr,
+          .dsegments = nullptr};
+}
+
+template <Result kResult>
+void run(const Parameters& p, Stream stream) {
+  const std::int64_t states = static_cast<std::int64_t>(p.sizes.segment_slots(p.segment_rows)) * p.sizes.value_heads;
+  const dim3 grid(static_cast<unsigned>(states * divide_up(p.sizes.value_dim, kSlab)));
+  dispatch_key_dim(p.sizes.key_dim, [&]<int kKeyDim>() {
+    launch(backward_scan_kernel<kKeyDim, kResult>, grid, kThreads, shared_bytes<kKeyDim>(), stream, p);
+  });
 }
 
 }  // namespace
 
+void segment_dstates(const GatedDeltaRuleInputs& inputs, const GatedDeltaRuleSaved& saved, const Tensor& d_o,
+                     const Tensor& dfinal_state, const Tensor& dsegments, Stream stream) {
+  Parameters parameters = parameters_of(inputs, saved, d_o, dfinal_state);
+  parameters.dsegments = dsegments.data<float>();
+  run<Result::kSegments>(parameters, stream);
+}
+
 void backward_scan(const GatedDeltaRuleInputs& inputs, const GatedDeltaRuleSaved& saved, const Tensor& d_o,
                    const Tensor& dfinal_state, const Tensor& dstates, const Tensor& dy, const Tensor& dinitial_state,
                    Stream stream) {
-  const Sizes sizes = sizes_of(inputs);
-  const Parameters parameters{.sizes = sizes,
-                              .scale = inputs.scale,
-                              .cu_seqlens = inputs.cu_seqlens.data<std::int32_t>(),
-                              .q = inputs.q.data<bfloat16>(),
-                              .k = inputs.k.data<bfloat16>(),
-                              .d_o = d_o.data<bfloat16>(),
-                              .decay = saved.decay.data<float>(),
-                              .beta = inputs.beta.data<float>(),
-                              .solve = saved.solve.data<bfloat16>(),
-                              .dfinal_state = dfinal_state.defined() ? dfinal_state.data<float>() : nullptr,
-                              .dstates = dstates.data<bfloat16>(),
-                              .dy = dy.data<bfloat16>(),
-                              .dinitial_state = dinitial_state.defined() ? dinitial_state.data<float>() : nullptr};
-  const dim3 grid(static_cast<unsigned>(sizes.sequences * sizes.value_heads * divide_up(sizes.value_dim, kSlab)));
-  dispatch_key_dim(sizes.key_dim, [&]<int kKeyDim>() {
-    launch(backward_scan_kernel<kKeyDim>, grid, kThreads, shared_bytes<kKeyDim>(), stream, parameters);
-  });
+  Parameters parameters = parameters_of(inputs, saved, d_o, dfinal_state);
+  parameters.dstates = dstates.data<bfloat16>();
+  parameters.dy = dy.data<bfloat16>();
+  parameters.dinitial_state = data_or_null(dinitial_state);
+  run<Result::kGradients>(parameters, stream);
 }
 
 }  // namespace mudelta::kernels::cuda::gated_delta_rule

@@ -281,8 +281,6 @@ Problem<T> problem_of(const GatedDeltaRuleInputs& inputs) {
           .value_dim = inputs.v.size(2)};
 }
 
-float* data_or_null(const Tensor& tensor) { return tensor.defined() ? tensor.data<float>() : nullptr; }
-
 }  // namespace
 
 void reference_forward(const GatedDeltaRuleInputs& inputs, const Tensor& o, const Tensor& final_state,

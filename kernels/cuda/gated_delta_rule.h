@@ -1,5 +1,7 @@
 #pragma once
 
+#include <limits>
+
 #include "kernels/gated_delta_rule.h"
 
 // What the CUDA kernels of the gated delta rule share. Tokens are processed in chunks of kChunk rows of one sequence.
@@ -13,6 +15,21 @@
 //
 // Chunk j of sequence s has slot cu_seqlens[s] / kChunk + s + j: known without looking at other sequences, at the price
 // of some slots that no chunk uses.
+//
+// Where there are too few sequences and value heads for a GPU, sequences are cut into segments of whole chunks that are
+// worked on side by side. A segment takes the state S that it starts from to H + M S, with M [key_dim, key_dim]; so
+//   1. segment_states: H, the state it ends with from zero, and M, what the same scan makes of the identity with v = 0;
+//   2. carry_states: the states that segments start from, S_{i+1} = H_i + M_i S_i, in float32;
+//   3. scan: each segment from its S_i, as if it were a sequence.
+// The first segment starts from the initial state in 1 already, and nothing follows the last, so that neither needs an
+// M. Gradients go the other way with the same M: dS_{i-1} = dH_i + M_i^T dS_i. Segment j of sequence s has slot
+// cu_seqlens[s] / rows + s + j for segments of `rows` tokens; an empty sequence has one.
+namespace mudelta::kernels::cuda {
+
+inline float* data_or_null(const Tensor& tensor) { return tensor.defined() ? tensor.data<float>() : nullptr; }
+
+}  // namespace mudelta::kernels::cuda
+
 namespace mudelta::kernels::cuda::gated_delta_rule {
 
 constexpr int kChunk = 64;
@@ -21,8 +38,14 @@ struct Sizes {
   int tokens, sequences, heads, value_heads, key_dim, value_dim;
 
   int slots() const { return tokens / kChunk + sequences; }
+  int segment_slots(int segment_rows) const { return tokens / segment_rows + sequences; }
 };
 Sizes sizes_of(const GatedDeltaRuleInputs& inputs);
+
+// Tokens of a segment; with no segments, more than any sequence has.
+inline int segment_rows(const GatedDeltaRuleSaved& saved) {
+  return saved.segment_chunks == 0 ? std::numeric_limits<int>::max() : saved.segment_chunks * kChunk;
+}
 
 // Whether the chunkwise kernels take these inputs: bfloat16, key_dim 32, 64, 96, 128, 192 or 256, value_dim a multiple
 // of 16 up to 512, tensors aligned to 16 bytes. Others go to the reference kernels.
@@ -42,6 +65,24 @@ void dispatch_key_dim(int key_dim, F&& f) {
   }
 }
 
+// ---- gated_delta_rule.cu
+
+// The public forward pass by chunkwise kernels, in segments of `segment_chunks` chunks; 0: in none.
+void chunkwise_forward(const GatedDeltaRuleInputs& inputs, const Tensor& o, const Tensor& final_state,
+                       GatedDeltaRuleSaved& saved, int segment_chunks, Stream stream);
+
+// ---- gated_delta_rule_segments.cu
+
+// Chunks a segment for a GPU with so many multiprocessors; 0, no segments, unless sequences are long and blocks few.
+int choose_segment_chunks(const Sizes& sizes, int multiprocessors);
+
+enum class Direction { kForward, kBackward };
+
+// `states` [segment slots, value_heads, key_dim, value_dim] float32, from segment i = 1 of each sequence to its last
+// but one: states[i + 1] += M_i states[i]. Backward the other way: states[i - 1] += M_i^T states[i].
+void carry_states(const GatedDeltaRuleInputs& inputs, const GatedDeltaRuleSaved& saved, const Tensor& states,
+                  Direction direction, Stream stream);
+
 // ---- gated_delta_rule_prepare.cu
 
 // Allocates and fills saved.decay and saved.solve.
@@ -49,7 +90,10 @@ void prepare(const GatedDeltaRuleInputs& inputs, GatedDeltaRuleSaved& saved, Str
 
 // ---- gated_delta_rule_scan.cu
 
-// o and final_state (may be undefined) as in the public function.
+// Fills saved.segment_states, of which carry_states makes what the functions below want, and saved.transitions.
+void segment_states(const GatedDeltaRuleInputs& inputs, const GatedDeltaRuleSaved& saved, Stream stream);
+
+// o and final_state (may be undefined) as in the public function. With segments, from saved.segment_states.
 void scan(const GatedDeltaRuleInputs& inputs, const GatedDeltaRuleSaved& saved, const Tensor& o,
           const Tensor& final_state, Stream stream);
 
@@ -60,9 +104,14 @@ void chunk_states(const GatedDeltaRuleInputs& inputs, const GatedDeltaRuleSaved&
 
 // ---- gated_delta_rule_backward_scan.cu
 
+// dsegments (=), like saved.segment_states: gradients of the states that segments end with, of which carry_states makes
+// what backward_scan wants.
+void segment_dstates(const GatedDeltaRuleInputs& inputs, const GatedDeltaRuleSaved& saved, const Tensor& d_o,
+                     const Tensor& dfinal_state, const Tensor& dsegments, Stream stream);
+
 // dstates [slots, value_heads, value_dim, key_dim] bfloat16 (=): gradient of the state that each chunk ends with,
 // transposed. dy (=), dtype and shape of v: gradient of beta W, which is dv / beta. dinitial_state (=) may be
-// undefined.
+// undefined. With segments, dfinal_state is the dsegments.
 void backward_scan(const GatedDeltaRuleInputs& inputs, const GatedDeltaRuleSaved& saved, const Tensor& d_o,
                    const Tensor& dfinal_state, const Tensor& dstates, const Tensor& dy, const Tensor& dinitial_state,
                    Stream stream);

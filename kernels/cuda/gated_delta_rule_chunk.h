@@ -18,21 +18,59 @@ struct Chunk {
   int length;  // its rows, 1 to kChunk
 };
 
-__device__ __forceinline__ int first_slot(const std::int32_t* cu_seqlens, int sequence) {
-  return cu_seqlens[sequence] / kChunk + sequence;
+// Of runs of `rows` tokens: chunks or segments.
+__device__ __forceinline__ int first_slot(const std::int32_t* cu_seqlens, int sequence, int rows = kChunk) {
+  return cu_seqlens[sequence] / rows + sequence;
+}
+
+// The last sequence whose first slot is <= slot.
+__device__ __forceinline__ int sequence_of_slot(const std::int32_t* cu_seqlens, int sequences, int slot, int rows) {
+  int low = max(slot - cu_seqlens[sequences] / rows, 0), high = min(slot + 1, sequences);  // it lies in [low, high)
+  while (high - low > 1) {
+    const int middle = (low + high) / 2;
+    (first_slot(cu_seqlens, middle, rows) <= slot ? low : high) = middle;
+  }
+  return low;
 }
 
 // False if no chunk uses the slot.
 __device__ __forceinline__ bool find_chunk(const std::int32_t* cu_seqlens, int sequences, int slot, Chunk& chunk) {
-  int low = 0, high = sequences;  // the last sequence whose first slot is <= slot lies in [low, high)
-  while (high - low > 1) {
-    const int middle = (low + high) / 2;
-    (first_slot(cu_seqlens, middle) <= slot ? low : high) = middle;
-  }
-  const int begin = cu_seqlens[low] + (slot - first_slot(cu_seqlens, low)) * kChunk;
-  const int left = cu_seqlens[low + 1] - begin;
-  chunk = {.sequence = low, .begin = begin, .length = left < kChunk ? left : kChunk};
+  const int sequence = sequence_of_slot(cu_seqlens, sequences, slot, kChunk);
+  const int begin = cu_seqlens[sequence] + (slot - first_slot(cu_seqlens, sequence)) * kChunk;
+  const int left = cu_seqlens[sequence + 1] - begin;
+  chunk = {.sequence = sequence, .begin = begin, .length = left < kChunk ? left : kChunk};
   return left > 0;
+}
+
+// What a block of a scan goes through: a segment of a sequence, or all of it.
+struct Segment {
+  int slot;
+  int sequence;
+  int begin, length;       // tokens
+  int first_slot;          // of its chunks
+  bool is_first, is_last;  // of its sequence
+
+  __device__ __forceinline__ int chunks() const { return (length + kChunk - 1) / kChunk; }
+  __device__ __forceinline__ Chunk chunk(int index) const {
+    const int left = length - index * kChunk;
+    return {.sequence = sequence, .begin = begin + index * kChunk, .length = left < kChunk ? left : kChunk};
+  }
+};
+
+// False if no segment uses the slot. A sequence without tokens has one segment.
+__device__ __forceinline__ bool find_segment(const std::int32_t* cu_seqlens, int sequences, int rows, int slot,
+                                             Segment& segment) {
+  const int sequence = sequence_of_slot(cu_seqlens, sequences, slot, rows);
+  const int index = slot - first_slot(cu_seqlens, sequence, rows);
+  const int begin = cu_seqlens[sequence] + index * rows, left = cu_seqlens[sequence + 1] - begin;
+  segment = {.slot = slot,
+             .sequence = sequence,
+             .begin = begin,
+             .length = min(left, rows),
+             .first_slot = first_slot(cu_seqlens, sequence) + index * (rows / kChunk),
+             .is_first = index == 0,
+             .is_last = left <= rows};
+  return left > 0 || index == 0;
 }
 
 using Square = Tile<kChunk, kChunk>;
@@ -113,6 +151,29 @@ __device__ __forceinline__ void gated_products(const Tile<kChunk, kKeyDim>& q, c
       }
     }
     store_to_tile(products, to, row, column);
+  }
+}
+
+// S^T of 16 value columns between the registers of a warp and a matrix [key_dim, columns] of float32; `column` is the
+// warp's first.
+template <int kTiles>
+__device__ __forceinline__ void load_state(Accumulator<kTiles>& state, const float* matrix, int columns, int column) {
+  const float* row = matrix + accumulator_column() * columns + column + accumulator_row();
+#pragma unroll
+  for (int t = 0; t < kTiles; ++t) {
+#pragma unroll
+    for (int i = 0; i < 4; ++i) state.tile[t][i] = row[i % 2 * columns + i / 2 * 8];
+    row += 8 * columns;
+  }
+}
+template <int kTiles>
+__device__ __forceinline__ void store_state(const Accumulator<kTiles>& state, float* matrix, int columns, int column) {
+  float* row = matrix + accumulator_column() * columns + column + accumulator_row();
+#pragma unroll
+  for (int t = 0; t < kTiles; ++t) {
+#pragma unroll
+    for (int i = 0; i < 4; ++i) row[i % 2 * columns + i / 2 * 8] = state.tile[t][i];
+    row += 8 * columns;
   }
 }
 
