@@ -33,13 +33,13 @@ TEST_F(GatedDeltaRuleBackwardLimits, ManyTinyDocuments) {
   expect_oracle_gradients(p, run_on_device(p, GatedDeltaRuleAlgorithm::kChunkwise), chunkwise_tolerances(p.c));
 }
 
-GatedDeltaRuleProblem small_problem() {
+GatedDeltaRuleProblem small_problem(int key_dim = 64) {
   return GatedDeltaRuleProblem({.name = "",
                                 .lengths = {70, 0, 65},
                                 .heads = 1,
                                 .value_heads = 2,
-                                .key_dim = 64,
-                                .value_dim = 32,
+                                .key_dim = key_dim,
+                                .value_dim = key_dim / 2,
                                 .dtype = DType::kBFloat16});
 }
 
@@ -57,11 +57,14 @@ TEST_F(GatedDeltaRuleBackwardLimits, OptionalStates) {
 }
 
 TEST_F(GatedDeltaRuleBackwardLimits, SameBitsEveryTime) {
-  const GatedDeltaRuleProblem p = small_problem();
-  const auto run = [&] { return run_on_device(p, GatedDeltaRuleAlgorithm::kChunkwise); };
-  const DeviceResults a = run(), b = testing::with_other_schedule(run);
-  expect_same_gradients(a, b);
-  EXPECT_TRUE(testing::same_bits(a.gradients.dinitial_state, b.gradients.dinitial_state));
+  for (const int key_dim : {64, 256}) {  // 256: two slabs of value columns, and no second stage to load them to
+    SCOPED_TRACE(key_dim);
+    const GatedDeltaRuleProblem p = small_problem(key_dim);
+    const auto run = [&] { return run_on_device(p, GatedDeltaRuleAlgorithm::kChunkwise); };
+    const DeviceResults a = run(), b = testing::with_other_schedule(run);
+    expect_same_gradients(a, b);
+    EXPECT_TRUE(testing::same_bits(a.gradients.dinitial_state, b.gradients.dinitial_state));
+  }
 }
 
 }  // namespace
