@@ -1,0 +1,62 @@
+# gnuplot transfer-adamw.gnuplot  writes transfer-adamw.svg and transfer-adamw.png
+data = 'transfer-adamw.dat'
+do for [format in 'svg png'] {
+reset
+if (format eq 'svg') { set terminal svg noenhanced size 500,300 font 'sans,10' background 'white' } else { set terminal pngcairo noenhanced size 500,300 font 'sans,8' }
+set output 'transfer-adamw'.'.'.format
+set multiplot layout 1,2 title 'Learning rate transfer, AdamW' margins screen 0.1400, screen 0.9700, screen 0.2833, screen 0.8333 spacing screen 0.1400, screen 0.2333
+unset key
+set grid lc rgb '#dddddd'
+set tics nomirror
+set logscale x
+set xlabel 'peak learning rate' offset 0,0.5
+set ylabel 'loss - best of the width' offset 1,0
+set format y '%g'
+set title 'SP'
+unset object
+set object rectangle from 0.00770890159567736,graph 0 to 0.010414054925944093,graph 1 behind fc rgb '#0072b2' fs transparent solid 0.15 noborder
+set object rectangle from 0.004755821277216081,graph 0 to 0.006723134914041654,graph 1 behind fc rgb '#d55e00' fs transparent solid 0.15 noborder
+set object rectangle from 0.003469928031545412,graph 0 to 0.004591814117798089,graph 1 behind fc rgb '#009e73' fs transparent solid 0.15 noborder
+set object rectangle from 0.0025215776188240624,graph 0 to 0.0027279922669217823,graph 1 behind fc rgb '#cc79a7' fs transparent solid 0.15 noborder
+plot data index 0 using 1:2 with linespoints pt 7 ps 0.35 lc rgb '#0072b2' lw 1.5, \
+  data index 1 using 1:2 with linespoints pt 7 ps 0.35 lc rgb '#d55e00' lw 1.5, \
+  data index 2 using 1:2 with linespoints pt 7 ps 0.35 lc rgb '#009e73' lw 1.5, \
+  data index 3 using 1:2 with linespoints pt 7 ps 0.35 lc rgb '#cc79a7' lw 1.5, \
+  '+' every ::::0 using (0.008959962312202105):(0) with points pt 3 ps 1.2 lw 1.5 lc rgb '#0072b2', \
+  '+' every ::::0 using (0.005654558167867195):(0) with points pt 3 ps 1.2 lw 1.5 lc rgb '#d55e00', \
+  '+' every ::::0 using (0.003991649348702057):(0) with points pt 3 ps 1.2 lw 1.5 lc rgb '#009e73', \
+  '+' every ::::0 using (0.0026227550866588906):(0) with points pt 3 ps 1.2 lw 1.5 lc rgb '#cc79a7'
+set title 'GDN_MUP'
+unset object
+set object rectangle from 0.00770890159567736,graph 0 to 0.010414054925944093,graph 1 behind fc rgb '#0072b2' fs transparent solid 0.15 noborder
+set object rectangle from 0.008970393402801957,graph 0 to 0.009952506232257512,graph 1 behind fc rgb '#d55e00' fs transparent solid 0.15 noborder
+set object rectangle from 0.008267920669630988,graph 0 to 0.008560309925429365,graph 1 behind fc rgb '#009e73' fs transparent solid 0.15 noborder
+set object rectangle from 0.008677521421438574,graph 0 to 0.009655506639979022,graph 1 behind fc rgb '#cc79a7' fs transparent solid 0.15 noborder
+plot data index 4 using 1:2 with linespoints pt 7 ps 0.35 lc rgb '#0072b2' lw 1.5, \
+  data index 5 using 1:2 with linespoints pt 7 ps 0.35 lc rgb '#d55e00' lw 1.5, \
+  data index 6 using 1:2 with linespoints pt 7 ps 0.35 lc rgb '#009e73' lw 1.5, \
+  data index 7 using 1:2 with linespoints pt 7 ps 0.35 lc rgb '#cc79a7' lw 1.5, \
+  '+' every ::::0 using (0.008959962312202105):(0) with points pt 3 ps 1.2 lw 1.5 lc rgb '#0072b2', \
+  '+' every ::::0 using (0.009448698124460753):(0) with points pt 3 ps 1.2 lw 1.5 lc rgb '#d55e00', \
+  '+' every ::::0 using (0.008412845141264919):(0) with points pt 3 ps 1.2 lw 1.5 lc rgb '#009e73', \
+  '+' every ::::0 using (0.009153461951811477):(0) with points pt 3 ps 1.2 lw 1.5 lc rgb '#cc79a7'
+unset margins
+unset title
+unset xlabel
+unset ylabel
+unset tics
+unset border
+unset logscale
+unset object
+set key center center horizontal
+set size 1,0.13333333333333333
+set origin 0,0
+set xrange [0:1]
+set yrange [0:1]
+plot NaN with lines lw 3 lc rgb '#0072b2' title '64', \
+  NaN with lines lw 3 lc rgb '#d55e00' title '128', \
+  NaN with lines lw 3 lc rgb '#009e73' title '256', \
+  NaN with lines lw 3 lc rgb '#cc79a7' title '512'
+unset multiplot
+unset output
+}
