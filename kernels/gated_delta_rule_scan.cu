@@ -168,22 +168,20 @@ __device__ __forceinline__ void set_identity(Accumulator<kTiles>& state, int col
   }
 }
 
-// What the warp's columns, from `column` on, are at the start of the place's segment. The first one's state goes to
-// segment_states as well.
+// From zero to what the warp's columns, from `column` on, are at the start of the place's segment. The first one's state
+// goes to segment_states as well.
 template <class Layout, int kTiles>
 __device__ __forceinline__ void start_state(Accumulator<kTiles>& state, const Parameters& p, const Place& place,
                                             int column) {
   const Segment& segment = place.segment;
   if constexpr (Layout::kSegmentStates) {
     if (place.is_transition) return set_identity(state, column);
-    state.set_zero();
     if (!segment.is_first) return;
     if (p.initial_states != nullptr) {
       load_state(state, p.initial_states + place.matrix(segment.sequence, p.sizes), place.columns, column);
     }
     store_state(state, p.segment_states + place.matrix(segment.slot, p.sizes), place.columns, column);
   } else {
-    state.set_zero();
     if (p.initial_states == nullptr) return;
     load_state(state, p.initial_states + place.matrix(segment.slot, p.sizes), place.columns, column);
   }
