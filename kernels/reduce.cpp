@@ -105,10 +105,10 @@ void add_sum(const Tensor& x, const Tensor& total, Stream stream) {
   *total.data<double>() += HWY_DYNAMIC_DISPATCH(sum_values)(x);
 }
 
-void add_sum_of_squares(const Tensor& x, const Tensor& total, Stream stream) {
+void add_sum_of_squares(const Tensor& x, double weight, const Tensor& total, Stream stream) {
   check_total("add_sum_of_squares", x, total);
-  if (x.device().is_cuda()) return cuda::kernel_table().add_sum_of_squares(x, total, stream);
-  *total.data<double>() += HWY_DYNAMIC_DISPATCH(sum_squares)(x);
+  if (x.device().is_cuda()) return cuda::kernel_table().add_sum_of_squares(x, weight, total, stream);
+  *total.data<double>() += weight * HWY_DYNAMIC_DISPATCH(sum_squares)(x);
 }
 
 double sum(const Tensor& x, Stream stream) {
@@ -119,7 +119,7 @@ double sum(const Tensor& x, Stream stream) {
 
 double sum_of_squares(const Tensor& x, Stream stream) {
   const Tensor total = Tensor::zeros({1}, DType::kFloat64, x.device());
-  add_sum_of_squares(x, total, stream);
+  add_sum_of_squares(x, 1, total, stream);
   return on_host(total, stream);
 }
 

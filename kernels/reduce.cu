@@ -37,15 +37,16 @@ __global__ void __launch_bounds__(kThreads) block_sums_kernel(const T* x, std::i
   if (threadIdx.x == 0) block_sums[blockIdx.x] = sum;
 }
 
-__global__ void __launch_bounds__(kThreads) add_block_sums_kernel(const double* block_sums, int count, double* total) {
+__global__ void __launch_bounds__(kThreads)
+    add_block_sums_kernel(const double* block_sums, int count, double weight, double* total) {
   double sum = 0;
   for (int i = static_cast<int>(threadIdx.x); i < count; i += kThreads) sum += block_sums[i];
   sum = block_sum(sum, dynamic_shared<double>());
-  if (threadIdx.x == 0) *total += sum;
+  if (threadIdx.x == 0) *total += weight * sum;
 }
 
 template <bool kSquare>
-void add(const Tensor& x, const Tensor& total, Stream stream) {
+void add(const Tensor& x, double weight, const Tensor& total, Stream stream) {
   // Two runs a thread, so that there are blocks enough for small tensors too.
   const std::int64_t blocks = std::min(divide_up(x.numel(), 2 * kThreads * kRun), kMaxBlocks);
   if (blocks == 0) return;
@@ -55,13 +56,15 @@ void add(const Tensor& x, const Tensor& total, Stream stream) {
            stream, x.data<T>(), x.numel(), block_sums.data<double>());
   });
   launch(add_block_sums_kernel, dim3(1), kThreads, kWarps * sizeof(double), stream, block_sums.data<double>(), blocks,
-         total.data<double>());
+         weight, total.data<double>());
 }
 
 }  // namespace
 
-void add_sum(const Tensor& x, const Tensor& total, Stream stream) { add<false>(x, total, stream); }
+void add_sum(const Tensor& x, const Tensor& total, Stream stream) { add<false>(x, 1, total, stream); }
 
-void add_sum_of_squares(const Tensor& x, const Tensor& total, Stream stream) { add<true>(x, total, stream); }
+void add_sum_of_squares(const Tensor& x, double weight, const Tensor& total, Stream stream) {
+  add<true>(x, weight, total, stream);
+}
 
 }  // namespace mudelta::kernels::cuda

@@ -234,7 +234,7 @@ class CaseBuilder {
     });
     const Tensor total = Tensor::zeros({1}, DType::kFloat64, stream_.device());
     add("sum_of_squares 4M", 2 * elements, 4 * elements,
-        [=, stream = stream_] { kernels::add_sum_of_squares(g, total, stream); });
+        [=, stream = stream_] { kernels::add_sum_of_squares(g, 1, total, stream); });
   }
 
   const ModelConfig c_;

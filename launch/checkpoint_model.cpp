@@ -61,6 +61,7 @@ void check_scaling(const std::string& where, const CheckpointManifest& manifest,
     check("lr", stored.lr_multiplier(), present.lr);
     check("eps", stored.eps_multiplier(), present.eps);
     check("decay", stored.decay_multiplier(), present.decay);
+    check("clip", stored.clip_multiplier(), present.clip);
   }
   require_same_multiplier(where, "the logit multiplier", manifest.logit_multiplier(), context.logit_multiplier);
 }
@@ -83,6 +84,7 @@ void describe_model(const CheckpointContext& context, CheckpointManifest& manife
     parameter.set_lr_multiplier(scaling.lr);
     parameter.set_eps_multiplier(scaling.eps);
     parameter.set_decay_multiplier(scaling.decay);
+    parameter.set_clip_multiplier(scaling.clip);
   }
 }
 

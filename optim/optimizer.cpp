@@ -89,7 +89,8 @@ StepReport Optimizer::step(double lr, double grad_clip, Stream stream) {
 double Optimizer::gradient_norm(Stream stream) {
   square_sum_.fill_zero();
   for (const OptimizerSegment& segment : segments_) {
-    kernels::add_sum_of_squares(view_of(segment, store_.parameters()[segment.parameter].gradient), square_sum_, stream);
+    kernels::add_sum_of_squares(view_of(segment, store_.parameters()[segment.parameter].gradient),
+                                scaling_[segment.parameter].clip, square_sum_, stream);
   }
   return std::sqrt(data_.all_reduce(square_sum_.to(Device()).span<double>()[0], ReduceOp::kSum));
 }

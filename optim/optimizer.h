@@ -22,7 +22,7 @@ struct OptimizerSegment {
 };
 
 struct StepReport {
-  double gradient_norm = 0;  // global, before clipping
+  double gradient_norm = 0;  // (sum over parameters of ParameterScaling.clip x |g|^2)^1/2, before clipping
   bool skipped = false;      // the norm was not finite: weights and state are as they were
 };
 
@@ -34,7 +34,7 @@ class Optimizer {
   Optimizer(const OptimizerConfig& config, ParameterStore& store, GradientBuckets& buckets,
             std::vector<ParameterScaling> scaling, ProcessGroup data);
 
-  // One update with learning rate `lr` (before multipliers) and clipping of the global gradient norm at `grad_clip`
+  // One update with learning rate `lr` (before multipliers) and clipping of StepReport.gradient_norm at `grad_clip`
   // (0: none). Expects gradients reduced by the buckets; leaves every rank with the new values.
   // A norm that is not finite skips the update on every rank alike. On a GPU the host waits once, for the norm.
   // Collective over the data group.

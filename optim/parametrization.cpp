@@ -101,6 +101,9 @@ ParameterScaling scaling_of(const ParametrizationConfig& config, const Optimizer
   if (decays(role)) {
     scaling.decay = optimizer.weight_decay_rule() == OptimizerConfig::SCALED_WITH_LR ? scaling.lr : 1;
   }
+  if (optimizer_kind == OptimizerKind::kSgd && optimizer.clip_rule() == OptimizerConfig::WEIGHTED_NORM) {
+    scaling.clip = scaling.lr;
+  }
   return scaling;
 }
 

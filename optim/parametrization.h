@@ -22,6 +22,7 @@ struct ParameterScaling {
   double lr = 1;
   double eps = 1;    // of AdamW's eps
   double decay = 0;  // of lr x weight_decay; 0: does not decay
+  double clip = 1;   // of the squared gradient in the norm that is clipped
 };
 
 // Scaling rules (SP, MUP, GDN_MUP; docs/mup.md), evaluated for a model from the actual fans of its parameters and of

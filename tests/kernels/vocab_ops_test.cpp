@@ -196,8 +196,8 @@ TEST(Reduce, SumsAreThoseOfFloat64) {
 TEST(Reduce, TotalsAccumulate) {
   const Tensor x = random_normal({1000}, "x"), total = Tensor::zeros({1}, DType::kFloat64);
   add_sum(x, total, {});
-  add_sum_of_squares(x, total, {});
-  EXPECT_EQ(*total.data<double>(), sum(x, {}) + sum_of_squares(x, {}));
+  add_sum_of_squares(x, 2.5, total, {});
+  EXPECT_DOUBLE_EQ(*total.data<double>(), sum(x, {}) + 2.5 * sum_of_squares(x, {}));
   EXPECT_THAT(error_of([&] { add_sum(x, Tensor::zeros({1}), {}); }), HasSubstr("[add_sum] total: expected float64[1]"));
 }
 

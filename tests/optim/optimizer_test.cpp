@@ -84,6 +84,12 @@ TEST(Optimizer, ClipsToTheNormGiven) {
   EXPECT_THAT(within.value(), ElementsAre(-1, -6, 8));
 }
 
+TEST(Optimizer, WeighsTheNormThatItClips) {
+  Vector w(plain_sgd(), DType::kFloat32, {.clip = 0.25});
+  EXPECT_EQ(w.step({2, 4, -4}, 1.0, 1.5).gradient_norm, 3);
+  EXPECT_TRUE(testing::close(w.value(), std::vector<double>{0, -4, 6}, 1e-6));
+}
+
 TEST(Optimizer, DecayFollowsItsOwnMultiplier) {
   OptimizerConfig config = plain_sgd();
   config.mutable_sgd()->set_weight_decay(0.5);

@@ -93,6 +93,7 @@ constexpr auto kInit = &ParameterScaling::init;
 constexpr auto kLr = &ParameterScaling::lr;
 constexpr auto kEps = &ParameterScaling::eps;
 constexpr auto kDecay = &ParameterScaling::decay;
+constexpr auto kClip = &ParameterScaling::clip;
 
 const Table kMatrixInit = {{"embeddings", 1}, {"q_proj", 0.5}, {"o_proj", 0.5}, {"down_proj", 0.5}, {"a_proj", 0.5},
                            {"A_log", 1},      {"q_conv", 1},   {"norm", 1},     {"o_norm", 1},      {"lm_head", 1}};
@@ -255,6 +256,15 @@ TEST(Eps, FollowsTheWidthWhenAsked) {
   OptimizerConfig optimizer = adamw();
   optimizer.set_eps_rule(OptimizerConfig::WIDTH_SCALED);
   EXPECT_EQ(table(kEps, parametrize({}, optimizer, kBoth)), everywhere(0.25));
+}
+
+TEST(Clip, OfSgdFollowsTheLearningRateWhenAsked) {
+  for (OptimizerConfig optimizer : {adamw(), sgd()}) {
+    EXPECT_EQ(table(kClip, parametrize({}, optimizer, kBoth)), everywhere(1));
+    optimizer.set_clip_rule(OptimizerConfig::WEIGHTED_NORM);
+    const Parametrization p = parametrize({}, optimizer, kBoth);
+    EXPECT_EQ(table(kClip, p), optimizer.has_sgd() ? table(kLr, p) : everywhere(1));
+  }
 }
 
 class Overrides : public ::testing::Test {

@@ -52,17 +52,18 @@ class Reference {
     }
   }
 
-  // Returns the norm of the summed gradient.
+  // Returns the norm of the summed gradient, each square weighed as its parameter's scaling says.
   double step(int step, int num_ranks, double grad_clip) {
     std::vector<std::vector<double>> gradients;
     double sum_of_squares = 0;
-    for (const Parameter& parameter : parameters_) {
+    for (std::size_t i = 0; i < parameters_.size(); ++i) {
+      const Parameter& parameter = parameters_[i];
       std::vector<double> gradient(static_cast<std::size_t>(parameter.value.numel()));
       for (int rank = 0; rank < num_ranks; ++rank) {
         const auto local = testing::to_doubles(Replica::local_gradient(parameter, rank, step));
         std::ranges::transform(gradient, local, gradient.begin(), std::plus<>());
       }
-      for (const double g : gradient) sum_of_squares += g * g;
+      for (const double g : gradient) sum_of_squares += scaling_[i].clip * g * g;
       gradients.push_back(std::move(gradient));
     }
     const double norm = std::sqrt(sum_of_squares);

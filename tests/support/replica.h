@@ -28,9 +28,9 @@ struct Replica {
     return {{.lr = 1, .eps = 1, .decay = 0},
             {.lr = 2, .eps = 1, .decay = 0},
             {},
-            {.lr = 0.5, .eps = 0.25, .decay = 1},
-            {.lr = 0.25, .eps = 0.5, .decay = 0.25},
-            {.lr = 4, .eps = 2, .decay = 0.5}};
+            {.lr = 0.5, .eps = 0.25, .decay = 1, .clip = 3},
+            {.lr = 0.25, .eps = 0.5, .decay = 0.25, .clip = 0.25},
+            {.lr = 4, .eps = 2, .decay = 0.5, .clip = 7}};
   }
 
   static ParameterStore initialized(std::vector<ParameterSpec> specs, DType dtype, int num_shards) {

@@ -64,7 +64,7 @@ TEST_F(VocabOpsOnDevice, Sums) {
       expect_as_on_host({random_normal({n}, "x", 1, 0.1, 1, dtype), total, squares},
                         [](const Tensors& t, Stream stream) {
                           add_sum(t[0], t[1], stream);
-                          add_sum_of_squares(t[0], t[2], stream);
+                          add_sum_of_squares(t[0], 2.5, t[2], stream);
                         });
     }
   }
