@@ -3,10 +3,11 @@
 #include "kernels/cuda/vector_io.h"
 #include "kernels/short_conv.h"
 
-// A thread goes through some tokens of a few channels, piece by piece: a piece is a run of tokens of one sequence. The
+// A lane goes through some tokens of a few channels, piece by piece: a piece is a run of tokens of one sequence. The
 // rows that a token sees are a window of registers that moves along; a piece starts with the rows before it, those of
 // the initial state included, so that the loops over tokens know nothing of boundaries. With fewer taps than kTaps, the
-// first ones have weight 0.
+// first ones have weight 0. Lanes whose channels make up a head stand side by side in a warp and go through the same
+// tokens, so that they can sum over the head.
 namespace mudelta::kernels::cuda {
 namespace {
 
@@ -60,12 +61,52 @@ __device__ void for_each_piece(const std::int32_t* cu_seqlens, std::int64_t sequ
   }
 }
 
-// N channels from c of the taps: tap j is weight[j].
+// How the channels of a token are dealt out: groups of `channels`, to so many neighbouring lanes each. With a norm a
+// group is a head; `lanes` is a power of two up to kWarpSize.
+struct Groups {
+  std::int64_t channels;
+  int lanes;
+
+  __device__ __forceinline__ int lane() const { return static_cast<int>(threadIdx.x) % lanes; }
+  // Over the group; the same on all its lanes.
+  __device__ __forceinline__ float sum(float x) const {
+    const unsigned group = lanes == kWarpSize ? kAllLanes : ((1u << lanes) - 1) << (lane_index() / lanes * lanes);
+    for (int offset = lanes / 2; offset > 0; offset /= 2) x += __shfl_xor_sync(group, x, offset);
+    return x;
+  }
+};
+
+// As few lanes as take `channels`, N each.
+template <int N>
+Groups groups_of(std::int64_t channels) {
+  int lanes = 1;
+  while (lanes * N < channels) lanes *= 2;
+  return {channels, lanes};
+}
+
+// The channels of a lane: the first, and how many there are from there on, none or less for a lane without.
+struct Channels {
+  std::int64_t first, count;
+};
+
+template <int N>
+__device__ __forceinline__ Channels channels_of(const Groups& groups, std::int64_t group, std::int64_t channels) {
+  const std::int64_t begin = group * groups.channels, first = begin + groups.lane() * N;
+  return {first, min(begin + groups.channels, channels) - first};
+}
+
+// The L2 norm of a group, where there is one.
+struct Norm {
+  float eps;    // of the forward pass
+  float* rstd;  // [tokens, heads]
+};
+
+// The N channels of a lane of the taps: tap j is weight[j].
 template <int kTaps, int N, class T>
-__device__ void load_weight(const Conv<T>& conv, std::int64_t c, float (&weight)[kTaps][N]) {
+__device__ void load_weight(const Conv<T>& conv, Channels c, float (&weight)[kTaps][N]) {
   if (conv.taps == kTaps) {
     float flat[N * kTaps];
-    load(conv.weight + c * kTaps, (conv.channels - c) * kTaps, flat);
+    load(conv.weight + c.first * kTaps, c.count * kTaps, flat);
     for (int j = 0; j < kTaps; ++j) {
       for (int k = 0; k < N; ++k) weight[j][k] = flat[k * kTaps + j];
     }
@@ -73,7 +114,7 @@ __device__ void load_weight(const Conv<T>& conv, std::int64_t c, float (&weight)
     for (int j = 0; j < kTaps; ++j) {
       const int tap = j - (kTaps - conv.taps);
       for (int k = 0; k < N; ++k) {
-        weight[j][k] = tap >= 0 && c + k < conv.channels ? conv.weight[(c + k) * conv.taps + tap] : 0.0f;
+        weight[j][k] = tap >= 0 && k < c.count ? conv.weight[(c.first + k) * conv.taps + tap] : 0.0f;
       }
     }
   }
@@ -81,13 +122,13 @@ __device__ void load_weight(const Conv<T>& conv, std::int64_t c, float (&weight)
 
 // Row t as the tokens of `sequence`, which starts at `begin`, see it.
 template <int N, class T>
-__device__ void load_row(const Conv<T>& conv, std::int64_t sequence, std::int64_t begin, std::int64_t t, std::int64_t c,
+__device__ void load_row(const Conv<T>& conv, std::int64_t sequence, std::int64_t begin, std::int64_t t, Channels c,
                          float (&row)[N]) {
   const std::int64_t state_row = t - begin + conv.taps - 1;
   if (t >= begin) {
-    load(conv.x + t * conv.channels + c, conv.channels - c, row);
+    load(conv.x + t * conv.channels + c.first, c.count, row);
   } else if (conv.initial_state != nullptr && state_row >= 0) {
-    load(conv.initial_state + (sequence * (conv.taps - 1) + state_row) * conv.channels + c, conv.channels - c, row);
+    load(conv.initial_state + (sequence * (conv.taps - 1) + state_row) * conv.channels + c.first, c.count, row);
   } else {
     for (float& value : row) value = 0;
   }
@@ -108,7 +149,7 @@ struct Window {
 
 // A window of what token `t` sees but for its own row, which is still to be pushed.
 template <int kTaps, int N, class T>
-__device__ Window<kTaps, N> window_before(const Conv<T>& conv, std::int64_t sequence, std::int64_t t, std::int64_t c) {
+__device__ Window<kTaps, N> window_before(const Conv<T>& conv, std::int64_t sequence, std::int64_t t, Channels c) {
   Window<kTaps, N> window;
   for (int j = 1; j < kTaps; ++j) {
     load_row(conv, sequence, conv.cu_seqlens[sequence], t - kTaps + j, c, window.rows[j]);
@@ -119,16 +160,17 @@ __device__ Window<kTaps, N> window_before(const Conv<T>& conv, std::int64_t sequ
 // ---- forward
 
 constexpr int kForwardThreads = 128;
-constexpr std::int64_t kForwardTokens = 16;  // a thread
+constexpr std::int64_t kForwardTokens = 16;  // a lane
 template <int kTaps>
-constexpr int kForwardChannels = 32 / kTaps;  // a thread, so that weights and window fit into registers
+constexpr int kForwardChannels = 32 / kTaps;  // a lane, so that weights and window fit into registers
 
-template <int kTaps, class T>
-__global__ void __launch_bounds__(kForwardThreads) forward_kernel(Conv<T> conv, T* y) {
+template <int kTaps, bool kNormed, class T>
+__global__ void __launch_bounds__(kForwardThreads) forward_kernel(Conv<T> conv, Groups groups, Norm norm, T* y) {
   constexpr int N = kForwardChannels<kTaps>;
-  const std::int64_t thread = static_cast<std::int64_t>(blockIdx.x) * kForwardThreads + threadIdx.x;
-  const std::int64_t runs = divide_up(conv.channels, N), c = thread % runs * N, rest = conv.channels - c;
-  const std::int64_t first = thread / runs * kForwardTokens, last = min(first + kForwardTokens, conv.tokens);
+  const std::int64_t index = (static_cast<std::int64_t>(blockIdx.x) * kForwardThreads + threadIdx.x) / groups.lanes;
+  const std::int64_t num_groups = divide_up(conv.channels, groups.channels), group = index % num_groups;
+  const Channels c = channels_of<N>(groups, group, conv.channels);
+  const std::int64_t first = index / num_groups * kForwardTokens, last = min(first + kForwardTokens, conv.tokens);
   if (first >= last) return;
   float weight[kTaps][N];
   load_weight(conv, c, weight);
@@ -136,17 +178,24 @@ __global__ void __launch_bounds__(kForwardThreads) forward_kernel(Conv<T> conv, 
                  [&](std::int64_t begin, std::int64_t end, std::int64_t sequence) {
                    Window<kTaps, N> window = window_before<kTaps, N>(conv, sequence, begin, c);
                    float next[N];
-                   load(conv.x + begin * conv.channels + c, rest, next);
+                   load(conv.x + begin * conv.channels + c.first, c.count, next);
                    for (std::int64_t t = begin; t < end; ++t) {
                      window.push(next);
-                     if (t + 1 < end) load(conv.x + (t + 1) * conv.channels + c, rest, next);
+                     if (t + 1 < end) load(conv.x + (t + 1) * conv.channels + c.first, c.count, next);
                      float values[N];
                      for (int k = 0; k < N; ++k) {
                        float z = 0;
                        for (int j = 0; j < kTaps; ++j) z = fmaf(weight[j][k], window.rows[j][k], z);
                        values[k] = z * sigmoid(z);
                      }
-                     store(values, y + t * conv.channels + c, rest);
+                     if constexpr (kNormed) {
+                       float squares = 0;
+                       for (const float value : values) squares = fmaf(value, value, squares);
+                       const float rstd = 1.0f / sqrtf(groups.sum(squares) + norm.eps);
+                       for (float& value : values) value *= rstd;
+                       if (groups.lane() == 0) norm.rstd[t * num_groups + group] = rstd;
+                     }
+                     store(values, y + t * conv.channels + c.first, c.count);
                    }
                  });
 }
@@ -156,13 +205,15 @@ __global__ void __launch_bounds__(kForwardThreads) forward_kernel(Conv<T> conv, 
 template <class T>
 __global__ void __launch_bounds__(kForwardThreads) final_state_kernel(Conv<T> conv, float* final_state) {
   const std::int64_t thread = static_cast<std::int64_t>(blockIdx.x) * kForwardThreads + threadIdx.x;
-  const std::int64_t runs = divide_up(conv.channels, kRun), c = thread % runs * kRun, sequence = thread / runs;
+  const std::int64_t runs = divide_up(conv.channels, kRun), sequence = thread / runs;
+  const std::int64_t first = thread % runs * kRun;
+  const Channels c{first, conv.channels - first};
   if (sequence >= conv.sequences) return;
   const std::int64_t begin = conv.cu_seqlens[sequence], end = conv.cu_seqlens[sequence + 1];
   for (std::int64_t r = 0; r < conv.taps - 1; ++r) {
     float row[kRun];
     load_row(conv, sequence, begin, end - (conv.taps - 1) + r, c, row);
-    store(row, final_state + (sequence * (conv.taps - 1) + r) * conv.channels + c, conv.channels - c);
+    store(row, final_state + (sequence * (conv.taps - 1) + r) * conv.channels + c.first, c.count);
   }
 }
 
@@ -170,30 +221,43 @@ __global__ void __launch_bounds__(kForwardThreads) final_state_kernel(Conv<T> co
 
 constexpr int kBackwardWarps = 4, kBackwardThreads = kBackwardWarps * kWarpSize;
 constexpr std::int64_t kBackwardTokens = 32;  // a warp; its lanes share the tokens
-constexpr int kBackwardChannels = 4;          // a lane
 constexpr std::int64_t kBlockTokens = kBackwardWarps * kBackwardTokens;
-constexpr std::int64_t kBlockChannels = kWarpSize * kBackwardChannels;
 
-// Partials: [blocks of tokens, channels, taps], of dweight.
-template <int kTaps, class T>
-__global__ void __launch_bounds__(kBackwardThreads) backward_kernel(Conv<T> conv, const T* dy, T* dx, float* partials) {
-  constexpr int N = kBackwardChannels;
-  const std::int64_t slabs = divide_up(conv.channels, kBlockChannels), block = blockIdx.x / slabs;
-  const std::int64_t c = blockIdx.x % slabs * kBlockChannels + lane_index() * N, rest = conv.channels - c;
+// The gradient of s = silu(z) = z sigmoid, of which y = s rstd was made: dy - y (y . dy) is tangent to the sphere.
+template <int N>
+__device__ __forceinline__ void differentiate_norm(const Groups& groups, const float (&silu)[N], float rstd,
+                                                   float (&dy)[N]) {
+  float products = 0;
+  for (int k = 0; k < N; ++k) products = fmaf(silu[k] * rstd, dy[k], products);
+  const float y_dot_dy = groups.sum(products);
+  for (int k = 0; k < N; ++k) dy[k] = fmaf(-silu[k] * rstd, y_dot_dy, dy[k]) * rstd;
+}
+
+// Block (block of tokens, slab): a slab is the groups that a warp has room for, N channels a lane. Partials: [blocks of
+// tokens, channels, taps], of dweight.
+template <int kTaps, int N, bool kNormed, class T>
+__global__ void __launch_bounds__(kBackwardThreads)
+    backward_kernel(Conv<T> conv, Groups groups, Norm norm, const T* dy, T* dx, float* partials) {
+  const std::int64_t warp_groups = kWarpSize / groups.lanes, num_groups = divide_up(conv.channels, groups.channels);
+  const std::int64_t slabs = divide_up(num_groups, warp_groups), block = blockIdx.x / slabs;
+  const std::int64_t first_group = blockIdx.x % slabs * warp_groups;
+  const std::int64_t group = first_group + lane_index() / groups.lanes;
+  const Channels c = channels_of<N>(groups, group, conv.channels);
   const std::int64_t first = block * kBlockTokens + warp_index() * kBackwardTokens;
-  const std::int64_t last = rest > 0 ? min(first + kBackwardTokens, conv.tokens) : 0;
+  const std::int64_t last = group < num_groups ? min(first + kBackwardTokens, conv.tokens) : 0;
   float weight[kTaps][N] = {}, dweight[kTaps][N] = {};
-  if (rest > 0) load_weight(conv, c, weight);
+  if (group < num_groups) load_weight(conv, c, weight);
   for_each_piece(
       conv.cu_seqlens, conv.sequences, first, last, [&](std::int64_t begin, std::int64_t end, std::int64_t sequence) {
         // dx of the last tokens needs dz of the tokens after them that see them.
         const std::int64_t seen_end = min(end + kTaps - 1, static_cast<std::int64_t>(conv.cu_seqlens[sequence + 1]));
         Window<kTaps, N> window = window_before<kTaps, N>(conv, sequence, begin, c);
         Window<kTaps, N> dz_window = {};
-        float next_row[N], next_dy[N];
+        float next_row[N], next_dy[N], next_rstd = 0;
         const auto load_next = [&](std::int64_t t) {
-          load(conv.x + t * conv.channels + c, rest, next_row);
-          load(dy + t * conv.channels + c, rest, next_dy);
+          load(conv.x + t * conv.channels + c.first, c.count, next_row);
+          load(dy + t * conv.channels + c.first, c.count, next_dy);
+          if constexpr (kNormed) next_rstd = norm.rstd[t * num_groups + group];
         };
         load_next(begin);
         for (std::int64_t t = begin; t < end + kTaps - 1; ++t) {
@@ -201,11 +265,19 @@ __global__ void __launch_bounds__(kBackwardThreads) backward_kernel(Conv<T> conv
           if (t < seen_end) {
             window.push(next_row);
             for (int k = 0; k < N; ++k) dz[k] = next_dy[k];
+            const float rstd = next_rstd;
             if (t + 1 < seen_end) load_next(t + 1);
+            float slopes[N], silu[N];
             for (int k = 0; k < N; ++k) {
               float z = 0;
               for (int j = 0; j < kTaps; ++j) z = fmaf(weight[j][k], window.rows[j][k], z);
-              dz[k] *= silu_derivative(z, sigmoid(z));
+              const float s = sigmoid(z);
+              slopes[k] = silu_derivative(z, s);
+              silu[k] = z * s;
+            }
+            if constexpr (kNormed) differentiate_norm(groups, silu, rstd, dz);
+            for (int k = 0; k < N; ++k) {
+              dz[k] *= slopes[k];
               if (t < end) {
                 for (int j = 0; j < kTaps; ++j) dweight[j][k] = fmaf(dz[k], window.rows[j][k], dweight[j][k]);
               }
@@ -219,7 +291,7 @@ __global__ void __launch_bounds__(kBackwardThreads) backward_kernel(Conv<T> conv
               for (int j = 0; j < kTaps; ++j)
                 values[k] = fmaf(weight[kTaps - 1 - j][k], dz_window.rows[j][k], values[k]);
             }
-            store(values, dx + seen * conv.channels + c, rest);
+            store(values, dx + seen * conv.channels + c.first, c.count);
           }
         }
       });
@@ -228,14 +300,16 @@ __global__ void __launch_bounds__(kBackwardThreads) backward_kernel(Conv<T> conv
     for (int k = 0; k < N; ++k) room[((warp_index() * kTaps + j) * N + k) * kWarpSize + lane_index()] = dweight[j][k];
   }
   __syncthreads();
-  const std::int64_t first_channel = blockIdx.x % slabs * kBlockChannels;
-  const std::int64_t count = min(kBlockChannels, conv.channels - first_channel) * conv.taps;
+  const std::int64_t first_channel = first_group * groups.channels;
+  const std::int64_t count = min(warp_groups * groups.channels, conv.channels - first_channel) * conv.taps;
   float* out = partials + (block * conv.channels + first_channel) * conv.taps;
   for (std::int64_t i = threadIdx.x; i < count; i += kBackwardThreads) {
     const std::int64_t channel = i / conv.taps, j = i % conv.taps + kTaps - conv.taps;
+    const std::int64_t in_group = channel % groups.channels;
+    const std::int64_t lane = channel / groups.channels * groups.lanes + in_group / N;
     float sum = 0;
     for (int warp = 0; warp < kBackwardWarps; ++warp) {
-      sum += room[((warp * kTaps + j) * N + channel % N) * kWarpSize + channel / N];
+      sum += room[((warp * kTaps + j) * N + in_group % N) * kWarpSize + lane];
     }
     out[i] = sum;
   }
@@ -251,6 +325,31 @@ void dispatch_taps(std::int64_t taps, const F& f) {
 
 dim3 blocks_for(std::int64_t threads) { return dim3(static_cast<unsigned>(divide_up(threads, kForwardThreads))); }
 
+template <int kTaps, bool kNormed, class T>
+void run_forward(const Conv<T>& conv, const Groups& groups, const Norm& norm, const Tensor& y,
+                 const Tensor& final_state, Stream stream) {
+  const std::int64_t lanes = divide_up(conv.channels, groups.channels) * groups.lanes;
+  launch(forward_kernel<kTaps, kNormed, T>, blocks_for(divide_up(conv.tokens, kForwardTokens) * lanes), kForwardThreads,
+         0, stream, conv, groups, norm, y.data<T>());
+  if (final_state.defined()) {
+    launch(final_state_kernel<T>, blocks_for(conv.sequences * divide_up(conv.channels, kRun)), kForwardThreads, 0,
+           stream, conv, final_state.data<float>());
+  }
+}
+
+// N channels a lane.
+template <int kTaps, int N, bool kNormed, class T>
+void run_backward(const Conv<T>& conv, const Groups& groups, const Norm& norm, const Tensor& dy, const Tensor& dx,
+                  const Tensor& dweight, Stream stream) {
+  const std::int64_t blocks = divide_up(conv.tokens, kBlockTokens);
+  const std::int64_t slabs = divide_up(divide_up(conv.channels, groups.channels), kWarpSize / groups.lanes);
+  const Tensor partials = Tensor::empty(Shape{blocks, dweight.numel()}, DType::kFloat32, dy.device());
+  launch(backward_kernel<kTaps, N, kNormed, T>, dim3(static_cast<unsigned>(blocks * slabs)), kBackwardThreads,
+         kBackwardThreads * kTaps * N * static_cast<std::int64_t>(sizeof(float)), stream, conv, groups, norm,
+         dy.data<T>(), dx.data<T>(), partials.data<float>());
+  add_column_sums(partials, dweight, stream);
+}
+
 }  // namespace
 
 void short_conv_forward(const ShortConvInputs& inputs, const Tensor& y, const Tensor& final_state, Stream stream) {
@@ -258,30 +357,44 @@ void short_conv_forward(const ShortConvInputs& inputs, const Tensor& y, const Te
     const Conv<T> conv = conv_of<T>(inputs);
     dispatch_taps(conv.taps, [&](auto taps) {
       constexpr int kTaps = decltype(taps)::value;
-      const std::int64_t runs = divide_up(conv.channels, kForwardChannels<kTaps>);
-      launch(forward_kernel<kTaps, T>, blocks_for(divide_up(conv.tokens, kForwardTokens) * runs), kForwardThreads, 0,
-             stream, conv, y.data<T>());
+      run_forward<kTaps, false>(conv, {kForwardChannels<kTaps>, 1}, {}, y, final_state, stream);
     });
-    if (final_state.defined()) {
-      launch(final_state_kernel<T>, blocks_for(conv.sequences * divide_up(conv.channels, kRun)), kForwardThreads, 0,
-             stream, conv, final_state.data<float>());
-    }
   });
 }
 
 void short_conv_backward(const ShortConvInputs& inputs, const Tensor& dy, const Tensor& dx, const Tensor& dweight,
                          Stream stream) {
+  constexpr int N = 4;
   dispatch_float(dy.dtype(), [&]<class T>() {
     const Conv<T> conv = conv_of<T>(inputs);
-    const std::int64_t blocks = divide_up(conv.tokens, kBlockTokens), slabs = divide_up(conv.channels, kBlockChannels);
-    const Tensor partials = Tensor::empty(Shape{blocks, dweight.numel()}, DType::kFloat32, dy.device());
     dispatch_taps(conv.taps, [&](auto taps) {
-      constexpr int kTaps = decltype(taps)::value;
-      launch(backward_kernel<kTaps, T>, dim3(static_cast<unsigned>(blocks * slabs)), kBackwardThreads,
-             kBackwardWarps * kTaps * kBlockChannels * static_cast<std::int64_t>(sizeof(float)), stream, conv,
-             dy.data<T>(), dx.data<T>(), partials.data<float>());
+      run_backward<decltype(taps)::value, N, false>(conv, Groups{N, 1}, {}, dy, dx, dweight, stream);
     });
-    add_column_sums(partials, dweight, stream);
+  });
+}
+
+void short_conv_l2_norm_forward(const ShortConvInputs& inputs, float eps, const Tensor& y, const Tensor& rstd,
+                                const Tensor& final_state, Stream stream) {
+  constexpr int kTaps = kMaxFusedTaps;
+  static_assert(kForwardChannels<kTaps> * kWarpSize >= kMaxFusedHeadDim);
+  dispatch_float(y.dtype(), [&]<class T>() {
+    const Groups heads = groups_of<kForwardChannels<kTaps>>(y.size(2));
+    run_forward<kTaps, true>(conv_of<T>(inputs), heads, {eps, rstd.data<float>()}, y, final_state, stream);
+  });
+}
+
+void short_conv_l2_norm_backward(const ShortConvInputs& inputs, const Tensor&, const Tensor& rstd, const Tensor& dy,
+                                 const Tensor& dx, const Tensor& dweight, Stream stream) {
+  constexpr int kTaps = kMaxFusedTaps;
+  const std::int64_t head_dim = dy.size(2);
+  const Norm norm{0, rstd.data<float>()};
+  dispatch_float(dy.dtype(), [&]<class T>() {
+    const Conv<T> conv = conv_of<T>(inputs);
+    const auto run_with = [&]<int N>() {
+      run_backward<kTaps, N, true>(conv, groups_of<N>(head_dim), norm, dy, dx, dweight, stream);
+    };
+    if (head_dim <= 4 * kWarpSize) return run_with.template operator()<4>();
+    run_with.template operator()<8>();
   });
 }
 

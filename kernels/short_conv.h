@@ -25,4 +25,16 @@ void short_conv_forward(const ShortConvInputs& inputs, const Tensor& y, const Te
 void short_conv_backward(const ShortConvInputs& inputs, const Tensor& dy, const Tensor& dx, const Tensor& dweight,
                          Stream stream);
 
+// The same followed by an L2 norm over the channels of each head (kernels/l2_norm.h), in one pass over memory where
+// heads have up to kMaxFusedHeadDim channels and kernels up to kMaxFusedTaps taps:
+//   s = z sigmoid(z),   y = s rstd,   rstd = (sum of s^2 over the head + eps)^{-1/2}
+// y [tokens, heads, head_dim] (=), heads x head_dim = channels; rstd [tokens, heads] float32 (=). The rest as above.
+constexpr std::int64_t kMaxFusedHeadDim = 256, kMaxFusedTaps = 4;
+void short_conv_l2_norm_forward(const ShortConvInputs& inputs, float eps, const Tensor& y, const Tensor& rstd,
+                                const Tensor& final_state, Stream stream);
+
+// y and rstd are the forward pass's; dy as y.
+void short_conv_l2_norm_backward(const ShortConvInputs& inputs, const Tensor& y, const Tensor& rstd, const Tensor& dy,
+                                 const Tensor& dx, const Tensor& dweight, Stream stream);
+
 }  // namespace mudelta::kernels

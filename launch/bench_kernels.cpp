@@ -9,7 +9,6 @@
 #include "kernels/embedding.h"
 #include "kernels/gated_delta_rule.h"
 #include "kernels/gates.h"
-#include "kernels/l2_norm.h"
 #include "kernels/optimizer_update.h"
 #include "kernels/reduce.h"
 #include "kernels/rms_norm.h"
@@ -46,7 +45,7 @@ class CaseBuilder {
 
   void mixer() {
     short_conv();
-    l2_norm();
+    short_conv_l2_norm();
     gates();
     gated_delta_rule();
     gated_rms_norm();
@@ -116,16 +115,22 @@ class CaseBuilder {
         });
   }
 
-  void l2_norm() {
-    const std::int64_t size = c_.heads() * c_.head_dim();
-    const Shape shape{tokens_, c_.heads(), c_.head_dim()};
-    const Tensor x = random(shape, dtype_), y = random(shape, dtype_), dx = random(shape, dtype_);
-    const Tensor rstd = floats({tokens_, c_.heads()});
-    const double elements = static_cast<double>(size);
-    add("l2_norm fwd", per_token(3 * elements), activation_bytes(size, 2),
-        [=, stream = stream_] { kernels::l2_norm_forward(x, 1e-6f, y, rstd, stream); });
-    add("l2_norm bwd", per_token(5 * elements), activation_bytes(size, 3),
-        [=, stream = stream_] { kernels::l2_norm_backward(y, rstd, x, dx, stream); });
+  void short_conv_l2_norm() {
+    const std::int64_t channels = c_.heads() * c_.head_dim();
+    const Shape per_head{tokens_, c_.heads(), c_.head_dim()};
+    const Tensor x = random({tokens_, channels}, dtype_), y = random(per_head, dtype_), dy = random(per_head, dtype_);
+    const Tensor dx = random({tokens_, channels}, dtype_), w = floats({channels, c_.conv_size()});
+    const Tensor dw = floats({channels, c_.conv_size()}), rstd = floats({tokens_, c_.heads()});
+    const double taps = static_cast<double>(c_.conv_size());
+    const double elements = static_cast<double>(channels);
+    add("short_conv q fwd", per_token(elements * (2 * taps + 7)), activation_bytes(channels, 2),
+        [=, cu = cu_seqlens_, stream = stream_] {
+          kernels::short_conv_l2_norm_forward({x, w, cu, {}}, 1e-6f, y, rstd, {}, stream);
+        });
+    add("short_conv q bwd", per_token(elements * (6 * taps + 15)), activation_bytes(channels, 3),
+        [=, cu = cu_seqlens_, stream = stream_] {
+          kernels::short_conv_l2_norm_backward({x, w, cu, {}}, y, rstd, dy, dx, dw, stream);
+        });
   }
 
   void gates() {

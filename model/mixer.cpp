@@ -3,7 +3,6 @@
 #include <cmath>
 
 #include "core/profile_range.h"
-#include "kernels/l2_norm.h"
 #include "kernels/rms_norm.h"
 #include "model/cast.h"
 #include "model/config.h"
@@ -116,26 +115,24 @@ Tensor Mixer::backward(const Tensor& dy_float32, Pass& pass) const {
   a_proj_.backward(s.x, cast(dg, dtype, stream), dx, true, stream);
   b_proj_.backward(s.x, cast(dbeta, dtype, stream), dx, true, stream);
 
-  kernels::l2_norm_backward(d.q, d.q_rstd, dq, dq, stream);
-  kernels::l2_norm_backward(d.k, d.k_rstd, dk, dk, stream);
-  q_path_.projection.backward(s.x, conv_backward(q_path_, s.q_in, dq, pass), dx, true, stream);
-  k_path_.projection.backward(s.x, conv_backward(k_path_, s.k_in, dk, pass), dx, true, stream);
-  v_path_.projection.backward(s.x, conv_backward(v_path_, s.v_in, dv, pass), dx, true, stream);
+  const Tensor dq_in = unit_vectors_backward(q_path_, s.q_in, d.q, d.q_rstd, dq, pass);
+  q_path_.projection.backward(s.x, dq_in, dx, true, stream);
+  const Tensor dk_in = unit_vectors_backward(k_path_, s.k_in, d.k, d.k_rstd, dk, pass);
+  k_path_.projection.backward(s.x, dk_in, dx, true, stream);
+  const Tensor dv_in = like(s.v_in);
+  const kernels::ShortConvInputs v_conv = conv_inputs(v_path_, s.v_in, {}, pass);
+  kernels::short_conv_backward(v_conv, dv.view(s.v_in.shape()), dv_in, taps_gradient(v_path_), stream);
+  v_path_.projection.backward(s.x, dv_in, dx, true, stream);
   return cast(dx, dtype, stream);
 }
 
 // q, k, v, g and beta.
 void Mixer::derive_rule_inputs(const Saved& s, const MixerState& carried, Derived& derived, const Pass& pass) const {
-  const std::int64_t tokens = s.x.size(0);
-  derived.q_rstd = Tensor::empty({tokens, heads_}, DType::kFloat32, s.x.device());
-  derived.k_rstd = Tensor::empty({tokens, heads_}, DType::kFloat32, s.x.device());
-  const Tensor q = conv_forward(q_path_, s.q_in, carried.q_rows, pass);
-  const Tensor k = conv_forward(k_path_, s.k_in, carried.k_rows, pass);
-  pass.observe("q", q);
-  pass.observe("k", k);
-  derived.q = normalise(q, derived.q_rstd, pass);
-  derived.k = normalise(k, derived.k_rstd, pass);
-  derived.v = conv_forward(v_path_, s.v_in, carried.v_rows, pass).view({tokens, value_heads_, value_dim_});
+  derived.q = unit_vectors(q_path_, "q", s.q_in, carried.q_rows, derived.q_rstd, pass);
+  derived.k = unit_vectors(k_path_, "k", s.k_in, carried.k_rows, derived.k_rstd, pass);
+  const Tensor v = like(s.v_in);
+  kernels::short_conv_forward(conv_inputs(v_path_, s.v_in, carried.v_rows, pass), v, carried.v_rows, pass.stream);
+  derived.v = v.view({s.x.size(0), value_heads_, value_dim_});
   derived.g = like(s.z_a);
   derived.beta = like(s.z_b);
   kernels::gates_forward({s.z_a, s.z_b, a_log_->value, dt_bias_->value, beta_max_}, derived.g, derived.beta,
@@ -156,25 +153,36 @@ void Mixer::derive_output(const Saved& s, Derived& derived, const Pass& pass) co
                                   derived.y.view(per_head), derived.o_rstd, pass.stream);
 }
 
-Tensor Mixer::conv_forward(const ConvPath& path, const Tensor& x, const Tensor& rows, const Pass& pass) const {
-  const Tensor y = like(x);
-  const Tensor taps = path.taps->value.view({x.size(1), conv_size_});
-  kernels::short_conv_forward({x, taps, pass.cu_seqlens, rows}, y, rows, pass.stream);
-  return y;
+kernels::ShortConvInputs Mixer::conv_inputs(const ConvPath& path, const Tensor& x, const Tensor& rows,
+                                            const Pass& pass) const {
+  return {x, path.taps->value.view({x.size(1), conv_size_}), pass.cu_seqlens, rows};
 }
 
-Tensor Mixer::conv_backward(const ConvPath& path, const Tensor& x, const Tensor& dy, const Pass& pass) const {
+Tensor Mixer::taps_gradient(const ConvPath& path) const {
+  const Tensor& gradient = path.taps->gradient;
+  return gradient.view({gradient.numel() / conv_size_, conv_size_});
+}
+
+Tensor Mixer::unit_vectors(const ConvPath& path, std::string_view name, const Tensor& x, const Tensor& rows,
+                           Tensor& rstd, const Pass& pass) const {
+  const kernels::ShortConvInputs inputs = conv_inputs(path, x, rows, pass);
+  if (pass.observer) {
+    const Tensor before = like(x);
+    kernels::short_conv_forward(inputs, before, {}, pass.stream);
+    pass.observe(name, before);
+  }
+  const Tensor unit = Tensor::empty({x.size(0), heads_, head_dim_}, x.dtype(), x.device());
+  rstd = Tensor::empty({x.size(0), heads_}, DType::kFloat32, x.device());
+  kernels::short_conv_l2_norm_forward(inputs, kL2NormEps, unit, rstd, rows, pass.stream);
+  return unit;
+}
+
+Tensor Mixer::unit_vectors_backward(const ConvPath& path, const Tensor& x, const Tensor& unit, const Tensor& rstd,
+                                    const Tensor& dunit, const Pass& pass) const {
   const Tensor dx = like(x);
-  const Shape taps{x.size(1), conv_size_};
-  kernels::short_conv_backward({x, path.taps->value.view(taps), pass.cu_seqlens, {}}, dy.view(x.shape()), dx,
-                               path.taps->gradient.view(taps), pass.stream);
+  kernels::short_conv_l2_norm_backward(conv_inputs(path, x, {}, pass), unit, rstd, dunit, dx, taps_gradient(path),
+                                       pass.stream);
   return dx;
-}
-
-Tensor Mixer::normalise(const Tensor& x, const Tensor& rstd, const Pass& pass) const {
-  const Tensor per_head = x.view({x.size(0), heads_, head_dim_});
-  kernels::l2_norm_forward(per_head, kL2NormEps, per_head, rstd, pass.stream);
-  return per_head;
 }
 
 kernels::GatedDeltaRuleInputs Mixer::rule_inputs(const Derived& derived, const Pass& pass) const {

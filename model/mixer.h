@@ -52,9 +52,16 @@ class Mixer {
 
   void derive_rule_inputs(const Saved& s, const MixerState& carried, Derived& derived, const Pass& pass) const;
   void derive_output(const Saved& s, Derived& derived, const Pass& pass) const;
-  Tensor conv_forward(const ConvPath& path, const Tensor& x, const Tensor& rows, const Pass& pass) const;
-  Tensor conv_backward(const ConvPath& path, const Tensor& x, const Tensor& dy, const Pass& pass) const;
-  Tensor normalise(const Tensor& x, const Tensor& rstd, const Pass& pass) const;
+  kernels::ShortConvInputs conv_inputs(const ConvPath& path, const Tensor& x, const Tensor& rows,
+                                       const Pass& pass) const;
+  Tensor taps_gradient(const ConvPath& path) const;
+  // q or k [tokens, heads, head_dim] of its projection x, and the reciprocal norms. `name` is what observers get, which
+  // see it before the norm.
+  Tensor unit_vectors(const ConvPath& path, std::string_view name, const Tensor& x, const Tensor& rows, Tensor& rstd,
+                      const Pass& pass) const;
+  // Gradient of x from that of the unit vectors.
+  Tensor unit_vectors_backward(const ConvPath& path, const Tensor& x, const Tensor& unit, const Tensor& rstd,
+                               const Tensor& dunit, const Pass& pass) const;
   kernels::GatedDeltaRuleInputs rule_inputs(const Derived& derived, const Pass& pass) const;
 
   bool recompute_;

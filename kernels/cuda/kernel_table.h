@@ -35,6 +35,8 @@
   X(gates_backward)                                              \
   X(short_conv_forward)                                          \
   X(short_conv_backward)                                         \
+  X(short_conv_l2_norm_forward)                                  \
+  X(short_conv_l2_norm_backward)                                 \
   X(gated_delta_rule_forward)                                    \
   X(gated_delta_rule_backward)                                   \
   X(cross_entropy_forward)                                       \

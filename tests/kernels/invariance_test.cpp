@@ -71,6 +71,12 @@ std::vector<Result> run_all(DType dtype) {
   short_conv_forward(conv, out("conv y", shape, dtype), out("conv state", state.shape(), f32), {});
   short_conv_backward(conv, dy, out("conv dx", shape, dtype), out("conv dweight", {dim, 4}, f32), {});
 
+  const Shape heads_of_conv{rows, 13, 23};  // 13 x 23 = dim
+  const Tensor conv_rstd = out("conv rstd", {rows, 13}, f32), conv_unit = out("conv unit", heads_of_conv, dtype);
+  short_conv_l2_norm_forward(conv, 1e-6f, conv_unit, conv_rstd, {}, {});
+  short_conv_l2_norm_backward(conv, conv_unit, conv_rstd, dy.view(heads_of_conv), out("conv unit dx", shape, dtype),
+                              out("conv unit dweight", {dim, 4}, f32), {});
+
   const Tensor tokens = Tensor::empty({rows}, DType::kInt32);
   for (std::int32_t t = 0; t < rows; ++t) tokens.data<std::int32_t>()[t] = t * t % 37;
   const Tensor dy_wide = random_normal(shape, "dy wide");

@@ -1,5 +1,6 @@
 #include "kernels/short_conv.h"
 
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 
 #include <cmath>
@@ -57,6 +58,23 @@ Vector conv(const Case& c, const Vector& x, const Vector& w, const Vector& rows)
   return y;
 }
 
+// 1 / |v| of each vector of `dim` elements, with eps below the root.
+Vector reciprocal_norms(const Vector& v, std::int64_t dim, double eps) {
+  Vector factors;
+  for (std::size_t i = 0; i < v.size(); i += static_cast<std::size_t>(dim)) {
+    double squares = eps;
+    for (std::size_t k = i; k < i + static_cast<std::size_t>(dim); ++k) squares += v[k] * v[k];
+    factors.push_back(1 / std::sqrt(squares));
+  }
+  return factors;
+}
+
+Vector unit_vectors(Vector v, std::int64_t dim, double eps) {
+  const Vector factors = reciprocal_norms(v, dim, eps);
+  for (std::size_t i = 0; i < v.size(); ++i) v[i] *= factors[i / static_cast<std::size_t>(dim)];
+  return v;
+}
+
 TEST(ShortConv, ForwardAndBackward) {
   for (const DType dtype : kFloatTypes) {
     for (const Case& c : kCases) {
@@ -84,6 +102,94 @@ TEST(ShortConv, ForwardAndBackward) {
     }
   }
 }
+
+// ---- with an L2 norm
+
+struct NormedCase {
+  std::vector<std::int32_t> cu_seqlens;
+  std::int64_t heads, head_dim, taps;
+  bool initial = false;
+};
+// Heads of less than a vector, of odd sizes, that do not fill a slab; more channels or taps than one pass takes.
+const NormedCase kNormedCases[] = {
+    {{0, 0}, 2, 3, 4},          {{0, 1}, 1, 1, 4},     {{0, 2, 2, 3, 11, 14}, 3, 6, 4, true},
+    {{0, 5, 6}, 2, 33, 2},      {{0, 4, 7}, 5, 16, 1}, {{0, 40, 75}, 7, 12, 4, true},
+    {{0, 3, 4}, 5, 96, 4},      {{0, 3}, 2, 256, 4},   {{0, 2, 3}, 1, 257, 4, true},
+    {{0, 3, 9}, 2, 4, 6, true},
+};
+
+TEST(ShortConvL2Norm, ForwardAndBackward) {
+  constexpr double kEps = 1e-6;
+  for (const DType dtype : kFloatTypes) {
+    for (const NormedCase& n : kNormedCases) {
+      const Case c{n.cu_seqlens, n.heads * n.head_dim, n.taps, n.initial};
+      const bool is_fused = n.head_dim <= kMaxFusedHeadDim && n.taps <= kMaxFusedTaps;
+      const std::int64_t tokens = c.cu_seqlens.back();
+      SCOPED_TRACE(
+          fmt::format("{} tokens, {} heads of {}, {} taps, {}", tokens, n.heads, n.head_dim, n.taps, name_of(dtype)));
+      const Shape flat{tokens, c.channels}, per_head{tokens, n.heads, n.head_dim},
+          state{sequences_of(c), c.taps - 1, c.channels};
+      const Tensor x = random_normal(flat, "x", 1, 0, 1, dtype), w = random_normal({c.channels, c.taps}, "w");
+      const Tensor dy = random_normal(per_head, "dy", 1, 0, 1, dtype);
+      const Tensor initial = c.initial ? random_normal(state, "s") : Tensor();
+      const ShortConvInputs inputs{x, w, cu_seqlens_of(c), initial};
+      const auto f = [&](const Vector& xs, const Vector& ws) {
+        return unit_vectors(conv(c, xs, ws, c.initial ? to_doubles(initial) : Vector()), n.head_dim, kEps);
+      };
+      const Vector xs = to_doubles(x), ws = to_doubles(w), dys = to_doubles(dy);
+
+      const Tensor y = filled(per_head, dtype), rstd = filled({tokens, n.heads}), final_state = filled(state);
+      short_conv_l2_norm_forward(inputs, kEps, y, rstd, final_state, {});
+      EXPECT_TRUE(close(y, f(xs, ws), tolerance(dtype)));
+      const Tensor silu = filled(flat, dtype), same_state = filled(state);
+      short_conv_forward(inputs, silu, same_state, {});
+      EXPECT_TRUE(same_bits(final_state, same_state));
+      EXPECT_TRUE(close(rstd,
+                        reciprocal_norms(conv(c, xs, ws, c.initial ? to_doubles(initial) : Vector()), n.head_dim, kEps),
+                        tolerance(dtype)));
+
+      const Tensor dx = filled(flat, dtype), dw = random_normal(w.shape(), "dw");
+      const Vector dw_before = to_doubles(dw);
+      short_conv_l2_norm_backward(inputs, y, rstd, dy, dx, dw, {});
+      const Vector expected = numeric_gradient([&](const Vector& v) { return f(v, ws); }, xs, dys);
+      EXPECT_TRUE(close(dx, expected, gradient_tolerance(dtype), n.head_dim == 1 ? 1e-2 : 0));
+      if (n.head_dim > 1) {
+        const Vector taps = numeric_gradient([&](const Vector& v) { return f(xs, v); }, ws, dys);
+        EXPECT_TRUE(close(dw, plus(taps, dw_before), is_fused ? 2e-5 : gradient_tolerance(dtype)));
+      }
+    }
+  }
+}
+
+TEST(ShortConvL2Norm, OfZerosIsZero) {
+  const std::int32_t ends[] = {0, 3};
+  const ShortConvInputs inputs{Tensor::zeros({3, 8}), random_normal({8, 4}, "w"), Tensor::from(ends, {2}), {}};
+  const Tensor y = filled({3, 2, 4}), rstd = filled({3, 2}), dx = filled({3, 8}), dw = Tensor::zeros({8, 4});
+  short_conv_l2_norm_forward(inputs, 1e-6f, y, rstd, {}, {});
+  EXPECT_TRUE(same_bits(y, Tensor::zeros({3, 2, 4})));
+  short_conv_l2_norm_backward(inputs, y, rstd, random_normal({3, 2, 4}, "dy"), dx, dw, {});
+  for (const double value : to_doubles(dx)) EXPECT_TRUE(std::isfinite(value));
+}
+
+TEST(ShortConvL2Norm, ShapesThatDoNotFitAreNamed) {
+  const std::int32_t ends[] = {0, 4};
+  const ShortConvInputs inputs{Tensor::zeros({4, 8}), Tensor::zeros({8, 4}), Tensor::from(ends, {2}), {}};
+  const Tensor y = Tensor::zeros({4, 2, 4}), rstd = Tensor::zeros({4, 2});
+  EXPECT_THAT(error_of([&] {
+                short_conv_l2_norm_forward(inputs, 1e-6f, Tensor::zeros({4, 2, 3}), rstd, {}, {});
+              }),
+              HasSubstr("y: expected float32[4, heads, head_dim] with heads x head_dim = 8, got float32[4, 2, 3]"));
+  EXPECT_THAT(error_of([&] {
+                short_conv_l2_norm_forward(inputs, 1e-6f, y, Tensor::zeros({4, 3}), {}, {});
+              }),
+              HasSubstr("rstd: expected float32[4, 2]"));
+  EXPECT_THAT(error_of([&] {
+                short_conv_l2_norm_backward(inputs, y, rstd, y, inputs.x, Tensor::zeros({8, 4}), {});
+              }),
+              HasSubstr("dx must be neither dy nor x itself"));
+}
+
+// ---- sequences
 
 TEST(ShortConv, TapGradientOverManyTokens) {
   const Case c{{0, 1500, 1501, 4000}, 5, 4};

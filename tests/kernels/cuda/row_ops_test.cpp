@@ -185,6 +185,44 @@ TEST_F(RowOpsOnDevice, ShortConv) {
   }
 }
 
+struct Heads {
+  std::int64_t heads, head_dim, taps;
+};
+
+TEST_F(RowOpsOnDevice, ShortConvL2Norm) {
+  const std::vector<std::int32_t> kEnds[] = {
+      {0}, {0, 1}, {0, 2, 2, 3, 11, 14}, {0, 16, 31, 32, 33, 64, 65, 127, 128, 131}};
+  // One lane a head, all of them; odd sizes; 128 and 256 channels take other numbers of channels a lane; two passes.
+  const Heads kHeads[] = {{1, 1, 4},   {3, 6, 4},   {5, 12, 4},  {5, 32, 3},  {3, 96, 4},
+                          {2, 128, 4}, {1, 130, 2}, {2, 256, 4}, {1, 257, 4}, {2, 4, 6}};
+  for (const DType dtype : kFloatTypes) {
+    for (const auto& ends : kEnds) {
+      for (const auto [heads, head_dim, taps] : kHeads) {
+        const auto sequences = static_cast<std::int64_t>(ends.size()) - 1;
+        const std::int64_t tokens = ends.back(), channels = heads * head_dim;
+        if (tokens > 100 && channels > 150) continue;
+        const Shape flat{tokens, channels}, per_head{tokens, heads, head_dim}, state{sequences, taps - 1, channels};
+        SCOPED_TRACE(per_head.to_string() + ", taps " + std::to_string(taps));
+        const Tensor x = normal(flat, "x", dtype), weight = normal({channels, taps}, "w"), initial = normal(state, "s");
+        const Tensor cu_seqlens = Tensor::from(std::span<const std::int32_t>(ends), {sequences + 1});
+        const Tensor y = filled(per_head, dtype), rstd = filled({tokens, heads});
+        expect_as_on_host({x, weight, cu_seqlens, initial, y, rstd, filled(state)},
+                          [](const Tensors& t, Stream stream) {
+                            short_conv_l2_norm_forward({t[0], t[1], t[2], t[3]}, 1e-6f, t[4], t[5], t[6], stream);
+                          });
+        short_conv_l2_norm_forward({x, weight, cu_seqlens, initial}, 1e-6f, y, rstd, {}, {});
+        expect_as_on_host(
+            {x, weight, cu_seqlens, initial, y, rstd, normal(per_head, "dy", dtype), filled(flat, dtype),
+             normal(weight.shape(), "dw")},
+            [](const Tensors& t, Stream stream) {
+              short_conv_l2_norm_backward({t[0], t[1], t[2], t[3]}, t[4], t[5], t[6], t[7], t[8], stream);
+            },
+            head_dim == 1 ? 1e-3 : 1e-6);
+      }
+    }
+  }
+}
+
 TEST_F(RowOpsOnDevice, NanOfOneSequenceStaysThere) {
   const std::int32_t ends[] = {0, 5, 9};
   const Tensor x = normal({9, 8}, "x"), y = filled({9, 8});
