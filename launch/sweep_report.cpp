@@ -15,12 +15,12 @@ namespace {
 
 // Losses by seed and log2 lr; infinite: diverged.
 using SeedLosses = std::map<std::uint64_t, std::map<double, double>>;
-// A number of one seed's curve; nothing if that curve does not give it.
-using SeedEstimate = std::function<std::optional<double>(std::uint64_t seed)>;
+using Number = std::optional<double>;
 
-struct WidthLosses {
-  SeedLosses seeds;
-  std::map<std::uint64_t, LossCurve> curves;
+// The curve of one width's mean loss over its seeds, and those with one seed left out.
+struct Curves {
+  LossCurve mean;
+  std::vector<LossCurve> without;
 };
 
 LossCurve curve_of(const std::map<double, double>& losses) {
@@ -43,31 +43,65 @@ LossCurve mean_curve(const SeedLosses& seeds) {
   return curve_of(means);
 }
 
-// Standard error of the mean of what the seeds give; nothing with fewer than two.
-std::optional<double> error_over(const SeedLosses& seeds, const SeedEstimate& estimate) {
-  std::vector<double> values;
+Curves curves_of(const SeedLosses& seeds) {
+  Curves curves{mean_curve(seeds), {}};
+  if (seeds.size() < 2) return curves;
   for (const auto& [seed, losses] : seeds) {
-    const auto value = losses.size() < 3 ? std::nullopt : estimate(seed);
-    if (value && std::isfinite(*value)) values.push_back(*value);
+    SeedLosses others = seeds;
+    others.erase(seed);
+    curves.without.push_back(mean_curve(others));
+  }
+  return curves;
+}
+
+// Variance of number(mean curve); nothing where a curve does not give it.
+Number jackknife_variance(const Curves& curves, const std::function<Number(const LossCurve&)>& number) {
+  std::vector<double> values;
+  for (const LossCurve& curve : curves.without) {
+    const Number value = number(curve);
+    if (!value || !std::isfinite(*value)) return std::nullopt;
+    values.push_back(*value);
   }
   const auto n = static_cast<double>(values.size());
   if (n < 2) return std::nullopt;
   double mean = 0, squares = 0;
   for (const double value : values) mean += value / n;
   for (const double value : values) squares += (value - mean) * (value - mean);
-  return std::sqrt(squares / (n - 1) / n);
+  return squares * (n - 1) / n;
 }
 
-std::optional<double> drift(const LossCurve& base, const LossCurve& curve) {
-  if (!base.best() || !curve.best()) return std::nullopt;
-  return curve.best()->x - base.best()->x;
+// number(curve); nothing if there is none.
+std::optional<Estimate> estimate(const Curves& curves, Number (*number)(const LossCurve&)) {
+  const Number value = number(curves.mean);
+  if (!value) return std::nullopt;
+  const Number variance = jackknife_variance(curves, number);
+  return Estimate{*value, variance ? Number(std::sqrt(*variance)) : std::nullopt};
 }
 
-std::optional<double> regret(const LossCurve& base, const LossCurve& curve) {
-  if (!base.best() || !curve.best()) return std::nullopt;
-  const auto there = curve.at(base.best()->x);
+// number(curve of the proxy, curve of the target).
+std::optional<Estimate> estimate(const Curves& proxy, const Curves& target,
+                                 Number (*number)(const LossCurve&, const LossCurve&)) {
+  const Number value = number(proxy.mean, target.mean);
+  if (!value) return std::nullopt;
+  if (&proxy == &target) return Estimate{*value, 0};
+  const Number of_proxy = jackknife_variance(proxy, [&](const LossCurve& c) { return number(c, target.mean); });
+  const Number of_target = jackknife_variance(target, [&](const LossCurve& c) { return number(proxy.mean, c); });
+  return Estimate{*value, of_proxy && of_target ? Number(std::sqrt(*of_proxy + *of_target)) : std::nullopt};
+}
+
+Number best_x(const LossCurve& curve) { return curve.best() ? Number(curve.best()->x) : std::nullopt; }
+Number best_y(const LossCurve& curve) { return curve.best() ? Number(curve.best()->y) : std::nullopt; }
+
+Number drift(const LossCurve& proxy, const LossCurve& target) {
+  if (!proxy.best() || !target.best()) return std::nullopt;
+  return target.best()->x - proxy.best()->x;
+}
+
+Number regret(const LossCurve& proxy, const LossCurve& target) {
+  if (!proxy.best() || !target.best()) return std::nullopt;
+  const auto there = target.at(proxy.best()->x);
   if (!there) return std::nullopt;
-  return *there - curve.best()->y;
+  return *there - target.best()->y;
 }
 
 double median_step(const std::set<double>& xs) {
@@ -78,57 +112,41 @@ double median_step(const std::set<double>& xs) {
   return steps[steps.size() / 2];
 }
 
-void add_estimates(const WidthLosses& losses, const WidthLosses* base, const WidthReport* base_report,
-                   WidthReport& report) {
-  const auto of_seed = [&](const auto& number) {
-    return error_over(losses.seeds, [&](std::uint64_t seed) { return number(losses.curves.at(seed)); });
-  };
-  const auto against_base = [&](const auto& number) {
-    return error_over(losses.seeds, [&](std::uint64_t seed) -> std::optional<double> {
-      const auto of_base = base->curves.find(seed);
-      if (of_base == base->curves.end()) return std::nullopt;
-      return number(of_base->second, losses.curves.at(seed));
-    });
-  };
-  using Number = std::optional<double>;
-  if (!report.curve.best()) return;
-  report.log2_lr = {report.curve.best()->x,
-                    of_seed([](const LossCurve& c) { return c.best() ? Number(c.best()->x) : Number(); })};
-  report.loss = {report.curve.best()->y,
-                 of_seed([](const LossCurve& c) { return c.best() ? Number(c.best()->y) : Number(); })};
-  if (base == nullptr) return;
-  if (const auto value = drift(base_report->curve, report.curve)) report.drift = {*value, against_base(drift)};
-  if (const auto value = regret(base_report->curve, report.curve)) report.regret = {*value, against_base(regret)};
-}
-
 SweepSeries analyse_series(std::int64_t base_width, const std::vector<SweepResult>& results) {
   SweepSeries series;
   series.parametrization = results.front().run.parametrization;
   series.optimizer = results.front().run.optimizer;
-  std::map<std::int64_t, WidthLosses> widths;
+  std::map<std::int64_t, SeedLosses> losses;
   std::map<std::int64_t, WidthReport> reports;
   std::set<double> xs;
   for (const SweepResult& result : results) {
     const double x = std::log2(result.run.lr);
     xs.insert(x);
-    widths[result.run.width].seeds[result.run.seed][x] = result.loss.value_or(std::numeric_limits<double>::infinity());
+    losses[result.run.width][result.run.seed][x] = result.loss.value_or(std::numeric_limits<double>::infinity());
     WidthReport& report = reports[result.run.width];
     report.width = result.run.width;
     ++report.runs;
     if (!result.loss) ++report.diverged;
   }
   series.grid_step = median_step(xs);
-  for (auto& [width, losses] : widths) {
-    for (const auto& [seed, of_seed] : losses.seeds) losses.curves.emplace(seed, curve_of(of_seed));
-    reports[width].seeds = static_cast<int>(losses.seeds.size());
-    reports[width].curve = mean_curve(losses.seeds);
-  }
-  const auto base = widths.find(base_width);
-  const bool has_base = base != widths.end();
+  std::map<std::int64_t, Curves> curves;
+  for (const auto& [width, of_seeds] : losses) curves.emplace(width, curves_of(of_seeds));
+  const auto base = curves.find(base_width);
   for (auto& [width, report] : reports) {
-    add_estimates(widths[width], has_base ? &base->second : nullptr, has_base ? &reports[base_width] : nullptr, report);
+    const Curves& own = curves.at(width);
+    report.seeds = static_cast<int>(losses[width].size());
+    report.curve = own.mean;
+    report.log2_lr = estimate(own, best_x);
+    report.loss = estimate(own, best_y);
+    for (auto proxy = curves.begin(); proxy->first < width; ++proxy) {
+      if (const auto cost = estimate(proxy->second, own, regret)) report.regrets.push_back({proxy->first, *cost});
+    }
+    if (base != curves.end()) {
+      report.drift = estimate(base->second, own, drift);
+      report.regret = estimate(base->second, own, regret);
+    }
+    series.widths.push_back(std::move(report));
   }
-  for (auto& [width, report] : reports) series.widths.push_back(std::move(report));
   return series;
 }
 

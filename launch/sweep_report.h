@@ -12,10 +12,18 @@
 
 namespace mudelta {
 
-// A number, and its standard error over seeds: each seed's own curve gives its own number, from two seeds on.
+// A number, and from two seeds on its standard error by the jackknife: how much the number changes as seeds are left
+// out, one at a time. Of numbers that come from two widths, the widths' errors are taken to be independent.
 struct Estimate {
   double value = 0;
   std::optional<double> error;
+};
+
+// What it costs to train with the best lr of a narrower width: loss at it, less the best loss. Infinite: training
+// diverges there.
+struct ProxyRegret {
+  std::int64_t proxy_width = 0;
+  Estimate regret;
 };
 
 // One width of a series. Curves are of the mean loss over seeds; an lr at which any seed diverged counts as diverged.
@@ -23,11 +31,11 @@ struct WidthReport {
   std::int64_t width = 0;
   int runs = 0, diverged = 0, seeds = 0;
   LossCurve curve{{}};
-  std::optional<Estimate> log2_lr;  // best; none: every run diverged
-  std::optional<Estimate> loss;     // there
-  std::optional<Estimate> drift;    // of log2_lr from the base width's
-  // Loss at the base width's best lr, less `loss`. Infinite: training diverges there.
-  std::optional<Estimate> regret;
+  std::optional<Estimate> log2_lr;   // best; none: every run diverged
+  std::optional<Estimate> loss;      // there
+  std::optional<Estimate> drift;     // of log2_lr from the base width's
+  std::optional<Estimate> regret;    // of the base width's best lr
+  std::vector<ProxyRegret> regrets;  // of all narrower widths that know it
 };
 
 struct SweepSeries {

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cmath>
 #include <nlohmann/json.hpp>
 
@@ -39,6 +40,23 @@ std::string row(const WidthReport& width) {
                      with_error(width.loss, 4, false), with_error(width.regret, 4, true), note_of(width));
 }
 
+// Regret at each width of the best lr of each narrower one: how wide must a proxy be?
+std::string proxy_table(const SweepSeries& series) {
+  if (series.widths.size() < 3) return "";  // the rows above have it
+  std::string text = fmt::format("{:>18}", "regret of the lr of");
+  for (const WidthReport& width : std::span(series.widths).subspan(1)) text += fmt::format("{:>18}", width.width);
+  text += "\n";
+  for (const WidthReport& proxy : std::span(series.widths).first(series.widths.size() - 1)) {
+    text += fmt::format("{:>18}", proxy.width);
+    for (const WidthReport& width : std::span(series.widths).subspan(1)) {
+      const auto found = std::ranges::find(width.regrets, proxy.width, &ProxyRegret::proxy_width);
+      text += fmt::format("{:>18}", found == width.regrets.end() ? "" : with_error(found->regret, 4, true));
+    }
+    text += "\n";
+  }
+  return text;
+}
+
 ordered_json json_of(const std::optional<Estimate>& estimate) {
   if (!estimate) return nullptr;
   ordered_json json = {{"value", nullptr}, {"error", nullptr}};
@@ -64,8 +82,12 @@ ordered_json json_of(const WidthReport& width) {
                        {"loss", json_of(width.loss)},
                        {"regret", json_of(width.regret)},
                        {"regret_diverges", width.regret && !std::isfinite(width.regret->value)},
+                       {"regret_by_proxy", ordered_json::object()},
                        {"note", note_of(width)},
                        {"mean_losses", points}};
+  for (const ProxyRegret& cost : width.regrets) {
+    json["regret_by_proxy"][std::to_string(cost.proxy_width)] = json_of(cost.regret);
+  }
   if (width.log2_lr) json["best_lr"] = std::exp2(width.log2_lr->value);
   return json;
 }
@@ -86,7 +108,7 @@ PlotLine line_of(const WidthReport& width) {
 std::string to_text(const SweepReport& report) {
   std::string text = fmt::format(
       "Base width {}. Best lr: vertex of the parabola through the best three learning rates of the mean loss over\n"
-      "seeds. ±: standard error over seeds, each fitted on its own. Drift: of log2(best lr) from the base width.\n"
+      "seeds. ±: standard error, leaving out one seed at a time. Drift: of log2(best lr) from the base width.\n"
       "Regret: loss at the base width's best lr, less the best loss, both read off the fitted curve (nats per "
       "token).\n",
       report.base_width);
@@ -95,6 +117,7 @@ std::string to_text(const SweepReport& report) {
     text += fmt::format("{:>6} {:>5} {:>9}  {:>9} {:>16} {:>16} {:>16} {:>18}\n", "width", "runs", "diverged",
                         "best lr", "log2", "drift", "loss", "regret");
     for (const WidthReport& width : series.widths) text += row(width);
+    text += proxy_table(series);
   }
   return text;
 }

@@ -69,12 +69,17 @@ TEST_F(HandMadeSweep, DriftAndRegret) {
   EXPECT_NEAR(sp.widths[2].drift->value, -2, 1e-9);
   EXPECT_NEAR(sp.widths[2].regret->value, 0.4, 1e-9);  // 0.1 x 2^2
   EXPECT_EQ(sp.widths[2].curve.best()->bracket, Bracket::kLowest);
+  ASSERT_EQ(sp.widths[2].regrets.size(), 2u);
+  EXPECT_EQ(sp.widths[2].regrets[1].proxy_width, 128);
+  EXPECT_NEAR(sp.widths[2].regrets[1].regret.value, 0.1, 1e-9);  // 0.1 x 1^2
+  EXPECT_THAT(to_text(found), HasSubstr("regret of the lr of               128               256"));
+  EXPECT_THAT(to_text(found), HasSubstr("               128                             +0.1000"));
   const SweepSeries& ours = found.series[1];
   EXPECT_NEAR(ours.widths[1].drift->value, 0.1, 1e-9);
   EXPECT_NEAR(ours.widths[1].regret->value, 0.001, 1e-9);
 }
 
-TEST_F(HandMadeSweep, ErrorsAreThoseOfTheSeedsOwnCurves) {
+TEST_F(HandMadeSweep, ErrorsTellHowMuchSeedsMatter) {
   HandMade made;
   made.add(ParametrizationConfig::SP, 64, -8, 2.0, 0.1, 1);
   made.add(ParametrizationConfig::SP, 64, -8, 2.0, 0.1, 2);
@@ -82,7 +87,7 @@ TEST_F(HandMadeSweep, ErrorsAreThoseOfTheSeedsOwnCurves) {
   made.add(ParametrizationConfig::SP, 128, -7.9, 1.81, 0.1, 2);
   const SweepReport found = report(made);
   const WidthReport& wide = found.series[0].widths[1];
-  // Two numbers a and b: the standard error of their mean is |a - b| / 2.
+  // Two seeds: half of the difference between what they give alone.
   EXPECT_NEAR(wide.log2_lr->value, -8, 1e-9);
   EXPECT_NEAR(*wide.log2_lr->error, 0.1, 1e-9);
   EXPECT_NEAR(*wide.drift->error, 0.1, 1e-9);
@@ -90,6 +95,25 @@ TEST_F(HandMadeSweep, ErrorsAreThoseOfTheSeedsOwnCurves) {
   EXPECT_NEAR(*wide.loss->error, 0.01, 1e-9);
   EXPECT_NEAR(*wide.regret->error, 0, 1e-9);
   EXPECT_EQ(wide.seeds, 2);
+}
+
+// Three seeds whose vertices have the standard error s at the narrow width and t at the wide one.
+TEST_F(HandMadeSweep, ErrorsOfBothWidthsAddUp) {
+  HandMade made;
+  const double narrow[] = {-8.3, -8, -7.7}, wide[] = {-9, -8.4, -8.4};
+  for (std::uint64_t seed = 0; seed < 3; ++seed) {
+    made.add(ParametrizationConfig::SP, 64, narrow[seed], 2.0, 0.1, seed);
+    made.add(ParametrizationConfig::SP, 128, wide[seed], 1.8, 0.1, seed);
+  }
+  const SweepReport found = report(made);
+  const auto& widths = found.series[0].widths;
+  const double s = 0.3 / std::sqrt(3.0), t = 0.2;  // parabolas of one curvature: the mean's vertex is the mean vertex
+  EXPECT_NEAR(*widths[0].log2_lr->error, s, 1e-9);
+  EXPECT_NEAR(*widths[1].log2_lr->error, t, 1e-9);
+  EXPECT_NEAR(widths[1].drift->value, -0.6, 1e-9);
+  EXPECT_NEAR(*widths[1].drift->error, std::hypot(s, t), 1e-9);
+  EXPECT_NEAR(widths[1].regret->value, 0.036, 1e-9);                     // 0.1 x 0.6^2
+  EXPECT_NEAR(*widths[1].regret->error, 0.12 * std::hypot(s, t), 2e-3);  // x its slope, but for second order
 }
 
 TEST_F(HandMadeSweep, DivergenceIsAResult) {
