@@ -11,28 +11,30 @@ Graph::Graph(Stream stream) : stream_(stream) {
 }
 
 Graph::~Graph() {
-  if (graph_ == nullptr) return;
   try {
     stream_.synchronize();
-    gpu::destroy_graph(graph_);
+    for (const auto& [variant, graph] : recordings_) {
+      if (graph != nullptr) gpu::destroy_graph(graph);
+    }
   } catch (const Error& error) {  // of earlier work on the device
     LOG(ERROR) << error.what();
   }
 }
 
-void Graph::run(const std::function<void()>& work) {
-  if (!has_run_) {
+void Graph::run(const std::function<void()>& work, std::int64_t variant) {
+  const auto recording = recordings_.find(variant);
+  if (recording == recordings_.end()) {
     const MemoryPool::Scope scope(pool_);
     work();
-    has_run_ = true;
+    recordings_.emplace(variant, nullptr);
     return;
   }
-  if (graph_ == nullptr) record(work);
-  gpu::launch_graph(graph_, stream_.handle());
+  if (recording->second == nullptr) recording->second = record(work);
+  gpu::launch_graph(recording->second, stream_.handle());
 }
 
 // The memory that the first run used has come back to the pool, and is enough.
-void Graph::record(const std::function<void()>& work) {
+gpu::GraphHandle Graph::record(const std::function<void()>& work) {
   const MemoryPool::Scope scope(pool_);
   gpu::begin_capture(stream_.handle());
   try {
@@ -41,7 +43,7 @@ void Graph::record(const std::function<void()>& work) {
     gpu::cancel_capture(stream_.handle());
     throw;
   }
-  graph_ = gpu::end_capture(stream_.handle());
+  return gpu::end_capture(stream_.handle());
 }
 
 }  // namespace mudelta

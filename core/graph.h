@@ -1,6 +1,8 @@
 #pragma once
 
+#include <cstdint>
 #include <functional>
+#include <map>
 
 #include "core/allocator.h"
 #include "core/device.h"
@@ -23,15 +25,16 @@ class Graph {
   // So it must queue the same kernels each time, with the same values and on the same addresses (what is stored there
   // may change), and keep to what gpu::begin_capture allows. What it allocates on the GPU stays the graph's own memory
   // and means nothing outside of `work`. After an Error the graph is as it was.
-  void run(const std::function<void()>& work);
+  // Where work comes in a few shapes, `variant` tells them apart: each has its own first call and its own recording, in
+  // memory that all share.
+  void run(const std::function<void()>& work, std::int64_t variant = 0);
 
  private:
-  void record(const std::function<void()>& work);
+  gpu::GraphHandle record(const std::function<void()>& work);
 
   Stream stream_;
   MemoryPool pool_;
-  bool has_run_ = false;
-  gpu::GraphHandle graph_ = nullptr;  // null until it is recorded
+  std::map<std::int64_t, gpu::GraphHandle> recordings_;  // of the variants that have run; null until recorded
 };
 
 }  // namespace mudelta

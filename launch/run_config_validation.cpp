@@ -73,14 +73,9 @@ void validate_parallel(const ParallelConfig& parallel) {
   require_positive("parallel.bucket_mib", parallel.bucket_mib());
 }
 
-// What repeats a recorded pass needs passes of one shape, on a GPU.
-void validate_cuda_graph(const RunConfig& config) {
-  if (!config.train().cuda_graph()) return;
-  require(config.train().device() != TrainConfig::CPU,
+void validate_cuda_graph(const TrainConfig& train) {
+  require(!train.cuda_graph() || train.device() != TrainConfig::CPU,
           "train.cuda_graph is true: expected train.device AUTO or CUDA, got CPU");
-  require(!config.data().reset_at_documents(),
-          "train.cuda_graph is true: expected data.reset_at_documents false, since with it every batch has another "
-          "number of sequences");
 }
 
 // How a step's sequences are shared out.
@@ -146,7 +141,7 @@ void validate(const RunConfig& config, int world_size) {
   require_finite_numbers(config, "");
   require(!config.data().path().empty(), "data.path is not given: expected a folder written by `mudelta prepare`");
   validate_train(config.train());
-  validate_cuda_graph(config);
+  validate_cuda_graph(config.train());
   validate_parallel(config.parallel());
   validate_batch(config.train(), config.parallel(), world_size);
   validate_optimizer(config.optimizer());

@@ -1,6 +1,7 @@
 #include "launch/trainer.h"
 
 #include <algorithm>
+#include <bit>
 
 #include "core/profile_range.h"
 #include "kernels/reduce.h"
@@ -16,6 +17,17 @@ double peak_lr(const OptimizerConfig& config) { return config.has_sgd() ? config
 
 std::int64_t micro_batch(const RunConfig& config, std::int64_t share) {
   return config.train().has_micro_batch() ? std::min(config.train().micro_batch(), share) : share;
+}
+
+// The batch with empty sequences after its own, up to a power of two: so batches have few different shapes.
+Batch with_empty_sequences(Batch batch) {
+  const auto ends = batch.cu_seqlens.span<std::int32_t>();
+  const auto sequences = static_cast<std::int64_t>(std::bit_ceil(ends.size() - 1));
+  const Tensor padded = Tensor::empty({sequences + 1}, DType::kInt32);
+  const auto after = std::ranges::copy(ends, padded.data<std::int32_t>()).out;
+  std::fill(after, padded.data<std::int32_t>() + padded.numel(), ends.back());
+  batch.cu_seqlens = padded;
+  return batch;
 }
 
 }  // namespace
@@ -98,7 +110,7 @@ void Trainer::forward_backward() {
   }
   // While a GPU works, the host fetches what comes next.
   const std::int64_t next = first + config_.train().global_batch();
-  if (stream_.device().is_cuda()) uploaded_ = {next, upload_(loader_.batch(next, std::min(micro, share)))};
+  if (stream_.device().is_cuda()) uploaded_ = {next, load(next, std::min(micro, share))};
 }
 
 // Adds a micro-batch's gradients and losses to those of the step.
@@ -109,20 +121,28 @@ void Trainer::run_pass(const Batch& input, const GradientsFinal& final) {
   kernels::add_sum(losses, loss_sum_, stream_);
 }
 
-// The same by a graph, which always reads its input in the same place.
+// The same by a graph. Its recordings, one for each number of sequences, always read their input in the same place.
 void Trainer::repeat_pass(const Batch& input) {
-  if (!graph_input_.tokens) {
-    graph_input_ = {input.tokens.clone(), input.targets.clone(), input.cu_seqlens.clone()};
+  const std::int64_t sequences = input.cu_seqlens.size(0) - 1;
+  Batch& recorded = graph_inputs_[sequences];
+  if (!recorded.tokens) {
+    recorded = {input.tokens.clone(), input.targets.clone(), input.cu_seqlens.clone()};
   } else {
-    graph_input_.tokens.copy_from(input.tokens);
-    graph_input_.targets.copy_from(input.targets);
-    graph_input_.cu_seqlens.copy_from(input.cu_seqlens);
+    recorded.tokens.copy_from(input.tokens);
+    recorded.targets.copy_from(input.targets);
+    recorded.cu_seqlens.copy_from(input.cu_seqlens);
   }
-  graph_->run([this] { run_pass(graph_input_, {}); });
+  graph_->run([&] { run_pass(recorded, {}); }, sequences);
+}
+
+// Rows [first, first + count) on the device.
+Batch Trainer::load(std::int64_t first, std::int64_t count) {
+  const Batch rows = loader_.batch(first, count);
+  return upload_(graph_ ? with_empty_sequences(rows) : rows);
 }
 
 Batch Trainer::batch(std::int64_t first, std::int64_t count) {
-  if (!uploaded_ || uploaded_->first != first) return upload_(loader_.batch(first, count));
+  if (!uploaded_ || uploaded_->first != first) return load(first, count);
   const Batch ready = uploaded_->second;
   uploaded_.reset();
   return ready;

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <map>
 #include <memory>
 #include <optional>
 #include <utility>
@@ -62,6 +63,7 @@ class Trainer {
   void forward_backward();
   void run_pass(const Batch& input, const GradientsFinal& final);
   void repeat_pass(const Batch& input);
+  Batch load(std::int64_t first, std::int64_t count);
   Batch batch(std::int64_t first, std::int64_t count);
   CheckpointContext checkpoint_context();
 
@@ -75,8 +77,8 @@ class Trainer {
   BatchUpload upload_;
   std::optional<std::pair<std::int64_t, Batch>> uploaded_;  // ahead of its time: the first row and the batch
   Tensor loss_sum_;                                         // [1] float64: of this rank's tokens of the step
-  std::unique_ptr<Graph> graph_;  // of a pass over graph_input_; null without train.cuda_graph
-  Batch graph_input_;
+  std::unique_ptr<Graph> graph_;                // of passes over graph_inputs_; null without train.cuda_graph
+  std::map<std::int64_t, Batch> graph_inputs_;  // by the number of sequences
   std::unique_ptr<GradientBuckets> buckets_;
   std::unique_ptr<Optimizer> optimizer_;
   TrainingState state_;

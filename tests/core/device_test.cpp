@@ -196,6 +196,32 @@ TEST_F(GraphTest, MemoryIsItsOwnUntilItIsDestroyed) {
   EXPECT_EQ(memory_stats(device()).allocated, before);
 }
 
+TEST_F(GraphTest, VariantsShareMemory) {
+  const Tensor output = Tensor::zeros({2000}, DType::kFloat32, device());
+  const Tensor small = filled(1, {1000}).to(device()), large = filled(2, {2000}).to(device());
+  const auto add_twice = [&](const Tensor& input) {
+    const Tensor first = input.clone(), second = first.clone();
+    output.slice(0, input.numel()).copy_from(second);
+  };
+  Graph graph{Stream(device())};
+  graph.run([&] { add_twice(large); }, 2000);
+  const std::int64_t with_graph = memory_stats(device()).allocated;
+  graph.run([&] { add_twice(small); }, 1000);
+  const std::int64_t with_both = memory_stats(device()).allocated;
+  EXPECT_LE(with_both, with_graph + 8192);  // blocks are of one size: the small ones are new
+  for (int i = 3; i < 6; ++i) {
+    const auto x = static_cast<float>(i);
+    small.copy_from(filled(x, {1000}));
+    large.copy_from(filled(-x, {2000}));
+    graph.run([&] { add_twice(large); }, 2000);
+    EXPECT_THAT(values_of(output), ::testing::Each(-x));
+    graph.run([&] { add_twice(small); }, 1000);
+    EXPECT_THAT(values_of(output.slice(0, 1000)), ::testing::Each(x));
+    EXPECT_THAT(values_of(output.slice(1000, 2000)), ::testing::Each(-x));
+  }
+  EXPECT_EQ(memory_stats(device()).allocated, with_both);
+}
+
 TEST_F(GraphTest, MemoryInUseOutlivesThePool) {
   const std::int64_t before = memory_stats(device()).allocated;
   Tensor kept;

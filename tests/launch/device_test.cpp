@@ -87,7 +87,7 @@ TEST_F(DeviceTraining, RepeatsAndResumesBitForBit) {
 
 TEST_F(DeviceTraining, ACudaGraphGivesTheSameBits) {
   const std::string options = std::string(kGpu) + kBFloat16 +
-                              "--set data.reset_at_documents=false --set train.steps=10 --set train.micro_batch=3 "
+                              "--set train.steps=10 --set train.micro_batch=3 "
                               "--set train.eval_every=4 --set checkpoint.every_steps=3 --set checkpoint.keep=0 "
                               "--set model.recompute=SELECTIVE ";
   const Outcome eager = train(1, "eager", options);
@@ -107,7 +107,7 @@ TEST_F(DeviceTraining, ACudaGraphGivesTheSameBits) {
 
 TEST_F(DeviceTraining, RanksWithCudaGraphsGiveTheSameBits) {
   const std::string options = std::string(kGpu) + "--set parallel.gpu_transport=HOST --set train.micro_batch=1 " +
-                              "--set data.reset_at_documents=false ";
+                              "--set data.reset_at_documents=false ";  // one sequence a pass: one recording
   ASSERT_EQ(train(2, "eager2", options).exit_code, 0);
   const Outcome outcome = train(2, "graph2", options + "--set train.cuda_graph=true");
   ASSERT_EQ(outcome.exit_code, 0) << outcome.output;

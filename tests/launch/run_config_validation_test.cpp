@@ -61,7 +61,6 @@ INSTANTIATE_TEST_SUITE_P(
         {"train.grad_clip=nan", "train.grad_clip is nan: expected a finite number"},
         {"train.log_every=0", "train.log_every is 0: expected at least 1"},
         {"train.max_skipped_steps=0", "train.max_skipped_steps is 0: expected at least 1"},
-        {"train.cuda_graph=true", "train.cuda_graph is true: expected data.reset_at_documents false"},
         {"data.path=", "data.path is not given"},
         {"parallel.tensor=0", "parallel.tensor is 0: expected at least 1"},
         {"parallel.tensor=2", "1 ranks: expected a multiple of parallel.tensor 2 x parallel.context 1"},
@@ -107,8 +106,8 @@ TEST(Validate, AcceptsWhatTheFieldsAllow) {
 }
 
 TEST(Validate, ACudaGraphNeedsStaticShapesOnAGpu) {
-  EXPECT_EQ(validation_error({"train.cuda_graph=true", "data.reset_at_documents=false"}, 2), kNoError);
-  EXPECT_EQ(validation_error({"train.cuda_graph=true", "data.reset_at_documents=false", "train.device=CPU"}),
+  EXPECT_EQ(validation_error({"train.cuda_graph=true"}, 2), kNoError);
+  EXPECT_EQ(validation_error({"train.cuda_graph=true", "train.device=CPU"}),
             "train.cuda_graph is true: expected train.device AUTO or CUDA, got CPU");
 }
 

@@ -264,7 +264,7 @@ TEST_F(BadInput, DiskFullWhileSavingKeepsTheOldCheckpoint) {
 TEST_F(BadInput, ACudaGraphNeedsAGpu) {
   for (const int ranks : {1, 2}) {
     const std::string run = "no-gpu" + std::to_string(ranks);
-    const std::string options = "--set train.cuda_graph=true --set data.reset_at_documents=false";
+    const std::string options = "--set train.cuda_graph=true";
     const Outcome outcome =
         shell("export CUDA_VISIBLE_DEVICES=; " + mpirun_command(ranks, train_arguments(run, options)));
     EXPECT_EQ(outcome.exit_code, 2) << outcome.output;
