@@ -258,12 +258,12 @@ TEST(Eps, FollowsTheWidthWhenAsked) {
   EXPECT_EQ(table(kEps, parametrize({}, optimizer, kBoth)), everywhere(0.25));
 }
 
-TEST(Clip, OfSgdFollowsTheLearningRateWhenAsked) {
+TEST(Clip, OfSgdFollowsTheLearningRate) {
   for (OptimizerConfig optimizer : {adamw(), sgd()}) {
-    EXPECT_EQ(table(kClip, parametrize({}, optimizer, kBoth)), everywhere(1));
-    optimizer.set_clip_rule(OptimizerConfig::WEIGHTED_NORM);
     const Parametrization p = parametrize({}, optimizer, kBoth);
     EXPECT_EQ(table(kClip, p), optimizer.has_sgd() ? table(kLr, p) : everywhere(1));
+    optimizer.set_clip_rule(OptimizerConfig::GLOBAL_NORM);
+    EXPECT_EQ(table(kClip, parametrize({}, optimizer, kBoth)), everywhere(1));
   }
 }
 
