@@ -63,6 +63,9 @@ struct ScanLayout {
   static constexpr int kBytes = kGates * static_cast<int>(sizeof(bfloat16)) + 2 * kGatesBytes;
   static_assert(kBytes <= 163 * 1024);
 
+  // Whether all of S^T rounded, besides S^T and the products, would not fit the registers.
+  static constexpr bool kCutsProducts = kOutput && kKeyDim > 192;
+
   bfloat16* memory;
   __device__ bfloat16* stage(int chunk) const { return memory + chunk % kStages * kStageNumel; }
   __device__ Keys keys(int chunk) const { return {stage(chunk)}; }
@@ -168,8 +171,8 @@ __device__ __forceinline__ void set_identity(Accumulator<kTiles>& state, int col
   }
 }
 
-// From zero to what the warp's columns, from `column` on, are at the start of the place's segment. The first one's state
-// goes to segment_states as well.
+// From zero to what the warp's columns, from `column` on, are at the start of the place's segment. The first one's
+// state goes to segment_states as well.
 template <class Layout, int kTiles>
 __device__ __forceinline__ void start_state(Accumulator<kTiles>& state, const Parameters& p, const Place& place,
                                             int column) {
@@ -202,13 +205,16 @@ __device__ __forceinline__ void end_state(const Accumulator<kTiles>& state, cons
   }
 }
 
-// Adds (K S)^T, and Q S where it is wanted, of 16 columns of S.
+// Adds (K S)^T, and Q S where it is wanted, of 16 columns of S. `key_dim` comes from a parameter of the kernel: where
+// the compiler does not know that the branch is never taken, it rounds what follows of S no earlier.
 template <class Layout, int kTiles>
-__device__ __forceinline__ void read_state(const Layout& layout, int chunk, const Accumulator<kTiles>& state,
-                                           Accumulator<8>& recalled, Accumulator<2> (&output)[kTokenBlocks]) {
+__device__ __forceinline__ void read_state(const Layout& layout, int chunk, int key_dim,
+                                           const Accumulator<kTiles>& state, Accumulator<8>& recalled,
+                                           Accumulator<2> (&output)[kTokenBlocks]) {
   const typename Layout::Keys keys = layout.keys(chunk), queries = layout.queries(chunk);
 #pragma unroll
   for (int key = 0; key < Layout::kKeyDim; key += 16) {
+    if (Layout::kCutsProducts && key % 32 == 0 && key >= key_dim) break;
     std::uint32_t s[4];
     pack_a(s, state, key / 8);
 #pragma unroll
@@ -241,13 +247,14 @@ __device__ __forceinline__ void subtract_recalled(std::uint32_t (&y)[kTokenBlock
   }
 }
 
-// N^T = Y^T (T . G)^T, and N^T e^{c_L - c}, as left operands.
+// N^T = Y^T (T . G)^T, and N^T e^{c_L - c}, as left operands. From the last tokens on, so that each takes Y's
+// registers.
 __device__ __forceinline__ void solve_new_values(std::uint32_t (&new_values)[kTokenBlocks][4],
                                                  std::uint32_t (&decayed)[kTokenBlocks][4],
                                                  const std::uint32_t (&y)[kTokenBlocks][4], const Square& solve,
                                                  const Gates& gates) {
 #pragma unroll
-  for (int n = 0; n < kTokenBlocks; ++n) {
+  for (int n = kTokenBlocks - 1; n >= 0; --n) {
     Accumulator<2> sum;
     sum.set_zero();
 #pragma unroll
@@ -267,7 +274,7 @@ __device__ __forceinline__ void finish_output(Accumulator<2> (&output)[kTokenBlo
                                               const std::uint32_t (&new_values)[kTokenBlocks][4], const Square& scores,
                                               const Gates& gates, float scale) {
 #pragma unroll
-  for (int n = 0; n < kTokenBlocks; ++n) {
+  for (int n = kTokenBlocks - 1; n >= 0; --n) {
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
       const float factor = scale * gates.from_start(16 * n + accumulator_row() + i / 2 * 8);
@@ -348,7 +355,7 @@ __global__ void __launch_bounds__(kWarps* kWarpSize, 1) scan_kernel(const Parame
     recalled.set_zero();
 #pragma unroll
     for (auto& block : output) block.set_zero();
-    if (has_columns) read_state(layout, chunk, state, recalled, output);
+    if (has_columns) read_state(layout, chunk, p.sizes.key_dim, state, recalled, output);
     __syncthreads();  // T . G and the products of Q and K are built
 
     if (has_columns) {
