@@ -84,14 +84,18 @@ void gated_delta_rule_backward(const GatedDeltaRuleInputs& inputs, const GatedDe
   };
   const Tensor states = empty_states(sizes.key_dim, sizes.value_dim);
   const Tensor dstates = empty_states(sizes.value_dim, sizes.key_dim);
-  chunk_states(inputs, saved, states, stream);
   Tensor dlast = dfinal_state;
   if (saved.segment_chunks > 0) {
     dlast = Tensor::empty(saved.segment_states.shape(), DType::kFloat32, inputs.q.device());
     segment_dstates(inputs, saved, d_o, dfinal_state, dlast, stream);
     carry_states(inputs, saved, dlast, Direction::kBackward, stream);
   }
-  backward_scan(inputs, saved, d_o, dlast, dstates, gradients.dv, gradients.dinitial_state, stream);
+  if (choose_one_launch(sizes, segment_rows(saved), multiprocessors())) {
+    both_scans(inputs, saved, d_o, dlast, states, dstates, gradients.dv, gradients.dinitial_state, stream);
+  } else {
+    chunk_states(inputs, saved, states, stream);
+    backward_scan(inputs, saved, d_o, dlast, dstates, gradients.dv, gradients.dinitial_state, stream);
+  }
   chunk_gradients(inputs, saved, d_o, states, dstates, gradients, stream);
 }
 

@@ -116,6 +116,17 @@ void backward_scan(const GatedDeltaRuleInputs& inputs, const GatedDeltaRuleSaved
                    const Tensor& dfinal_state, const Tensor& dstates, const Tensor& dy, const Tensor& dinitial_state,
                    Stream stream);
 
+// ---- gated_delta_rule_both_scans.cu
+
+// Whether chunk_states and backward_scan are one launch on a GPU with so many multiprocessors: where either alone would
+// leave some without a block.
+bool choose_one_launch(const Sizes& sizes, int segment_rows, int multiprocessors);
+
+// chunk_states and backward_scan in one launch; the same bits.
+void both_scans(const GatedDeltaRuleInputs& inputs, const GatedDeltaRuleSaved& saved, const Tensor& d_o,
+                const Tensor& dfinal_state, const Tensor& states, const Tensor& dstates, const Tensor& dy,
+                const Tensor& dinitial_state, Stream stream);
+
 // ---- gated_delta_rule_gradients.cu
 
 // All gradients but dinitial_state (=), from `states` of chunk_states and `dstates` of backward_scan. gradients.dv

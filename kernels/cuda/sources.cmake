@@ -6,6 +6,7 @@ set(MUDELTA_CUDA_SOURCES
   embedding.cu
   gated_delta_rule.cu
   gated_delta_rule_backward_scan.cu
+  gated_delta_rule_both_scans.cu
   gated_delta_rule_gradients.cu
   gated_delta_rule_prepare.cu
   gated_delta_rule_reference.cu
