@@ -14,10 +14,10 @@ set ylabel 'loss - best of the width' offset 1,0
 set format y '%g'
 set title 'SP'
 unset object
-set object rectangle from 0.00770890159567736,graph 0 to 0.010414054925944093,graph 1 behind fc rgb '#0072b2' fs transparent solid 0.15 noborder
-set object rectangle from 0.004755821277216081,graph 0 to 0.006723134914041654,graph 1 behind fc rgb '#d55e00' fs transparent solid 0.15 noborder
-set object rectangle from 0.003469928031545412,graph 0 to 0.004591814117798089,graph 1 behind fc rgb '#009e73' fs transparent solid 0.15 noborder
-set object rectangle from 0.0025215776188240624,graph 0 to 0.0027279922669217823,graph 1 behind fc rgb '#cc79a7' fs transparent solid 0.15 noborder
+set object rectangle from 0.007345586818168548,graph 0 to 0.010929136993863518,graph 1 behind fc rgb '#0072b2' fs transparent solid 0.15 noborder
+set object rectangle from 0.004579458054395125,graph 0 to 0.00698205501480827,graph 1 behind fc rgb '#d55e00' fs transparent solid 0.15 noborder
+set object rectangle from 0.0035508287185395167,graph 0 to 0.00448719602829703,graph 1 behind fc rgb '#009e73' fs transparent solid 0.15 noborder
+set object rectangle from 0.002513344546564896,graph 0 to 0.0027369284700725642,graph 1 behind fc rgb '#cc79a7' fs transparent solid 0.15 noborder
 plot data index 0 using 1:2 with linespoints pt 7 ps 0.35 lc rgb '#0072b2' lw 1.5, \
   data index 1 using 1:2 with linespoints pt 7 ps 0.35 lc rgb '#d55e00' lw 1.5, \
   data index 2 using 1:2 with linespoints pt 7 ps 0.35 lc rgb '#009e73' lw 1.5, \
@@ -28,10 +28,10 @@ plot data index 0 using 1:2 with linespoints pt 7 ps 0.35 lc rgb '#0072b2' lw 1.
   '+' every ::::0 using (0.0026227550866588906):(0) with points pt 3 ps 1.2 lw 1.5 lc rgb '#cc79a7'
 set title 'GDN_MUP'
 unset object
-set object rectangle from 0.00770890159567736,graph 0 to 0.010414054925944093,graph 1 behind fc rgb '#0072b2' fs transparent solid 0.15 noborder
-set object rectangle from 0.008970393402801957,graph 0 to 0.009952506232257512,graph 1 behind fc rgb '#d55e00' fs transparent solid 0.15 noborder
-set object rectangle from 0.008267920669630988,graph 0 to 0.008560309925429365,graph 1 behind fc rgb '#009e73' fs transparent solid 0.15 noborder
-set object rectangle from 0.008677521421438574,graph 0 to 0.009655506639979022,graph 1 behind fc rgb '#cc79a7' fs transparent solid 0.15 noborder
+set object rectangle from 0.007345586818168548,graph 0 to 0.010929136993863518,graph 1 behind fc rgb '#0072b2' fs transparent solid 0.15 noborder
+set object rectangle from 0.009013783731343615,graph 0 to 0.009904597104625693,graph 1 behind fc rgb '#d55e00' fs transparent solid 0.15 noborder
+set object rectangle from 0.008280158007886935,graph 0 to 0.008547658547516837,graph 1 behind fc rgb '#009e73' fs transparent solid 0.15 noborder
+set object rectangle from 0.00859271259093546,graph 0 to 0.009750805094033628,graph 1 behind fc rgb '#cc79a7' fs transparent solid 0.15 noborder
 plot data index 4 using 1:2 with linespoints pt 7 ps 0.35 lc rgb '#0072b2' lw 1.5, \
   data index 5 using 1:2 with linespoints pt 7 ps 0.35 lc rgb '#d55e00' lw 1.5, \
   data index 6 using 1:2 with linespoints pt 7 ps 0.35 lc rgb '#009e73' lw 1.5, \
