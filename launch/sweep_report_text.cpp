@@ -23,6 +23,11 @@ std::string with_error(const std::optional<Estimate>& estimate, int digits, bool
   return estimate->error ? fmt::format("{} ± {:.{}f}", value, *estimate->error, digits) : value;
 }
 
+// A fitted loss so far (nats) below every loss that was seen rests on the parabola more than on the runs.
+constexpr double kCoarse = 0.01;
+
+double lowest_loss(const LossCurve& curve) { return std::ranges::min(curve.points(), {}, &CurvePoint::y).y; }
+
 std::string_view note_of(const WidthReport& width) {
   if (!width.curve.best()) return "all diverged";
   switch (width.curve.best()->bracket) {
@@ -30,6 +35,7 @@ std::string_view note_of(const WidthReport& width) {
     case Bracket::kHighest: return "highest lr tried";
     case Bracket::kInside: break;
   }
+  if (lowest_loss(width.curve) - width.curve.best()->y > kCoarse) return "coarse grid";
   return "";
 }
 

@@ -131,7 +131,7 @@ TEST_F(SweepPlan, RunsOfAnotherSweepAreNotMixed) {
 
 TEST_F(SweepPlan, ShippedSweepsAreSound) {
   const std::map<std::string, std::size_t> runs = {{"sweep-smoke", 20},       {"sweep-quick", 30},
-                                                   {"sweep-cpu-adamw", 144},  {"sweep-cpu-sgd", 180},
+                                                   {"sweep-cpu-adamw", 144},  {"sweep-cpu-sgd", 216},
                                                    {"sweep-paper-adamw", 48}, {"sweep-paper-sgd", 60}};
   for (const auto& [name, count] : runs) {
     const auto path = std::filesystem::path(MUDELTA_CONFIGS) / (name + ".textproto");

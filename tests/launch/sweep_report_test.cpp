@@ -12,6 +12,7 @@ namespace {
 
 using ::testing::AllOf;
 using ::testing::HasSubstr;
+using ::testing::Not;
 using Kind = ParametrizationConfig::Kind;
 
 // Lines of a sweep.jsonl: a valley in log2 lr at each width, sampled at 2^-10 .. 2^-6.
@@ -134,6 +135,15 @@ TEST_F(HandMadeSweep, DivergenceIsAResult) {
   const SweepReport again = report(made);
   EXPECT_EQ(again.series[0].widths[3].regret->value, HUGE_VAL);
   EXPECT_THAT(to_text(again), AllOf(HasSubstr("diverges"), HasSubstr("all diverged"), HasSubstr("highest lr tried")));
+}
+
+TEST_F(HandMadeSweep, AFitFarBelowTheRunsIsNoted) {
+  HandMade made;
+  made.add(ParametrizationConfig::SP, 64, -8.5, 2.0, 0.1);  // the nearest runs are 0.025 above the vertex
+  EXPECT_THAT(to_text(report(made)), HasSubstr("coarse grid"));
+  HandMade finer;
+  finer.add(ParametrizationConfig::SP, 64, -8.3, 2.0, 0.1);  // 0.009
+  EXPECT_THAT(to_text(report(finer)), Not(HasSubstr("coarse grid")));
 }
 
 TEST_F(HandMadeSweep, FilesAreWritten) {
