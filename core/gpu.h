@@ -20,15 +20,17 @@ struct DeviceInfo {
   std::string bus_id;        // tells devices of one host apart, whatever CUDA_VISIBLE_DEVICES hides
   std::int64_t memory_bytes = 0;
   int multiprocessors = 0;
+  std::int64_t block_shared_bytes = 0;  // shared memory that a block may ask for
 };
 
-// The devices this process may use; empty without a GPU or a driver.
+// The devices this process may use; empty without a GPU or a driver. Throws Error if there are some that cannot be used
+// (a driver that is too old, a fabric that is not up).
 std::vector<DeviceInfo> devices();
 // Versions of the runtime, driver and libraries, or why there is no device: "built without CUDA".
 std::string description();
 
 // Makes `index` this process's device; before any other function below. Throws Error, with the reason, if there is
-// none.
+// none, or none that this program is built for (sm_80 and later).
 void use_device(int index);
 int current_device();  // 0 before use_device
 
@@ -69,7 +71,7 @@ void* allocate_pinned(std::int64_t num_bytes);
 void free(void* memory);
 void free_pinned(void* memory);
 
-// Between host and device in any direction, in stream order. The host may reuse pageable memory when this returns.
+// Between host and device in any direction, in stream order; the host leaves its memory alone until the stream is there.
 void copy(void* to, const void* from, std::int64_t num_bytes, StreamHandle stream);
 void fill_zero(void* memory, std::int64_t num_bytes, StreamHandle stream);
 

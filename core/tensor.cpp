@@ -78,15 +78,28 @@ void Tensor::fill_zero() const {
   std::memset(raw(), 0, static_cast<std::size_t>(num_bytes()));
 }
 
-void Tensor::copy_from(const Tensor& source) const {
+void Tensor::check_can_copy(const Tensor& source) const {
   require(source.shape_ == shape_ && source.dtype_ == dtype_, "[copy_from] cannot copy {} into {}", source.to_string(),
           to_string());
+}
+
+void Tensor::copy_from(const Tensor& source) const {
+  check_can_copy(source);
   if (!device_.is_cuda() && !source.device_.is_cuda()) {
     std::memcpy(raw(), source.raw(), static_cast<std::size_t>(num_bytes()));
     return;
   }
   gpu::copy(raw(), source.raw(), num_bytes(), gpu::compute_stream());
-  if (!device_.is_cuda()) gpu::synchronize(gpu::compute_stream());
+  const bool from_pageable = source.device_.type == DeviceType::kCpu;
+  if (!device_.is_cuda() || from_pageable) gpu::synchronize(gpu::compute_stream());
+}
+
+void Tensor::queue_copy_from(const Tensor& source) const {
+  check_can_copy(source);
+  require(device_.type == DeviceType::kPinned && source.device_.is_cuda(),
+          "[queue_copy_from] expected pinned memory and a source on a GPU, got {} and {}", to_string(),
+          source.to_string());
+  gpu::copy(raw(), source.raw(), num_bytes(), gpu::compute_stream());
 }
 
 Tensor Tensor::clone() const {

@@ -60,8 +60,12 @@ class Tensor {
 
   void fill_zero() const;
   // Same shape and dtype required; regions must not overlap. Between host and GPU, too: a copy to the host has arrived
-  // when this returns; one from pinned memory to a GPU is only queued, and that memory must stay as it is until then.
+  // and one from pageable memory has left it when this returns; one from pinned memory to a GPU is only queued, and that
+  // memory must stay as it is until then.
   void copy_from(const Tensor& source) const;
+  // As copy_from, for a source on a GPU and this in pinned memory: only queued. The host may read it once it has waited
+  // for the compute stream.
+  void queue_copy_from(const Tensor& source) const;
   Tensor clone() const;
   // A copy of a host tensor in another dtype (float32 <-> bfloat16), or this very tensor if it has that dtype already.
   Tensor to(DType dtype) const;
@@ -72,6 +76,7 @@ class Tensor {
 
  private:
   void check_dtype(DType dtype) const;
+  void check_can_copy(const Tensor& source) const;
   void check_on_host() const;
 
   std::shared_ptr<std::byte[]> storage_;

@@ -36,6 +36,7 @@ class HostStagedBackend final : public ProcessGroup::Backend {
 
   int rank() const override { return host_->rank(); }
   int size() const override { return host_->size(); }
+  std::string transport() const override { return "MPI through host memory"; }
   std::shared_ptr<const Backend> split(int color, int key) const override {
     auto part = host_->split(color, key);
     return part ? host_staged_backend(std::move(part)) : nullptr;

@@ -70,6 +70,7 @@ class MpiBackend final : public ProcessGroup::Backend {
 
   int rank() const override { return rank_; }
   int size() const override { return size_; }
+  std::string transport() const override { return "MPI"; }
 
   std::shared_ptr<const ProcessGroup::Backend> split(int color, int key) const override {
     MPI_Comm part = MPI_COMM_NULL;

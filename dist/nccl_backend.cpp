@@ -3,9 +3,16 @@
 #include <glog/logging.h>
 #include <nccl.h>
 
+#include <chrono>
+#include <condition_variable>
+#include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <exception>
+#include <mutex>
+#include <optional>
 #include <string_view>
+#include <thread>
 
 #include "core/error.h"
 #include "dist/process_group_backend.h"
@@ -44,6 +51,7 @@ void check(ncclResult_t status, std::string_view call) {
 
 // A communicator of the host group's ranks.
 ncclComm_t connect(const ProcessGroup::Backend& host) {
+  setenv("NCCL_RUNTIME_CONNECT", "0", 0);  // a link that does not work shows now, and memory is taken now
   ncclUniqueId id{};
   if (host.rank() == 0) MUDELTA_NCCL(ncclGetUniqueId(&id));
   const std::string first = host.all_gather(std::string(id.internal, sizeof id.internal)).front();
@@ -53,21 +61,62 @@ ncclComm_t connect(const ProcessGroup::Backend& host) {
   return comm;
 }
 
+// Looks after a communicator while it lives. Queued work that a broken link or a dead rank interrupts never ends, and
+// whoever waits for the device would wait for ever: the watch ends the process instead, and with it the job.
+class Watch {
+ public:
+  Watch(ncclComm_t comm, int rank) : thread_([this, comm, rank] { run(comm, rank); }) {}
+  ~Watch() {
+    {
+      const std::scoped_lock lock(mutex_);
+      ended_ = true;
+    }
+    wake_.notify_all();
+    thread_.join();
+  }
+  Watch(const Watch&) = delete;
+  Watch& operator=(const Watch&) = delete;
+
+ private:
+  void run(ncclComm_t comm, int rank) {
+    constexpr std::chrono::milliseconds kInterval(500);
+    std::unique_lock lock(mutex_);
+    while (!wake_.wait_for(lock, kInterval, [this] { return ended_; })) {
+      ncclResult_t status = ncclSuccess;
+      const ncclResult_t asked = ncclCommGetAsyncError(comm, &status);
+      if (asked != ncclSuccess) status = asked;
+      if (status != ncclSuccess && status != ncclInProgress) end_process(comm, rank, status);
+    }
+  }
+
+  // Not MPI_Abort: MPI is the main thread's. The launcher ends the other ranks.
+  [[noreturn]] static void end_process(ncclComm_t comm, int rank, ncclResult_t status) {
+    fmt::print(stderr, "mudelta: error: [rank {}] NCCL failed: {} ({}); a rank or the link to it may be gone\n", rank,
+               ncclGetErrorString(status), ncclGetLastError(comm));
+    std::fflush(stderr);
+    std::_Exit(EXIT_FAILURE);
+  }
+
+  std::mutex mutex_;
+  std::condition_variable wake_;
+  bool ended_ = false;
+  std::thread thread_;  // last: it uses the others
+};
+
 class NcclBackend final : public ProcessGroup::Backend {
  public:
-  explicit NcclBackend(std::shared_ptr<const Backend> host) : host_(std::move(host)), comm_(connect(*host_)) {}
-  // All ranks destroy a communicator together; a rank that an error ends alone aborts it, which waits for nobody.
+  explicit NcclBackend(std::shared_ptr<const Backend> host)
+      : host_(std::move(host)), comm_(connect(*host_)), watch_(std::in_place, comm_, host_->rank()) {}
+  // All ranks destroy (or abort) a communicator together. A rank that an error ends alone leaves it: the process is
+  // about to end, and the other ranks with it.
   ~NcclBackend() override {
-    if (comm_ == nullptr) return;
-    if (std::uncaught_exceptions() > 0) {
-      ncclCommAbort(comm_);
-    } else {
-      ncclCommDestroy(comm_);
-    }
+    watch_.reset();
+    if (std::uncaught_exceptions() == 0) ncclCommDestroy(comm_);
   }
 
   int rank() const override { return host_->rank(); }
   int size() const override { return host_->size(); }
+  std::string transport() const override { return "NCCL"; }
   std::shared_ptr<const Backend> split(int color, int key) const override {
     auto part = host_->split(color, key);
     return part ? nccl_backend(std::move(part)) : nullptr;
@@ -103,7 +152,7 @@ class NcclBackend final : public ProcessGroup::Backend {
     const std::int64_t part_bytes = input.num_bytes() / size();
     const ncclDataType_t type = nccl_type(input.dtype());
     const cudaStream_t queue = cuda_stream(stream);
-    ncclGroupStart();  // what fails in a group makes its end fail
+    MUDELTA_NCCL(ncclGroupStart());  // what fails in a group makes its end fail
     for (int peer = 0; peer < size(); ++peer) {
       ncclSend(input.raw() + peer * part_bytes, count, type, peer, comm_, queue);
       ncclRecv(output.raw() + peer * part_bytes, count, type, peer, comm_, queue);
@@ -126,21 +175,9 @@ class NcclBackend final : public ProcessGroup::Backend {
   std::vector<std::string> all_gather(const std::string& value) const override { return host_->all_gather(value); }
 
  private:
-  // As above, of a call on comm_; also throws if anything has failed on it since, here or on another rank. It is
-  // aborted then: its queued work ends instead of waiting for ever.
-  void check(ncclResult_t status, std::string_view call) const {
-    if (status == ncclSuccess) ncclCommGetAsyncError(comm_, &status);
-    try {
-      mudelta::check(status, call);
-    } catch (const Error&) {
-      if (comm_ != nullptr) ncclCommAbort(comm_);
-      comm_ = nullptr;
-      throw;
-    }
-  }
-
   std::shared_ptr<const Backend> host_;
-  mutable ncclComm_t comm_;  // null once it is aborted
+  ncclComm_t comm_;
+  std::optional<Watch> watch_;
 };
 
 }  // namespace

@@ -60,6 +60,7 @@ ProcessGroup ProcessGroup::world() { return ProcessGroup(mpi_world_backend()); }
 int ProcessGroup::rank() const { return backend_ ? backend_->rank() : 0; }
 
 int ProcessGroup::size() const { return backend_ ? backend_->size() : 1; }
+std::string ProcessGroup::transport() const { return backend_ ? backend_->transport() : ""; }
 
 ProcessGroup ProcessGroup::on_devices(DeviceTransport transport) const {
   if (!backend_) return *this;

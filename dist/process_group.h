@@ -36,6 +36,8 @@ class ProcessGroup {
 
   int rank() const;
   int size() const;
+  // How tensors on its device travel: "MPI", "NCCL", "MPI through host memory"; "" in a group of one.
+  std::string transport() const;
 
   // The same ranks, for tensors on GPUs as well as on the host; so are the groups split from it. Without this, tensors
   // on GPUs are refused in groups of two or more. Collective; each rank has chosen its device (gpu::use_device).

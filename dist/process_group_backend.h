@@ -19,6 +19,7 @@ class ProcessGroup::Backend {
 
   virtual int rank() const = 0;
   virtual int size() const = 0;
+  virtual std::string transport() const = 0;
   // Null where this rank is alone with its color.
   virtual std::shared_ptr<const Backend> split(int color, int key) const = 0;
 

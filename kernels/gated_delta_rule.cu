@@ -8,10 +8,10 @@ namespace mudelta::kernels::cuda {
 namespace gated_delta_rule {
 namespace {
 
-// Of this process's device. Asking the driver takes longer than a launch.
-int multiprocessors() {
-  static const int count = gpu::devices().at(static_cast<std::size_t>(gpu::current_device())).multiprocessors;
-  return count;
+// This process's. Asking the driver takes longer than a launch.
+const gpu::DeviceInfo& this_gpu() {
+  static const gpu::DeviceInfo info = gpu::devices().at(static_cast<std::size_t>(gpu::current_device()));
+  return info;
 }
 
 bool is_aligned(const Tensor& tensor) { return reinterpret_cast<std::uintptr_t>(tensor.raw()) % 16 == 0; }
@@ -32,7 +32,8 @@ bool is_chunkwise(const GatedDeltaRuleInputs& inputs) {
   const bool has_key_dim =
       key_dim == 32 || key_dim == 64 || key_dim == 96 || key_dim == 128 || key_dim == 192 || key_dim == 256;
   return inputs.q.dtype() == DType::kBFloat16 && has_key_dim && value_dim % 16 == 0 && value_dim <= 512 &&
-         is_aligned(inputs.q) && is_aligned(inputs.k) && is_aligned(inputs.v);
+         this_gpu().block_shared_bytes >= kMostSharedBytes && is_aligned(inputs.q) && is_aligned(inputs.k) &&
+         is_aligned(inputs.v);
 }
 
 void chunkwise_forward(const GatedDeltaRuleInputs& inputs, const Tensor& o, const Tensor& final_state,
@@ -67,7 +68,7 @@ void gated_delta_rule_forward(const GatedDeltaRuleInputs& inputs, const Tensor& 
   }
   GatedDeltaRuleSaved scratch;
   chunkwise_forward(inputs, o, final_state, saved == nullptr ? scratch : *saved,
-                    choose_segment_chunks(sizes_of(inputs), multiprocessors()), stream);
+                    choose_segment_chunks(sizes_of(inputs), this_gpu().multiprocessors), stream);
 }
 
 // The forward pass has chosen between chunkwise and reference kernels.
@@ -90,7 +91,7 @@ void gated_delta_rule_backward(const GatedDeltaRuleInputs& inputs, const GatedDe
     segment_dstates(inputs, saved, d_o, dfinal_state, dlast, stream);
     carry_states(inputs, saved, dlast, Direction::kBackward, stream);
   }
-  if (choose_one_launch(sizes, segment_rows(saved), multiprocessors())) {
+  if (choose_one_launch(sizes, segment_rows(saved), this_gpu().multiprocessors)) {
     both_scans(inputs, saved, d_o, dlast, states, dstates, gradients.dv, gradients.dinitial_state, stream);
   } else {
     chunk_states(inputs, saved, states, stream);

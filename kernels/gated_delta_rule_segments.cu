@@ -26,7 +26,7 @@ template <int kKeyDim>
 struct CarryLayout {
   static constexpr int kThreads = kParts * kKeyDim, kPartRows = kKeyDim / kParts;
   static constexpr int kBytes = (1 + kParts) * kKeyDim * kStride * static_cast<int>(sizeof(float));
-  static_assert(kPartRows % kStep == 0 && kBytes <= 163 * 1024);
+  static_assert(kPartRows % kStep == 0 && kBytes <= kMostSharedBytes);
 
   float* memory;
   __device__ __forceinline__ float4* state(int row) const { return vectors(row); }

@@ -12,6 +12,7 @@
 #include "core/tensor.h"
 #include "dist/mpi.h"
 #include "launch/bench_kernels.h"
+#include "launch/bench_rule.h"
 #include "launch/bench_training.h"
 #include "launch/commands.h"
 #include "launch/gemm_peak.h"
@@ -32,10 +33,12 @@ struct BenchArguments {
   std::int64_t sequence_length = 512;
   std::int64_t vocab_size = 257;
   double seconds = 0.3;
+  std::vector<std::string> rules;
   std::string device = "CPU";
   bool bfloat16 = false;
   bool cuda_graph = false;
   bool no_kernels = false;
+  bool no_rule = false;
   bool no_training = false;
 };
 
@@ -102,6 +105,24 @@ void print_kernels(const RunConfig& config, Device device, const Peaks& peaks, d
   }
 }
 
+void print_rules(const std::vector<RuleShape>& shapes, DType dtype, Device device, const Peaks& peaks, double seconds) {
+  fmt::print("\ngated delta rule, {}; floor: the longer of its bytes at the copy rate and its products at their peak\n",
+             name_of(dtype));
+  fmt::print("{:<26}{:>10}{:>9}{:>10}{:>9}{:>10}{:>9}\n", "sequences, heads, dims", "fwd ms", "x floor", "bwd ms",
+             "x floor", "both ms", "x floor");
+  for (const RuleShape& shape : shapes) {
+    RandomTensors random{Stream(device)};
+    const RuleCalls calls = rule_calls(random_rule_problem(shape, dtype, random), random.stream());
+    const double forward = measure(calls.forward, seconds, random.stream()).median;
+    const double backward = measure(calls.backward, seconds, random.stream()).median;
+    const double forward_floor = rule_forward_cost(shape, dtype).floor(peaks.of(dtype), peaks.copy);
+    const double backward_floor = rule_backward_cost(shape, dtype).floor(peaks.of(dtype), peaks.copy);
+    fmt::print("{:<26}{:>10.3f}{:>9.2f}{:>10.3f}{:>9.2f}{:>10.3f}{:>9.2f}\n", shape.to_string(), forward * 1e3,
+               forward / forward_floor, backward * 1e3, backward / backward_floor, (forward + backward) * 1e3,
+               (forward + backward) / (forward_floor + backward_floor));
+  }
+}
+
 // MFU is told against the float32 peak of CPUs, and on GPUs against that of the compute dtype. The peak is measured on
 // both sides of the steps: on a shared machine it moves.
 void print_training(const RunConfig& config, Device device, double seconds) {
@@ -121,6 +142,10 @@ int run_bench(const BenchArguments& arguments) {
   const Device device = choose_devices(ProcessGroup::single(), parse_device_choice(arguments.device)).device;
   require(device.is_cuda() || !arguments.cuda_graph, "--cuda-graph is given: expected a GPU, but the device is {}",
           device.to_string());
+  std::vector<RuleShape> rules;
+  for (const std::string& rule : arguments.rules.empty() ? default_rule_shapes(device.is_cuda()) : arguments.rules) {
+    rules.push_back(parse_rule_shape(rule));
+  }
   const Peaks peaks{.float32 = measure_gemm_peak(DType::kFloat32, device, arguments.seconds),
                     .bfloat16 = measure_gemm_peak(DType::kBFloat16, device, arguments.seconds),
                     .copy = measure_copy_bandwidth(device, arguments.seconds)};
@@ -134,6 +159,8 @@ int run_bench(const BenchArguments& arguments) {
   if (!arguments.no_kernels) {
     for (const RunConfig& config : configs) print_kernels(config, device, peaks, arguments.seconds);
   }
+  const DType dtype = arguments.bfloat16 ? DType::kBFloat16 : DType::kFloat32;
+  if (!arguments.no_rule) print_rules(rules, dtype, device, peaks, arguments.seconds);
   if (arguments.no_training) return 0;
   fmt::print("\ntraining step, {} layers, {} sequences of {} tokens; MFU = model FLOP/s over the peak\n",
              arguments.layers, arguments.sequences, arguments.sequence_length);
@@ -164,12 +191,17 @@ void add_bench_command(CLI::App& app, Command& chosen) {
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
   command->add_option("--vocab-size", arguments->vocab_size)->check(CLI::PositiveNumber)->capture_default_str();
+  command->add_option(
+      "--rule", arguments->rules,
+      "Shapes of the gated delta rule by itself: SEQUENCESxTOKENS,HEADS/VALUE_HEADS,KEY_DIMxVALUE_DIM,\n"
+      "as in 8x2048,16/32,128x256. Default: some that suit the device");
   command->add_option("--seconds", arguments->seconds, "Per kernel; ten times as much per training figure")
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
   command->add_flag("--bfloat16", arguments->bfloat16, "Matrices and activations in bfloat16");
   command->add_flag("--cuda-graph", arguments->cuda_graph, "Training steps with train.cuda_graph");
   command->add_flag("--no-kernels", arguments->no_kernels, "Leave out the kernels");
+  command->add_flag("--no-rule", arguments->no_rule, "Leave out the gated delta rule by itself");
   command->add_flag("--no-training", arguments->no_training, "Leave out the training steps");
   command->callback([arguments, &chosen] { chosen = [arguments] { return run_bench(*arguments); }; });
 }

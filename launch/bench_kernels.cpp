@@ -1,19 +1,17 @@
 #include "launch/bench_kernels.h"
 
-#include <algorithm>
-#include <cmath>
-
 #include "core/gemm.h"
 #include "core/rng.h"
 #include "kernels/cross_entropy.h"
 #include "kernels/embedding.h"
-#include "kernels/gated_delta_rule.h"
 #include "kernels/gates.h"
 #include "kernels/optimizer_update.h"
 #include "kernels/reduce.h"
 #include "kernels/rms_norm.h"
 #include "kernels/short_conv.h"
 #include "kernels/swiglu.h"
+#include "launch/bench_rule.h"
+#include "launch/random_tensors.h"
 #include "model/config.h"
 
 namespace mudelta {
@@ -22,7 +20,12 @@ namespace {
 class CaseBuilder {
  public:
   CaseBuilder(const ModelConfig& c, std::int64_t sequences, std::int64_t length, DType dtype, Stream stream)
-      : c_(c), tokens_(sequences * length), dtype_(dtype), stream_(stream), value_dim_(mudelta::value_dim(c)) {
+      : c_(c),
+        tokens_(sequences * length),
+        dtype_(dtype),
+        stream_(stream),
+        random_(stream),
+        value_dim_(mudelta::value_dim(c)) {
     std::vector<std::int32_t> starts;
     for (std::int64_t i = 0; i <= sequences; ++i) starts.push_back(static_cast<std::int32_t>(i * length));
     cu_seqlens_ = Tensor::from(starts, {sequences + 1}).to(stream_.device());
@@ -62,22 +65,8 @@ class CaseBuilder {
  private:
   using Run = std::function<void()>;
 
-  Tensor random(const Shape& shape, DType dtype, double std = 1) {
-    const CounterRng rng(1, "bench");
-    const Tensor tensor = Tensor::empty(shape);
-    const auto values = tensor.span<float>();
-#pragma omp parallel for schedule(static)
-    for (std::size_t i = 0; i < values.size(); ++i) values[i] = static_cast<float>(std * rng.normal(next_ + i));
-    next_ += values.size();
-    return tensor.to(dtype).to(stream_.device());
-  }
-  Tensor floats(const Shape& shape, double std = 1) { return random(shape, DType::kFloat32, std); }
-  // f of normal numbers.
-  Tensor floats_of(const Shape& shape, float (*f)(float)) {
-    const Tensor tensor = floats(shape).to(Device()).clone();
-    std::ranges::transform(tensor.span<float>(), tensor.data<float>(), f);
-    return tensor.to(stream_.device());
-  }
+  Tensor random(const Shape& shape, DType dtype, double std = 1) { return random_.normal(shape, dtype, std); }
+  Tensor floats(const Shape& shape) { return random_.floats(shape); }
 
   void add(const std::string& name, double flops, double bytes, Run run) {
     cases_.push_back({name, flops, bytes, std::move(run)});
@@ -149,26 +138,17 @@ class CaseBuilder {
   }
 
   void gated_delta_rule() {
-    const Shape key_shape{tokens_, c_.heads(), c_.head_dim()}, value_shape{tokens_, c_.value_heads(), value_dim_};
-    const Shape gate_shape{tokens_, c_.value_heads()};
-    const double key_std = 1 / std::sqrt(static_cast<double>(c_.head_dim()));
-    const Tensor q = random(key_shape, dtype_, key_std), k = random(key_shape, dtype_, key_std);
-    const Tensor v = random(value_shape, dtype_), o = random(value_shape, dtype_), d_o = random(value_shape, dtype_);
-    const Tensor g = floats_of(gate_shape, [](float x) { return -0.1f * std::abs(x); });
-    const Tensor beta = floats_of(gate_shape, [](float x) { return 1 / (1 + std::exp(-x)); });
-    const kernels::GatedDeltaRuleInputs inputs{q, k, v, g, beta, cu_seqlens_, {}, 1.0f};
-    const auto saved = std::make_shared<kernels::GatedDeltaRuleSaved>();
+    const RuleShape shape{.sequences = cu_seqlens_.numel() - 1,
+                          .length = tokens_ / (cu_seqlens_.numel() - 1),
+                          .heads = c_.heads(),
+                          .value_heads = c_.value_heads(),
+                          .key_dim = c_.head_dim(),
+                          .value_dim = value_dim_};
+    const RuleCalls calls = rule_calls(random_rule_problem(shape, dtype_, random_), stream_);
     const double flops = per_token(7.0 * static_cast<double>(c_.value_heads() * c_.head_dim() * value_dim_));
-    const std::int64_t key_size = c_.heads() * c_.head_dim(), value_size = c_.value_heads() * value_dim_;
-    const double forward_bytes = activation_bytes(2 * key_size + 2 * value_size, 1);
-    add("gated_delta_rule fwd", flops, forward_bytes, [=, stream = stream_] {
-      kernels::gated_delta_rule_forward(inputs, o, {}, saved.get(), kernels::GatedDeltaRuleAlgorithm::kAuto, stream);
-    });
-    const kernels::GatedDeltaRuleGradients gradients{random(key_shape, dtype_),   random(key_shape, dtype_),
-                                                     random(value_shape, dtype_), floats(gate_shape),
-                                                     floats(gate_shape),          {}};
-    add("gated_delta_rule bwd", 2 * flops, 2 * forward_bytes,
-        [=, stream = stream_] { kernels::gated_delta_rule_backward(inputs, *saved, d_o, {}, gradients, stream); });
+    const double bytes = activation_bytes(2 * (c_.heads() * c_.head_dim() + c_.value_heads() * value_dim_), 1);
+    add("gated_delta_rule fwd", flops, bytes, calls.forward);
+    add("gated_delta_rule bwd", 2 * flops, 2 * bytes, calls.backward);
   }
 
   void gated_rms_norm() {
@@ -230,7 +210,7 @@ class CaseBuilder {
     const std::int64_t n = 4 * 1024 * 1024;
     const auto elements = static_cast<double>(n);
     const Tensor w = floats({n}), m = floats({n}), g = floats({n});
-    const Tensor v = floats_of({n}, [](float x) { return x * x; });
+    const Tensor v = random_.floats_of({n}, [](float x) { return x * x; });
     add("adamw 4M", 12 * elements, 28 * elements, [=, stream = stream_] {
       kernels::adamw_update({.weight = w, .exp_avg = m, .exp_avg_sq = v, .gradient = g, .lr = 1e-4f}, stream);
     });
@@ -246,9 +226,9 @@ class CaseBuilder {
   std::int64_t tokens_;
   DType dtype_;
   Stream stream_;
+  RandomTensors random_;
   std::int64_t value_dim_;
   Tensor cu_seqlens_, ids_;
-  std::uint64_t next_ = 0;
   std::vector<KernelCase> cases_;
 };
 

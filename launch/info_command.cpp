@@ -12,6 +12,7 @@
 #include <string_view>
 #include <vector>
 
+#include "core/error.h"
 #include "core/gpu.h"
 #include "dist/mpi.h"
 #include "dist/nccl_backend.h"
@@ -52,6 +53,15 @@ std::string mpi_library() {
   return version.substr(0, version.find_first_of(",\n"));
 }
 
+// None where they cannot be used, for which gpu::description() has the reason.
+std::vector<gpu::DeviceInfo> usable_gpus() {
+  try {
+    return gpu::devices();
+  } catch (const Error&) {
+    return {};
+  }
+}
+
 void print_info() {
   const Machine machine = describe_machine();
   const auto line = [](std::string_view name, const std::string& value) { fmt::print("{:<10} {}\n", name, value); };
@@ -65,11 +75,10 @@ void print_info() {
   line("MPI", fmt::format("{}; ranks in this job: {}", mpi_library(), rank_info().size));
   line("protobuf", google::protobuf::internal::VersionString(GOOGLE_PROTOBUF_VERSION));
   line("CUDA", gpu::description());
-  const auto devices = gpu::devices();
-  for (std::size_t i = 0; i < devices.size(); ++i) {
-    const gpu::DeviceInfo& gpu = devices[i];
-    line(fmt::format("GPU {}", i), fmt::format("{}, {}, {} multiprocessors, {:.1f} GiB", gpu.name, gpu.architecture,
-                                               gpu.multiprocessors, static_cast<double>(gpu.memory_bytes) / (1 << 30)));
+  for (std::size_t i = 0; const gpu::DeviceInfo& gpu : usable_gpus()) {
+    line(fmt::format("GPU {}", i++),
+         fmt::format("{}, {}, {} multiprocessors, {:.1f} GiB", gpu.name, gpu.architecture, gpu.multiprocessors,
+                     static_cast<double>(gpu.memory_bytes) / (1 << 30)));
   }
   line("NCCL", nccl_version());
 }

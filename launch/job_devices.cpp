@@ -18,6 +18,15 @@ DeviceTransport transport_of(ParallelConfig::GpuTransport wanted, DeviceTranspor
   }
 }
 
+// Also where there is one that cannot be used.
+bool has_no_gpu() {
+  try {
+    return gpu::devices().empty();
+  } catch (const Error&) {
+    return true;
+  }
+}
+
 }  // namespace
 
 JobDevices choose_devices(const ProcessGroup& world, TrainConfig::DeviceChoice choice,
@@ -36,7 +45,7 @@ JobDevices choose_devices(const ProcessGroup& world, TrainConfig::DeviceChoice c
 
 std::string describe(Device device) {
   if (device.is_cuda()) return gpu::devices()[static_cast<std::size_t>(device.index)].name;
-  return kHasCuda && gpu::devices().empty() ? fmt::format("CPU, as there is no GPU: {}", gpu::description()) : "CPU";
+  return kHasCuda && has_no_gpu() ? fmt::format("CPU, as there is no GPU: {}", gpu::description()) : "CPU";
 }
 
 TrainConfig::DeviceChoice parse_device_choice(const std::string& text) {

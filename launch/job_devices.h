@@ -13,7 +13,8 @@ struct JobDevices {
 };
 
 // Follows the two settings; AUTO takes GPUs if every rank sees one, and the CPU if none does. Collective. Throws
-// SharedError if a GPU is asked for and missing on any rank, or if only some ranks see one.
+// SharedError if a GPU is asked for and missing on any rank, or if only some ranks see one; and Error if a rank sees
+// GPUs that cannot be used, which is no reason to train on the CPU.
 JobDevices choose_devices(const ProcessGroup& world, TrainConfig::DeviceChoice choice,
                           ParallelConfig::GpuTransport transport = ParallelConfig::AUTO);
 

@@ -45,7 +45,8 @@ Trainer::Trainer(const RunConfig& config, const Mesh& mesh, Device device)
                             .shuffle = config.data().shuffle(),
                             .reset_at_documents = config.data().reset_at_documents()}),
       upload_(device, config.model().vocab_size()),
-      loss_sum_(Tensor::zeros({1}, DType::kFloat64, device)) {
+      loss_sum_(Tensor::zeros({1}, DType::kFloat64, device)),
+      host_loss_sum_(device.is_cuda() ? Tensor::zeros({1}, DType::kFloat64, {DeviceType::kPinned}) : loss_sum_) {
   require(device.is_cuda() || !config_.train().cuda_graph(),
           "train.cuda_graph is true: expected a GPU, but the device is {}", device.to_string());
   if (config_.train().cuda_graph()) graph_ = std::make_unique<Graph>(stream_);
@@ -71,8 +72,9 @@ TrainStep Trainer::step() {
   stored_.store.zero_gradients();
   forward_backward();
   buckets_->reduce_scatter_gradients(stream_);
+  if (stream_.device().is_cuda()) host_loss_sum_.queue_copy_from(loss_sum_);  // the optimizer waits for what follows it
   const StepReport report = optimizer_->step(result.lr, config_.train().grad_clip(), stream_);
-  const double loss_sum = loss_sum_.to(Device()).span<double>()[0];
+  const double loss_sum = host_loss_sum_.span<double>()[0];
   result.loss = mesh_.data().all_reduce(loss_sum, ReduceOp::kSum) / static_cast<double>(tokens_per_step());
   result.gradient_norm = report.gradient_norm;
   result.skipped = report.skipped;

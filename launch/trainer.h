@@ -77,6 +77,7 @@ class Trainer {
   BatchUpload upload_;
   std::optional<std::pair<std::int64_t, Batch>> uploaded_;  // ahead of its time: the first row and the batch
   Tensor loss_sum_;                                         // [1] float64: of this rank's tokens of the step
+  Tensor host_loss_sum_;                        // its copy where the host reads it; the same tensor on the CPU
   std::unique_ptr<Graph> graph_;                // of passes over graph_inputs_; null without train.cuda_graph
   std::map<std::int64_t, Batch> graph_inputs_;  // by the number of sequences
   std::unique_ptr<GradientBuckets> buckets_;

@@ -33,7 +33,7 @@ TrainingReport::TrainingReport(const Trainer& trainer, const Mesh& mesh, const R
   LOG(INFO) << mesh.to_string() << ", rank " << world_.rank() << "; step " << trainer.steps_done();
   if (world_.rank() != 0) return;
   metrics_ = std::make_unique<MetricsWriter>(run.metrics(), trainer.steps_done());
-  fmt::print("{}\n", mesh.to_string());
+  fmt::print("{}{}\n", mesh.to_string(), world_.size() > 1 ? ", over " + world_.transport() : "");
   print_summary();
   progress_ = std::make_unique<Progress>(stdout, "train", trainer.config().train().steps(), trainer.steps_done());
 }

@@ -90,14 +90,18 @@ Plan make_plan(const Tensor& a, const Tensor& b, const Tensor& c, const Key& key
   set(preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, key.alignment_a);
   set(preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, key.alignment_c);
   set(preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, key.alignment_c);
+  if (key.result == DType::kBFloat16) {  // partial sums of split products are not rounded before they are added
+    set(preference, CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK,
+        static_cast<std::uint32_t>(CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE));
+  }
   cublasLtMatmulHeuristicResult_t best{};
   int found = 0;
   const cublasStatus_t status = cublasLtMatmulAlgoGetHeuristic(handle(), plan.product, plan.first, plan.second,
                                                                plan.result, plan.result, preference, 1, &best, &found);
   cublasLtMatmulPreferenceDestroy(preference);
-  check_cublas(status, "cublasLtMatmulAlgoGetHeuristic");
-  require(found == 1, "[gemm] cuBLASLt has no algorithm for {} x {} -> {}", a.to_string(), b.to_string(),
-          c.to_string());
+  require(status == CUBLAS_STATUS_SUCCESS && found == 1 && best.state == CUBLAS_STATUS_SUCCESS,
+          "[gemm] cuBLASLt has no algorithm for {} x {} -> {}: {}", a.to_string(), b.to_string(), c.to_string(),
+          cublasLtGetStatusString(status == CUBLAS_STATUS_SUCCESS ? best.state : status));
   plan.algorithm = best.algo;
   return plan;
 }

@@ -8,6 +8,8 @@
 namespace mudelta::gpu {
 namespace {
 
+constexpr int kLeastGeneration = 8;  // bfloat16 products and asynchronous copies
+
 int this_device = 0;
 cudaStream_t this_compute_stream = nullptr;
 
@@ -21,6 +23,12 @@ cudaError_t count_devices(int& count) {
   const cudaError_t status = cudaGetDeviceCount(&count);
   if (status != cudaSuccess) cudaGetLastError();  // a missing driver is not an error of what comes next
   return status;
+}
+
+int driver_version() {
+  int version = 0;
+  MUDELTA_CUDA(cudaDriverGetVersion(&version));
+  return version;  // 0: none
 }
 
 std::string version_text(int version) { return fmt::format("{}.{}", version / 1000, version % 1000 / 10); }
@@ -42,12 +50,16 @@ void* allocate_or_null(const Allocate& allocate, std::string_view call) {
 
 void check_cuda(cudaError_t status, std::string_view call) {
   if (status == cudaSuccess) return;
+  cudaGetLastError();  // or the next launch would report it again
   fail("{} failed: {} ({})", call.substr(0, call.find('(')), cudaGetErrorString(status), cudaGetErrorName(status));
 }
 
 std::vector<DeviceInfo> devices() {
   int count = 0;
-  count_devices(count);
+  const cudaError_t status = count_devices(count);
+  const bool has_none = status == cudaErrorNoDevice || (status == cudaErrorInsufficientDriver && driver_version() == 0);
+  if (has_none) return {};
+  check_cuda(status, "cudaGetDeviceCount");
   std::vector<DeviceInfo> infos;
   for (int i = 0; i < count; ++i) {
     cudaDeviceProp properties;
@@ -57,15 +69,16 @@ std::vector<DeviceInfo> devices() {
                      .bus_id = fmt::format("{:04x}:{:02x}:{:02x}", properties.pciDomainID, properties.pciBusID,
                                            properties.pciDeviceID),
                      .memory_bytes = static_cast<std::int64_t>(properties.totalGlobalMem),
-                     .multiprocessors = properties.multiProcessorCount});
+                     .multiprocessors = properties.multiProcessorCount,
+                     .block_shared_bytes = static_cast<std::int64_t>(properties.sharedMemPerBlockOptin)});
   }
   return infos;
 }
 
 std::string description() {
-  int runtime = 0, driver = 0, count = 0;
+  int runtime = 0, count = 0;
   MUDELTA_CUDA(cudaRuntimeGetVersion(&runtime));
-  MUDELTA_CUDA(cudaDriverGetVersion(&driver));
+  const int driver = driver_version();
   const cudaError_t status = count_devices(count);
   return fmt::format("runtime {}, {}, cuBLASLt {}{}", version_text(runtime),
                      driver == 0 ? "no driver" : "driver for " + version_text(driver), cublasLtGetVersion(),
@@ -78,6 +91,10 @@ void use_device(int index) {
   require(count > 0, "there is no GPU to use: {}",
           status == cudaSuccess ? "the driver lists none" : cudaGetErrorString(status));
   require(0 <= index && index < count, "GPU {} was asked for; there are {}", index, count);
+  int generation = 0;
+  MUDELTA_CUDA(cudaDeviceGetAttribute(&generation, cudaDevAttrComputeCapabilityMajor, index));
+  require(generation >= kLeastGeneration, "GPU {} is an {}: expected sm_{}0 or later", index,
+          devices()[static_cast<std::size_t>(index)].architecture, kLeastGeneration);
   MUDELTA_CUDA(cudaSetDevice(index));
   this_device = index;
   if (this_compute_stream == nullptr) {

@@ -33,6 +33,7 @@ inline float* data_or_null(const Tensor& tensor) { return tensor.defined() ? ten
 namespace mudelta::kernels::cuda::gated_delta_rule {
 
 constexpr int kChunk = 64;
+constexpr std::int64_t kMostSharedBytes = 163 * 1024;  // that a block uses: what sm_80 and sm_90 have
 
 struct Sizes {
   int tokens, sequences, heads, value_heads, key_dim, value_dim;
@@ -48,7 +49,7 @@ inline int segment_rows(const GatedDeltaRuleSaved& saved) {
 }
 
 // Whether the chunkwise kernels take these inputs: bfloat16, key_dim 32, 64, 96, 128, 192 or 256, value_dim a multiple
-// of 16 up to 512, tensors aligned to 16 bytes. Others go to the reference kernels.
+// of 16 up to 512, tensors aligned to 16 bytes, on a GPU with kMostSharedBytes a block. Others go to the reference kernels.
 bool is_chunkwise(const GatedDeltaRuleInputs& inputs);
 
 // Calls f.operator()<kKeyDim>() for a key_dim that is_chunkwise.

@@ -76,7 +76,7 @@ struct Layout {
   static constexpr int kStageBytes = Stage::kNumel * static_cast<int>(sizeof(bfloat16));
   static constexpr int kBytes =
       2 * Keys::kBytes + Square::kBytes + kStages * kStageBytes + Gates::kFloats * static_cast<int>(sizeof(float));
-  static_assert(Epilogue::kBytes <= kStages * kStageBytes && kBytes <= 163 * 1024);
+  static_assert(Epilogue::kBytes <= kStages * kStageBytes && kBytes <= kMostSharedBytes);
 
   Keys q, k;
   Square solve;

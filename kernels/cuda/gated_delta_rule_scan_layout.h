@@ -84,7 +84,7 @@ struct ScanLayout {
   static constexpr int kGates = kScores + (kOutput ? Square::kNumel : kChunkStates ? States::kNumel : 0);
   static constexpr int kGatesBytes = Gates::kFloats * static_cast<int>(sizeof(float));
   static constexpr int kBytes = kGates * static_cast<int>(sizeof(bfloat16)) + 2 * kGatesBytes;
-  static_assert(kBytes <= 163 * 1024);
+  static_assert(kBytes <= kMostSharedBytes);
 
   // Whether all of S^T rounded, besides S^T and the products, would not fit the registers.
   static constexpr bool kCutsProducts = kOutput && kKeyDim > 192;

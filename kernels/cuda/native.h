@@ -160,13 +160,14 @@ void launch(void (*kernel)(Parameters...), dim3 grid, int block, std::int64_t sh
   if (shared_bytes > kAllowedByDefault) {
     const cudaError_t status = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
                                                     static_cast<int>(shared_bytes));
+    if (status != cudaSuccess) cudaGetLastError();  // or the next launch would report it again
     require(status == cudaSuccess, "a kernel needs {} bytes of shared memory: {}", shared_bytes,
             cudaGetErrorString(status));
   }
   kernel<<<grid, block, static_cast<std::size_t>(shared_bytes), static_cast<cudaStream_t>(stream.handle())>>>(
       static_cast<Parameters>(std::forward<Arguments>(arguments))...);
   const cudaError_t status = cudaGetLastError();
-  require(status == cudaSuccess, "a kernel could not be launched with {} x {} x {} blocks of {} threads: {}", grid.x,
+  require(status == cudaSuccess, "a kernel could not be launched with {} x {} x {} blocks of {} threads, or earlier work failed: {}", grid.x,
           grid.y, grid.z, block, cudaGetErrorString(status));
 }
 

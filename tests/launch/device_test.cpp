@@ -1,5 +1,7 @@
 // Whole training runs on a GPU (or the emulator) compared with those on the CPU.
 
+#include "tests/support/device.h"
+
 #include <gmock/gmock.h>
 
 #include <cmath>
@@ -62,6 +64,23 @@ TEST_F(DeviceTraining, BFloat16IsNearTheCpusFloat32) {
   const Outcome outcome = train(1, "gpu16", std::string(kGpu) + kGentle + kBFloat16);
   ASSERT_EQ(outcome.exit_code, 0) << outcome.output;
   expect_close("gpu16", "cpu32", 1e-2);
+}
+
+TEST_F(DeviceTraining, BFloat16StaysNearTheCpusFloat32) {
+  if (kEmulated) GTEST_SKIP() << "fifty steps take the emulator minutes";
+  write_file(path("fifty.textproto"), R"(
+      model { width: 64 layers: 2 heads: 2 head_dim: 32 }
+      train { steps: 50 global_batch: 8 sequence_length: 128 eval_sequences: 6 }
+      optimizer { adamw { lr: 1e-3 } }
+      schedule { warmup_steps: 4 })");
+  const std::string options = "train " + path("fifty.textproto") + " --set data.path=" + path("data");
+  for (const std::string run : {"cpu50 --set train.device=CPU", "gpu50 --set train.device=CUDA"}) {
+    const bool on_gpu = run.starts_with("gpu");
+    const Outcome outcome =
+        mudelta(options + " --out " + path(run) + (on_gpu ? " --set train.compute_dtype=BFLOAT16" : ""));
+    ASSERT_EQ(outcome.exit_code, 0) << outcome.output;
+  }
+  expect_close("gpu50", "cpu50", 1e-2);
 }
 
 TEST_F(DeviceTraining, RepeatsAndResumesBitForBit) {

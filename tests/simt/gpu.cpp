@@ -8,6 +8,7 @@
 
 #include "core/error.h"
 #include "simt/device_memory.h"
+#include "simt/shared_memory.h"
 #include "simt/stream.h"
 
 namespace mudelta::gpu {
@@ -30,7 +31,8 @@ std::vector<DeviceInfo> devices() {
   return {{.name = "emulated",
            .architecture = "sm_90",
            .memory_bytes = simt::device_memory().num_bytes,
-           .multiprocessors = 4}};
+           .multiprocessors = 4,
+           .block_shared_bytes = simt::kMaxSharedBytes}};
 }
 
 std::string description() { return "emulated on the host"; }

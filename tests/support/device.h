@@ -6,6 +6,12 @@
 
 namespace mudelta::testing {
 
+#ifdef MUDELTA_EMULATED
+inline constexpr bool kEmulated = true;
+#else
+inline constexpr bool kEmulated = false;
+#endif
+
 // The device that a device test runs on: a GPU, or the emulator.
 inline Device device() { return Device::cuda(); }
 

@@ -3,9 +3,11 @@
 #include <sys/wait.h>
 
 #include <cstdio>
+#include <cstdlib>
 #include <string>
 
-// The program as a user runs it. The test's target defines MUDELTA_PROGRAM and MUDELTA_MPIRUN (tests/mpirun.sh).
+// The program as a user runs it. The test's target defines MUDELTA_PROGRAM and MUDELTA_MPIRUN (tests/mpirun.sh), which
+// environment variables of these names replace where the build folder is another machine's.
 namespace mudelta::testing {
 
 struct Outcome {
@@ -22,14 +24,20 @@ inline Outcome shell(const std::string& command) {
   return outcome;
 }
 
+inline std::string from_environment(const char* name, const char* otherwise) {
+  const char* value = std::getenv(name);
+  return value != nullptr ? value : otherwise;
+}
+inline std::string program_path() { return from_environment("MUDELTA_PROGRAM", MUDELTA_PROGRAM); }
+
 inline std::string mpirun_command(int ranks, const std::string& arguments,
-                                  const std::string& program = MUDELTA_PROGRAM) {
-  const std::string command = program + " " + arguments;
-  return ranks == 1 ? command : MUDELTA_MPIRUN " " + std::to_string(ranks) + " " + command;
+                                  const std::string& program = program_path()) {
+  const std::string command = program + " " + arguments, mpirun = from_environment("MUDELTA_MPIRUN", MUDELTA_MPIRUN);
+  return ranks == 1 ? command : mpirun + " " + std::to_string(ranks) + " " + command;
 }
 
 inline Outcome mudelta(const std::string& arguments) { return shell(mpirun_command(1, arguments)); }
-inline Outcome mpirun(int ranks, const std::string& arguments, const std::string& program = MUDELTA_PROGRAM) {
+inline Outcome mpirun(int ranks, const std::string& arguments, const std::string& program = program_path()) {
   return shell(mpirun_command(ranks, arguments, program));
 }
 
