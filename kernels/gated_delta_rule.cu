@@ -14,6 +14,10 @@ const gpu::DeviceInfo& this_gpu() {
   return info;
 }
 
+Tensor empty_chunk_states(const Sizes& sizes, Device device) {
+  return Tensor::empty({sizes.slots(), sizes.value_heads, sizes.key_dim, sizes.value_dim}, DType::kBFloat16, device);
+}
+
 bool is_aligned(const Tensor& tensor) { return reinterpret_cast<std::uintptr_t>(tensor.raw()) % 16 == 0; }
 
 }  // namespace
@@ -38,10 +42,11 @@ bool is_chunkwise(const GatedDeltaRuleInputs& inputs) {
 
 void chunkwise_forward(const GatedDeltaRuleInputs& inputs, const Tensor& o, const Tensor& final_state,
                        GatedDeltaRuleSaved& saved, int segment_chunks, Stream stream) {
-  saved = {.segment_chunks = segment_chunks};
+  const Sizes sizes = sizes_of(inputs);
+  saved = {.keep_states = saved.keep_states, .segment_chunks = segment_chunks};
+  if (saved.keep_states) saved.chunk_states = empty_chunk_states(sizes, inputs.q.device());
   prepare(inputs, saved, stream);
   if (segment_chunks > 0) {
-    const Sizes sizes = sizes_of(inputs);
     const auto empty_matrices = [&](int columns) {
       return Tensor::empty({sizes.segment_slots(segment_rows(saved)), sizes.value_heads, sizes.key_dim, columns},
                            DType::kFloat32, inputs.q.device());
@@ -66,7 +71,7 @@ void gated_delta_rule_forward(const GatedDeltaRuleInputs& inputs, const Tensor& 
   if (is_recurrent || !is_chunkwise(inputs) || !is_aligned(o)) {
     return reference_forward(inputs, o, final_state, saved, stream);
   }
-  GatedDeltaRuleSaved scratch;
+  GatedDeltaRuleSaved scratch{.keep_states = false};
   chunkwise_forward(inputs, o, final_state, saved == nullptr ? scratch : *saved,
                     choose_segment_chunks(sizes_of(inputs), this_gpu().multiprocessors), stream);
 }
@@ -80,18 +85,19 @@ void gated_delta_rule_backward(const GatedDeltaRuleInputs& inputs, const GatedDe
     require(is_aligned(tensor), "[gated_delta_rule_backward] {} is not aligned to 16 bytes", tensor.to_string());
   }
   const Sizes sizes = sizes_of(inputs);
-  const auto empty_states = [&](int rows, int columns) {
-    return Tensor::empty({sizes.slots(), sizes.value_heads, rows, columns}, DType::kBFloat16, inputs.q.device());
-  };
-  const Tensor states = empty_states(sizes.key_dim, sizes.value_dim);
-  const Tensor dstates = empty_states(sizes.value_dim, sizes.key_dim);
+  const bool has_states = saved.chunk_states.defined();
+  const Tensor states = has_states ? saved.chunk_states : empty_chunk_states(sizes, inputs.q.device());
+  const Tensor dstates = Tensor::empty({sizes.slots(), sizes.value_heads, sizes.value_dim, sizes.key_dim},
+                                       DType::kBFloat16, inputs.q.device());
   Tensor dlast = dfinal_state;
   if (saved.segment_chunks > 0) {
     dlast = Tensor::empty(saved.segment_states.shape(), DType::kFloat32, inputs.q.device());
     segment_dstates(inputs, saved, d_o, dfinal_state, dlast, stream);
     carry_states(inputs, saved, dlast, Direction::kBackward, stream);
   }
-  if (choose_one_launch(sizes, segment_rows(saved), this_gpu().multiprocessors)) {
+  if (has_states) {
+    backward_scan(inputs, saved, d_o, dlast, dstates, gradients.dv, gradients.dinitial_state, stream);
+  } else if (choose_one_launch(sizes, segment_rows(saved), this_gpu().multiprocessors)) {
     both_scans(inputs, saved, d_o, dlast, states, dstates, gradients.dv, gradients.dinitial_state, stream);
   } else {
     chunk_states(inputs, saved, states, stream);

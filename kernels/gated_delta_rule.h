@@ -21,10 +21,15 @@ struct GatedDeltaRuleInputs {
   float scale = 1.0f;
 };
 
-// What a forward pass leaves for the backward pass. Its content belongs to the implementation.
+// What a forward pass leaves for the backward pass. Its content, but for the wish, belongs to the implementation.
 struct GatedDeltaRuleSaved {
-  Tensor chunk_states;  // [chunks, value_heads, key_dim, value_dim] float32, the state at the start of each chunk
-  // Of the chunkwise CUDA kernels, instead of chunk_states (kernels/cuda/gated_delta_rule.h):
+  // The caller's wish: keep chunk_states also where the backward pass can compute them again (the chunkwise CUDA
+  // kernels; they take key_dim value_dim / 32 bytes a token and value head).
+  bool keep_states = true;
+  // The state at the start of each chunk: [chunks, value_heads, key_dim, value_dim] float32; of the chunkwise CUDA
+  // kernels [slots, ...] bfloat16, or undefined.
+  Tensor chunk_states;
+  // Of the chunkwise CUDA kernels (kernels/cuda/gated_delta_rule.h):
   Tensor decay;  // [tokens, value_heads] float32, the sum of g from the start of the chunk (natural logarithm)
   Tensor solve;  // [slots, value_heads, 64, 64] bfloat16, the T = (I + diag(beta) stril(K K^T))^-1 of each chunk
   int segment_chunks = 0;  // chunks a segment; 0: sequences are not cut into segments, and there is nothing below

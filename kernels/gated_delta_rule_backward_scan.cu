@@ -5,17 +5,25 @@ namespace {
 
 using namespace backward;
 
-template <int kKeyDim, Result kResult>
-__global__ void __launch_bounds__(kThreads) backward_scan_kernel(const Parameters p) {
-  scan_segment<kKeyDim, kResult>(p, static_cast<int>(blockIdx.x));
+template <int kKeyDim, int kWarps, Result kResult>
+__global__ void __launch_bounds__(kWarps* kWarpSize) backward_scan_kernel(const Parameters p) {
+  scan_segment<kKeyDim, kWarps, kResult>(p, static_cast<int>(blockIdx.x));
 }
 
 template <Result kResult>
 void run(const Parameters& p, Stream stream) {
   const std::int64_t states = static_cast<std::int64_t>(p.sizes.segment_slots(p.segment_rows)) * p.sizes.value_heads;
-  const dim3 grid(static_cast<unsigned>(states * divide_up(p.sizes.value_dim, kSlab)));
   dispatch_key_dim(p.sizes.key_dim, [&]<int kKeyDim>() {
-    launch(backward_scan_kernel<kKeyDim, kResult>, grid, kThreads, shared_bytes<kKeyDim>(), stream, p);
+    const auto run_with = [&]<int kWarps>() {
+      using Stage = Stage<kKeyDim, kWarps>;
+      const dim3 grid(static_cast<unsigned>(states * divide_up(p.sizes.value_dim, Stage::kSlab)));
+      launch(backward_scan_kernel<kKeyDim, kWarps, kResult>, grid, Stage::kThreads, shared_bytes<kKeyDim, kWarps>(),
+             stream, p);
+    };
+    if constexpr ((kKeyDim == 64 || kKeyDim == 128) && kResult == Result::kGradients) {
+      if (choose_wide_slabs(states, p.sizes.value_dim)) return run_with.template operator()<8>();
+    }
+    run_with.template operator()<4>();
   });
 }
 

@@ -8,7 +8,7 @@
 namespace mudelta::kernels::cuda::gated_delta_rule {
 namespace {
 
-constexpr int kWarps = backward::kWarps, kThreads = backward::kThreads, kSlab = backward::kSlab;
+constexpr int kWarps = 4, kThreads = kWarps * kWarpSize, kSlab = kWarps * backward::kWarpColumns;
 
 template <int kKeyDim>
 using StatesLayout = forward::ScanLayout<kKeyDim, kWarps, forward::Result::kChunkStates>;
@@ -25,7 +25,7 @@ __global__ void __launch_bounds__(kThreads)
     both_scans_kernel(const backward::Parameters p, const forward::Parameters states) {
   const int block = static_cast<int>(blockIdx.x), blocks = static_cast<int>(gridDim.x) / 2;
   if (block < blocks) {
-    backward::scan_segment<kKeyDim, backward::Result::kGradients>(p, block);
+    backward::scan_segment<kKeyDim, kWarps, backward::Result::kGradients>(p, block);
   } else {
     forward::scan_segment<kKeyDim, kWarps, forward::Result::kChunkStates>(states, block - blocks);
   }
@@ -46,7 +46,7 @@ void both_scans(const GatedDeltaRuleInputs& inputs, const GatedDeltaRuleSaved& s
   const dim3 grid(static_cast<unsigned>(2 * blocks_of_one(of_states.sizes, of_states.segment_rows)));
   dispatch_key_dim(of_states.sizes.key_dim, [&]<int kKeyDim>() {
     static_assert(StatesLayout<kKeyDim>::kThreads == kThreads && StatesLayout<kKeyDim>::kSlab == kSlab);
-    const int bytes = std::max(backward::shared_bytes<kKeyDim>(), StatesLayout<kKeyDim>::kBytes);
+    const int bytes = std::max(backward::shared_bytes<kKeyDim, kWarps>(), StatesLayout<kKeyDim>::kBytes);
     launch(both_scans_kernel<kKeyDim>, grid, kThreads, bytes, stream, of_gradients, of_states);
   });
 }

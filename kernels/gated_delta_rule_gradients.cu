@@ -99,9 +99,10 @@ __device__ __forceinline__ void add_slabs(const Parameters& p, const Layout<kKey
   __syncthreads();
 }
 
-// Block (slot, head).
+// Block (slot, head). Of narrow keys a multiprocessor of sm_90 has the shared memory for two blocks; for 16 warps
+// instead of 8, key_dim 64 spills a little.
 template <int kKeyDim>
-__global__ void __launch_bounds__(kThreads, 1) gradients_kernel(Parameters p) {
+__global__ void __launch_bounds__(kThreads, kKeyDim <= 64 ? 2 : 1) gradients_kernel(Parameters p) {
   const Sizes& sizes = p.sizes;
   const int slot = static_cast<int>(blockIdx.x) / sizes.heads, head = static_cast<int>(blockIdx.x) % sizes.heads;
   Chunk chunk;
@@ -131,7 +132,7 @@ __global__ void __launch_bounds__(kThreads, 1) gradients_kernel(Parameters p) {
     sum_products(epilogue);
     add_score_products(shared, epilogue, dq, dk);
     __syncthreads();
-    if (warp_index() == 0) {
+    if (uniform_warp_index() == 0) {
       finish_gates(shared.gates, epilogue, chunk, sizes.value_heads, value_head, p.dg, p.dbeta);
     }
     __syncthreads();  // before the next value head's operands

@@ -65,7 +65,7 @@ __device__ __forceinline__ void store_strip(const float (&c)[4], const Matrix& t
 template <int kKeyDim>
 __device__ __forceinline__ void key_products(const Tile<kChunk, kKeyDim>& keys, const float* beta, const Matrix& a) {
   constexpr int kBlocks = kChunk / kBlock;
-  const int row_block = warp_index(), row = row_block * kBlock;
+  const int row_block = uniform_warp_index(), row = row_block * kBlock;
   Accumulator<2> products[kBlocks];
 #pragma unroll
   for (auto& block : products) block.set_zero();
@@ -97,7 +97,7 @@ __device__ __forceinline__ void key_products(const Tile<kChunk, kKeyDim>& keys, 
 
 // x = (I + a)^-1 within the diagonal block of a warp, by forward substitution: a lane has a column.
 __device__ __forceinline__ void invert_diagonal_block(const Matrix& a, const Matrix& x) {
-  const int first = warp_index() * kBlock, column = lane_index() % kBlock;
+  const int first = uniform_warp_index() * kBlock, column = lane_index() % kBlock;
   float solution[kBlock];
 #pragma unroll
   for (int i = 0; i < kBlock; ++i) {
@@ -122,8 +122,9 @@ __device__ __forceinline__ void invert_diagonal_block(const Matrix& a, const Mat
 template <int kSize>
 __device__ __forceinline__ void merge_blocks(const Matrix& a, const Matrix& x) {
   constexpr int kStrips = kSize / 8, kBlocks = kSize / kBlock;
-  const int first = warp_index() / kStrips * 2 * kSize, second = first + kSize;
-  const int strip = warp_index() % kStrips * 8, column = first + strip;
+  const int warp = uniform_warp_index();
+  const int first = warp / kStrips * 2 * kSize, second = first + kSize;
+  const int strip = warp % kStrips * 8, column = first + strip;
   float part[kBlocks][4] = {};
 #pragma unroll
   for (int m = 0; m < kBlocks; ++m) {
@@ -154,7 +155,10 @@ struct Parameters {
 
 template <int kKeyDim>
 constexpr int shared_bytes() {
-  return Matrix::kBytes + std::max(Matrix::kBytes, Tile<kChunk, kKeyDim>::kBytes) + kChunk * sizeof(float);
+  constexpr int kBytes = Matrix::kBytes + std::max(Matrix::kBytes, Tile<kChunk, kKeyDim>::kBytes) +
+                         kChunk * static_cast<int>(sizeof(float));
+  static_assert(kBytes <= kMostSharedBytes);
+  return kBytes;
 }
 
 // Block (slot, value head).
@@ -180,7 +184,7 @@ __global__ void __launch_bounds__(kThreads) prepare_kernel(Parameters p) {
     return static_cast<std::int64_t>(chunk.begin + row) * p.sizes.value_heads + value_head;
   };
   if (thread < kChunk) beta[thread] = thread < chunk.length ? p.beta[gate(thread)] : 0.0f;
-  if (warp_index() == kThreads / kWarpSize - 1) {
+  if (uniform_warp_index() == kThreads / kWarpSize - 1) {
     float before = 0;
     for (int first = 0; first < kChunk; first += kWarpSize) {
       const int row = first + lane_index();

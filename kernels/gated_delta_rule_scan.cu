@@ -5,18 +5,16 @@ namespace {
 
 using namespace forward;
 
+// Of narrow keys a multiprocessor of sm_90 has the shared memory for three blocks of 4 warps: they get the registers.
 template <int kKeyDim, int kWarps, Result kResult>
-__global__ void __launch_bounds__(kWarps* kWarpSize, 1) scan_kernel(const Parameters p) {
+__global__ void __launch_bounds__(kWarps* kWarpSize, kWarps == 4 && kKeyDim <= 64 ? 3 : 1)
+    scan_kernel(const Parameters p) {
   scan_segment<kKeyDim, kWarps, kResult>(p, static_cast<int>(blockIdx.x));
 }
 
 template <Result kResult>
 void run(const Parameters& p, Stream stream) {
-  // A block of 8 warps shares more of the tiles that it loads and builds, but needs enough value heads to leave few
-  // multiprocessors (108 on an A100, 132 on an H100) without one.
-  constexpr int kEnoughBlocks = 80, kWideSlab = 8 * kWarpColumns;
   const std::int64_t states = static_cast<std::int64_t>(p.sizes.segment_slots(p.segment_rows)) * p.sizes.value_heads;
-  const bool wide = states * divide_up(p.sizes.value_dim, kWideSlab) >= kEnoughBlocks && p.sizes.value_dim > 64;
   dispatch_key_dim(p.sizes.key_dim, [&]<int kKeyDim>() {
     const auto run_with = [&]<int kWarps>() {
       using Layout = ScanLayout<kKeyDim, kWarps, kResult>;
@@ -25,7 +23,7 @@ void run(const Parameters& p, Stream stream) {
       launch(scan_kernel<kKeyDim, kWarps, kResult>, grid, Layout::kThreads, Layout::kBytes, stream, p);
     };
     if constexpr ((kKeyDim == 64 || kKeyDim == 128) && kResult != Result::kSegmentStates) {
-      if (wide) return run_with.template operator()<8>();
+      if (choose_wide_slabs(states, p.sizes.value_dim)) return run_with.template operator()<8>();
     }
     run_with.template operator()<4>();
   });
@@ -46,7 +44,9 @@ void scan(const GatedDeltaRuleInputs& inputs, const GatedDeltaRuleSaved& saved, 
   Parameters parameters = parameters_of(inputs, saved);
   parameters.o = o.data<bfloat16>();
   parameters.final_states = data_or_null(final_state);
-  run<Result::kOutput>(parameters, stream);
+  if (!saved.chunk_states.defined()) return run<Result::kOutput>(parameters, stream);
+  parameters.chunk_states = saved.chunk_states.data<bfloat16>();
+  run<Result::kOutputAndChunkStates>(parameters, stream);
 }
 
 void chunk_states(const GatedDeltaRuleInputs& inputs, const GatedDeltaRuleSaved& saved, const Tensor& states,

@@ -68,6 +68,7 @@ void Mixer::forward_add(const Tensor& x, const Tensor& residual, MixerState* sta
   derive_rule_inputs(s, carried, derived, pass);
 
   s.o = like(derived.v);
+  s.rule.keep_states = !recompute_;
   auto inputs = rule_inputs(derived, pass);
   inputs.initial_state = carried.recurrent;
   kernels::gated_delta_rule_forward(inputs, s.o, carried.recurrent, pass.activations.keeps() ? &s.rule : nullptr,

@@ -49,7 +49,8 @@ inline int segment_rows(const GatedDeltaRuleSaved& saved) {
 }
 
 // Whether the chunkwise kernels take these inputs: bfloat16, key_dim 32, 64, 96, 128, 192 or 256, value_dim a multiple
-// of 16 up to 512, tensors aligned to 16 bytes, on a GPU with kMostSharedBytes a block. Others go to the reference kernels.
+// of 16 up to 512, tensors aligned to 16 bytes, on a GPU with kMostSharedBytes a block. Others go to the reference
+// kernels.
 bool is_chunkwise(const GatedDeltaRuleInputs& inputs);
 
 // Calls f.operator()<kKeyDim>() for a key_dim that is_chunkwise.
@@ -68,7 +69,8 @@ void dispatch_key_dim(int key_dim, F&& f) {
 
 // ---- gated_delta_rule.cu
 
-// The public forward pass by chunkwise kernels, in segments of `segment_chunks` chunks; 0: in none.
+// The public forward pass by chunkwise kernels, in segments of `segment_chunks` chunks; 0: in none. Of `saved`, only
+// keep_states is read.
 void chunkwise_forward(const GatedDeltaRuleInputs& inputs, const Tensor& o, const Tensor& final_state,
                        GatedDeltaRuleSaved& saved, int segment_chunks, Stream stream);
 
@@ -94,7 +96,8 @@ void prepare(const GatedDeltaRuleInputs& inputs, GatedDeltaRuleSaved& saved, Str
 // Fills saved.segment_states, of which carry_states makes what the functions below want, and saved.transitions.
 void segment_states(const GatedDeltaRuleInputs& inputs, const GatedDeltaRuleSaved& saved, Stream stream);
 
-// o and final_state (may be undefined) as in the public function. With segments, from saved.segment_states.
+// o and final_state (may be undefined) as in the public function, and saved.chunk_states if it is defined, as
+// chunk_states has them. With segments, from saved.segment_states.
 void scan(const GatedDeltaRuleInputs& inputs, const GatedDeltaRuleSaved& saved, const Tensor& o,
           const Tensor& final_state, Stream stream);
 
@@ -119,8 +122,8 @@ void backward_scan(const GatedDeltaRuleInputs& inputs, const GatedDeltaRuleSaved
 
 // ---- gated_delta_rule_both_scans.cu
 
-// Whether chunk_states and backward_scan are one launch on a GPU with so many multiprocessors: where either alone would
-// leave some without a block.
+// Where the forward pass has not kept them: whether chunk_states and backward_scan are one launch on a GPU with so many
+// multiprocessors: where either alone would leave some without a block.
 bool choose_one_launch(const Sizes& sizes, int segment_rows, int multiprocessors);
 
 // chunk_states and backward_scan in one launch; the same bits.

@@ -12,7 +12,7 @@
 // its products, so that warps never exchange any of these.
 namespace mudelta::kernels::cuda::gated_delta_rule::backward {
 
-constexpr int kWarps = 4, kThreads = kWarps * kWarpSize, kWarpColumns = 16, kSlab = kWarps * kWarpColumns;
+constexpr int kWarpColumns = 16;
 constexpr int kTokenBlocks = kChunk / 16;
 
 // kSegments: the gradients of segment_dstates, and nothing else.
@@ -66,9 +66,10 @@ inline Parameters gradients_parameters(const GatedDeltaRuleInputs& inputs, const
   return parameters;
 }
 
-// One chunk's operands.
-template <int kKeyDim>
+// One chunk's operands, for a block of kWarps.
+template <int kKeyDim, int kWarps>
 struct Stage {
+  static constexpr int kThreads = kWarps * kWarpSize, kSlab = kWarps * kWarpColumns;
   using Keys = Tile<kChunk, kKeyDim>;
   using Values = Tile<kChunk, kSlab>;
   static constexpr int kBytes =
@@ -87,9 +88,12 @@ struct Stage {
   }
 };
 
-template <int kKeyDim>
+template <int kKeyDim, int kWarps>
 constexpr int shared_bytes() {
-  return Stage<kKeyDim>::kStages * Stage<kKeyDim>::kBytes + Square::kBytes;
+  using Stage = Stage<kKeyDim, kWarps>;
+  constexpr int kBytes = Stage::kStages * Stage::kBytes + Square::kBytes;
+  static_assert(kBytes <= kMostSharedBytes);
+  return kBytes;
 }
 
 // a [m, k] times factor(first_row + k).
@@ -128,13 +132,13 @@ __device__ __forceinline__ void multiply_lower_rows(Accumulator<kChunk / 8>& c, 
 }
 
 // Turns dS' of the warp's columns into dS, and leaves dY in the warp's columns of stage.d_o. Waits for the block once.
-template <int kKeyDim>
-__device__ __forceinline__ void step_back(Accumulator<kKeyDim / 8>& dstate, const Stage<kKeyDim>& stage,
+template <int kKeyDim, int kWarps>
+__device__ __forceinline__ void step_back(Accumulator<kKeyDim / 8>& dstate, const Stage<kKeyDim, kWarps>& stage,
                                           const Square& products, float scale) {
   const Gates& gates = stage.gates;
-  const int warp = opaque(warp_index()), column = kWarpColumns * warp;
+  const int warp = uniform_warp_index(), column = kWarpColumns * warp;
   gated_products<kWarps>(stage.q, stage.k, scale, gates, products, warp);
-  apply_gates<kThreads>(stage.solve, gates, static_cast<int>(threadIdx.x));
+  apply_gates<kWarps * kWarpSize>(stage.solve, gates, static_cast<int>(threadIdx.x));
 
   Accumulator<kChunk / 8> dn;  // dN^T [16, kChunk]
   dn.set_zero();
@@ -188,9 +192,10 @@ __device__ __forceinline__ void step_back(Accumulator<kKeyDim / 8>& dstate, cons
 }
 
 // Block `block` (segment slot, value head, slab of value columns).
-template <int kKeyDim, Result kResult>
+template <int kKeyDim, int kWarps, Result kResult>
 __device__ __forceinline__ void scan_segment(const Parameters& p, int block) {
-  using Stage = Stage<kKeyDim>;
+  using Stage = Stage<kKeyDim, kWarps>;
+  constexpr int kThreads = Stage::kThreads, kSlab = Stage::kSlab;
   constexpr bool kSegments = kResult == Result::kSegments;
   const int slabs = static_cast<int>(divide_up(p.sizes.value_dim, kSlab)), thread = static_cast<int>(threadIdx.x);
   const int slab = block % slabs;
@@ -198,7 +203,7 @@ __device__ __forceinline__ void scan_segment(const Parameters& p, int block) {
   const int segment_slot = block / slabs / p.sizes.value_heads;
   const int head = value_head / (p.sizes.value_heads / p.sizes.heads);
   const int value_dim = p.sizes.value_dim, slab_column = slab * kSlab;
-  const int column = slab_column + warp_index() * kWarpColumns;  // the warp's first
+  const int column = slab_column + uniform_warp_index() * kWarpColumns;  // the warp's first
   const bool active = column < value_dim;
 
   Segment segment;

@@ -20,9 +20,10 @@ struct Part {
   int row;     // its first one
   int column;  // index of its part of the columns
 };
-// Opaque, so that every step computes its addresses anew: kept from one step to the next they would fill registers.
+// Every step asks anew: addresses kept from one to the next would fill registers, and the compiler keeps none that
+// follow from a shuffle.
 __device__ __forceinline__ Part part_of_warp() {
-  const auto warp = static_cast<unsigned>(opaque(warp_index()));
+  const auto warp = static_cast<unsigned>(uniform_warp_index());
   return {.row = static_cast<int>(warp % kWarpRows * 16), .column = static_cast<int>(warp / kWarpRows % kColumns)};
 }
 

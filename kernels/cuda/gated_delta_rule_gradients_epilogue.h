@@ -75,9 +75,9 @@ __device__ __forceinline__ void store_sums(const Epilogue& epilogue, const HeadS
 
 // Sums over i >= t > j of M_ij to epilogue.m_sums[warp][t], of every kWarps'th row i.
 __device__ __forceinline__ void sum_products(const Epilogue& epilogue) {
-  const int lane = lane_index(), column = 2 * lane;
+  const int lane = lane_index(), column = 2 * lane, warp = uniform_warp_index();
   float sums[2] = {0.0f, 0.0f};  // of t = column and column + 1
-  for (int row = warp_index(); row < kChunk; row += kWarps) {
+  for (int row = warp; row < kChunk; row += kWarps) {
     const float2 m = *reinterpret_cast<const float2*>(&epilogue.m.at(row, column));
     float before = m.x + m.y;  // M_ij over j < column + 2, then j < column
     for (int offset = 1; offset < kWarpSize; offset *= 2) {
@@ -89,7 +89,7 @@ __device__ __forceinline__ void sum_products(const Epilogue& epilogue) {
     if (column <= row) sums[0] += before;
     if (column + 1 <= row) sums[1] += before + m.x;
   }
-  store_pair(epilogue.m_sums + warp_index() * kChunk + column, sums[0], sums[1]);
+  store_pair(epilogue.m_sums + warp * kChunk + column, sums[0], sums[1]);
 }
 
 // dq += dP K, dk += dP^T Q + (dKK + dKK^T) K.

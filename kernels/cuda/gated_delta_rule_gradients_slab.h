@@ -67,13 +67,13 @@ __device__ __forceinline__ void add_value_products(const Values& n, const Values
   const Part part = part_of_warp();
   const int column = part.column * kChunkColumns;
 #pragma unroll
-  for (int k = 0; k < kSlab; k += 16) {
-    std::uint32_t d_o_rows[4], dy_rows[4];
-    load_a(d_o_rows, d_o, part.row, k);
-    load_a(dy_rows, dy, part.row, k);
+  for (int t = 0; t < kChunkColumns / 8; t += 2) {
+    if (column + 8 * t > part.row) continue;
 #pragma unroll
-    for (int t = 0; t < kChunkColumns / 8; t += 2) {
-      if (column + 8 * t > part.row) continue;
+    for (int k = 0; k < kSlab; k += 16) {
+      std::uint32_t d_o_rows[4], dy_rows[4];
+      load_a(d_o_rows, d_o, part.row, k);
+      load_a(dy_rows, dy, part.row, k);
       const FragmentPair rows = load_b(n, column + 8 * t, k);
       multiply(sums.dpg, t, d_o_rows, rows);
       multiply(sums.da, t, dy_rows, rows);

@@ -169,7 +169,7 @@ __device__ __forceinline__ void scan_segment(const Parameters& p, int block) {
   Place place;
   if (!find_place<Layout>(p, block, place)) return;
 
-  const int warp_column = warp_index() * kWarpColumns, column = place.slab_column + warp_column;
+  const int warp = uniform_warp_index(), warp_column = warp * kWarpColumns, column = place.slab_column + warp_column;
   const bool has_columns = column < place.columns;  // the others of a last slab load and build tiles only
   Accumulator<kKeyDim / 8> state;
   state.set_zero();
@@ -177,7 +177,7 @@ __device__ __forceinline__ void scan_segment(const Parameters& p, int block) {
   if (Layout::kSegmentStates && place.segment.is_last) return;
 
   const int chunks = place.segment.chunks();
-  const int updates = Layout::kChunkStates ? chunks - 1 : chunks;  // the state after the last chunk is no chunk's
+  const int updates = Layout::kOnlyChunkStates ? chunks - 1 : chunks;  // the state after the last chunk is no chunk's
   ChunkLoader<Layout> loader(p, layout, place);
   if (updates > 0) loader.start(0);
   for (int chunk = 0; chunk < chunks; ++chunk) {
@@ -189,7 +189,7 @@ __device__ __forceinline__ void scan_segment(const Parameters& p, int block) {
         store_tile_columns<kWarpSize, kWarpColumns>(layout.states(), warp_column, p.chunk_states + stored, value_dim,
                                                     kKeyDim, lane_index());
       }
-      if (chunk == updates) break;
+      if (chunk == updates) break;  // of kOnlyChunkStates
     }
     loader.finish(chunk);
     __syncthreads();  // the chunk is loaded, and nobody works on the one before any more
@@ -199,7 +199,7 @@ __device__ __forceinline__ void scan_segment(const Parameters& p, int block) {
     const Square solve = layout.solve(chunk);
     apply_gates<Layout::kThreads>(solve, gates, static_cast<int>(threadIdx.x));
     if constexpr (Layout::kOutput) {
-      gated_products<kWarps>(layout.queries(chunk), layout.keys(chunk), p.scale, gates, layout.scores(), warp_index());
+      gated_products<kWarps>(layout.queries(chunk), layout.keys(chunk), p.scale, gates, layout.scores(), warp);
     }
     Accumulator<8> recalled;
     Accumulator<2> output[kTokenBlocks];

@@ -12,7 +12,7 @@ constexpr int kTokenBlocks = kChunk / 16;
 
 // kSegmentStates: the states and transitions of segment_states. Those are scans with the key_dim columns of the
 // identity for a state and v = 0; their slabs follow those of the value columns.
-enum class Result { kOutput, kChunkStates, kSegmentStates };
+enum class Result { kOutput, kOutputAndChunkStates, kChunkStates, kSegmentStates };
 
 struct Parameters {
   Sizes sizes;
@@ -27,9 +27,9 @@ struct Parameters {
   const bfloat16* solve;        // [slots, value_heads, kChunk, kChunk]
   const float* initial_states;  // [segment slots, value_heads, key_dim, value_dim]; of kSegmentStates [sequences, ...];
                                 // null: zero
-  float* final_states;          // [sequences, value_heads, key_dim, value_dim], or null; of kOutput
-  bfloat16* o;                  // as v; of kOutput
-  bfloat16* chunk_states;       // [slots, value_heads, key_dim, value_dim]; of kChunkStates
+  float* final_states;          // [sequences, value_heads, key_dim, value_dim], or null; of kOutput...
+  bfloat16* o;                  // as v; of kOutput...
+  bfloat16* chunk_states;       // [slots, value_heads, key_dim, value_dim]; of ...ChunkStates
   float* segment_states;        // [segment slots, value_heads, key_dim, value_dim]; of kSegmentStates
   float* transitions;           // [segment slots, value_heads, key_dim, key_dim]; of kSegmentStates
 };
@@ -71,7 +71,9 @@ struct ScanLayout {
   using Values = Tile<kChunk, kSlab>;
   using States = Tile<kKeyDim, kSlab>;
 
-  static constexpr bool kOutput = kResult == Result::kOutput, kChunkStates = kResult == Result::kChunkStates;
+  static constexpr bool kOutput = kResult == Result::kOutput || kResult == Result::kOutputAndChunkStates;
+  static constexpr bool kOnlyChunkStates = kResult == Result::kChunkStates;
+  static constexpr bool kChunkStates = kOnlyChunkStates || kResult == Result::kOutputAndChunkStates;
   static constexpr bool kSegmentStates = kResult == Result::kSegmentStates;
   static constexpr int kTransitionSlabs = kSegmentStates ? (kKeyDim + kSlab - 1) / kSlab : 0;
   static constexpr int value_slabs(int value_dim) { return (value_dim + kSlab - 1) / kSlab; }
@@ -80,8 +82,9 @@ struct ScanLayout {
   static constexpr int kValues = kQueries + (kOutput ? Keys::kNumel : 0);
   static constexpr int kSolve = kValues + Values::kNumel;
   static constexpr int kStageNumel = kSolve + Square::kNumel;
-  static constexpr int kScores = kStages * kStageNumel;  // or the chunk's state on its way to global memory
-  static constexpr int kGates = kScores + (kOutput ? Square::kNumel : kChunkStates ? States::kNumel : 0);
+  static constexpr int kScores = kStages * kStageNumel;
+  static constexpr int kStates = kScores + (kOutput ? Square::kNumel : 0);  // of a chunk, on their way to global memory
+  static constexpr int kGates = kStates + (kChunkStates ? States::kNumel : 0);
   static constexpr int kGatesBytes = Gates::kFloats * static_cast<int>(sizeof(float));
   static constexpr int kBytes = kGates * static_cast<int>(sizeof(bfloat16)) + 2 * kGatesBytes;
   static_assert(kBytes <= kMostSharedBytes);
@@ -96,7 +99,7 @@ struct ScanLayout {
   __device__ Values values(int chunk) const { return {stage(chunk) + kValues}; }
   __device__ Square solve(int chunk) const { return {stage(chunk) + kSolve}; }
   __device__ Square scores() const { return {memory + kScores}; }
-  __device__ States states() const { return {memory + kScores}; }
+  __device__ States states() const { return {memory + kStates}; }
   __device__ Gates gates(int chunk) const {
     return {reinterpret_cast<float*>(memory + kGates) + chunk % 2 * Gates::kFloats};
   }

@@ -6,6 +6,7 @@
 #include <cuda_runtime.h>
 
 #include <cstdint>
+#include <map>
 #include <utility>
 
 #include "core/device.h"
@@ -150,24 +151,32 @@ __device__ __forceinline__ void device_require(bool condition) {
   if (!condition) __trap();
 }
 
+// Lets a kernel have `num_bytes` of shared memory, which more than 48 KiB needs. A call into the driver may wait for
+// copies that are under way, and is made to raise the limit only.
+inline void allow_shared_bytes(const void* kernel, std::int64_t num_bytes) {
+  constexpr std::int64_t kAllowedByDefault = 48 * 1024;
+  static std::map<const void*, std::int64_t> allowed;  // a process uses one device, from one thread
+  std::int64_t& limit = allowed.try_emplace(kernel, kAllowedByDefault).first->second;
+  if (num_bytes <= limit) return;
+  const cudaError_t status =
+      cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(num_bytes));
+  if (status != cudaSuccess) cudaGetLastError();  // or the next launch would report it again
+  require(status == cudaSuccess, "a kernel needs {} bytes of shared memory: {}", num_bytes, cudaGetErrorString(status));
+  limit = num_bytes;
+}
+
 // Runs kernel<<<grid, block, shared_bytes>>>(arguments...) on a CUDA stream. Throws Error if it cannot start.
 template <class... Parameters, class... Arguments>
 void launch(void (*kernel)(Parameters...), dim3 grid, int block, std::int64_t shared_bytes, Stream stream,
             Arguments&&... arguments) {
   require(stream.device().is_cuda(), "a kernel was launched on a stream of {}", stream.device().to_string());
   if (grid.x == 0 || grid.y == 0 || grid.z == 0) return;
-  constexpr std::int64_t kAllowedByDefault = 48 * 1024;
-  if (shared_bytes > kAllowedByDefault) {
-    const cudaError_t status = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                                    static_cast<int>(shared_bytes));
-    if (status != cudaSuccess) cudaGetLastError();  // or the next launch would report it again
-    require(status == cudaSuccess, "a kernel needs {} bytes of shared memory: {}", shared_bytes,
-            cudaGetErrorString(status));
-  }
+  allow_shared_bytes(reinterpret_cast<const void*>(kernel), shared_bytes);
   kernel<<<grid, block, static_cast<std::size_t>(shared_bytes), static_cast<cudaStream_t>(stream.handle())>>>(
       static_cast<Parameters>(std::forward<Arguments>(arguments))...);
   const cudaError_t status = cudaGetLastError();
-  require(status == cudaSuccess, "a kernel could not be launched with {} x {} x {} blocks of {} threads, or earlier work failed: {}", grid.x,
+  require(status == cudaSuccess,
+          "a kernel could not be launched with {} x {} x {} blocks of {} threads, or earlier work failed: {}", grid.x,
           grid.y, grid.z, block, cudaGetErrorString(status));
 }
 

@@ -1,7 +1,7 @@
 #pragma once
 
-// What device code may use, and how a kernel is launched. nvcc gets the hardware (native.h); any other compiler gets the
-// emulator of the tests, which runs the same sources on the host (docs/kernels.md).
+// What device code may use, and how a kernel is launched. nvcc gets the hardware (native.h); any other compiler gets
+// the emulator of the tests, which runs the same sources on the host (docs/kernels.md).
 //
 // From CUDA itself: __global__, __device__, __forceinline__, __launch_bounds__, __restrict__, threadIdx, blockIdx,
 // blockDim, gridDim (blocks are one-dimensional, grids have up to three), dim3, float2, float4, uint2, uint4 and
@@ -22,6 +22,10 @@ constexpr unsigned kAllLanes = 0xffffffffu;
 
 __device__ __forceinline__ int lane_index() { return static_cast<int>(threadIdx.x) % kWarpSize; }
 __device__ __forceinline__ int warp_index() { return static_cast<int>(threadIdx.x) / kWarpSize; }
+
+// warp_index(), for all lanes of a warp together, in a way that tells the compiler that it is the same on each:
+// branches that depend on it cannot part them.
+__device__ __forceinline__ int uniform_warp_index() { return __shfl_sync(kAllLanes, warp_index(), 0); }
 
 // Over the warp; the same on every lane, bit for bit.
 template <class T>

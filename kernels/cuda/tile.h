@@ -46,12 +46,33 @@ struct Tile {
 
 // ---- Global memory to tiles
 
+// Whether the vectors of a tile that a thread copies, kThreads apart, are in one column and permuted alike: then they
+// are found by adding. Not where many columns leave a kernel no registers for the addresses.
+template <int kThreads, class Tile>
+constexpr bool has_steady_columns() {
+  return Tile::kVectorsPerRow % 8 == 0 && Tile::kVectorsPerRow <= 16 && kThreads % (8 * Tile::kVectorsPerRow) == 0;
+}
+
 // Thread `thread` of kThreads starts its part of copying rows of `columns` elements (a multiple of 8), `stride`
 // elements apart and aligned to 16 bytes, into the tile. The tile's rows from `rows` on and its columns from `columns`
 // on become zero; nothing beyond is read. The caller commits and waits for the copies.
 template <int kThreads, class Tile>
 __device__ __forceinline__ void copy_tile_async(const Tile& tile, const bfloat16* source, std::int64_t stride, int rows,
                                                 int columns, int thread) {
+  if constexpr (has_steady_columns<kThreads, Tile>()) {
+    constexpr int kStep = kThreads / Tile::kVectorsPerRow;
+    const int first = thread / Tile::kVectorsPerRow, column = thread % Tile::kVectorsPerRow * kVectorElements;
+    const int valid_rows = column < columns ? rows : 0;
+    bfloat16* to = tile.vector(first, column / kVectorElements);
+    const bfloat16* from = source + first * stride + column;
+#pragma unroll 1
+    for (int row = first; row < Tile::kRows; row += kStep) {
+      copy_async_16(to, row < valid_rows ? from : source, row < valid_rows);
+      to += kStep * Tile::kColumns;
+      from += kStep * stride;
+    }
+    return;
+  }
   constexpr int kVectors = Tile::kRows * Tile::kVectorsPerRow;
 #pragma unroll 1  // cheap as it is, and addresses of all rows would fill registers
   for (int first = 0; first < kVectors; first += kThreads) {

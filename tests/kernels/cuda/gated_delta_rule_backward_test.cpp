@@ -23,6 +23,22 @@ TEST_P(GatedDeltaRuleBackward, MatchesOracle) {
   expect_oracle_gradients(p, r, chunkwise_tolerances(p.c));
 }
 
+TEST_P(GatedDeltaRuleBackward, GivesTheSameBitsOfStatesThatAreComputedAgain) {
+  const GatedDeltaRuleProblem p(GetParam());
+  const auto run = [&](bool keep_states) {
+    return run_on_device(
+        p, [keep_states](const auto& inputs, const Tensor& o, const Tensor& final_state, auto& saved, Stream stream) {
+          saved.keep_states = keep_states;
+          gated_delta_rule_forward(inputs, o, final_state, &saved, GatedDeltaRuleAlgorithm::kChunkwise, stream);
+          EXPECT_EQ(saved.chunk_states.defined(), keep_states);
+        });
+  };
+  const DeviceResults kept = run(true), again = run(false);
+  EXPECT_TRUE(testing::same_bits(kept.o, again.o));
+  EXPECT_TRUE(testing::same_bits(kept.final_state, again.final_state));
+  expect_same_gradients(kept, again);
+}
+
 INSTANTIATE_TEST_SUITE_P(Table, GatedDeltaRuleBackward, ::testing::ValuesIn(testing::chunkwise_cases()),
                          [](const auto& param) { return param.param.name; });
 

@@ -18,6 +18,8 @@ inline std::vector<GatedDeltaRuleCase> chunkwise_cases() {
   constexpr DType kType = DType::kBFloat16;
   const auto gates = GateKind::kTypical;
   const auto keys = KeyKind::kRandom;
+  std::vector<std::int32_t> many(81);  // enough sequences for blocks of 8 warps, though nearly all are empty
+  many[40] = 130;
   std::vector<GatedDeltaRuleCase> cases = {
       {"AllLengths", {63, 0, 1, 64, 2, 0, 0, 65, 127, 129, 0}, 1, 2, 32, 32, gates, keys, -1, kType},
       {"AllLengthsWeakGate", {63, 0, 1, 64, 65, 127, 129}, 1, 1, 64, 64, GateKind::kWeak, keys, -1, kType},
@@ -26,6 +28,8 @@ inline std::vector<GatedDeltaRuleCase> chunkwise_cases() {
       {"OddSlab", {70, 3}, 1, 1, 96, 80, gates, keys, -1, kType},
       {"NarrowValues", {65, 3}, 1, 1, 64, 16, gates, keys, -1, kType},
       {"WideValues", {66}, 1, 1, 32, 512, gates, keys, -1, kType},
+      {"WideSlabs64", many, 1, 1, 64, 80, gates, keys, -1, kType},
+      {"WideSlabs128", many, 1, 1, 128, 144, gates, keys, -1, kType},
       {"Keys192", {129}, 1, 1, 192, 96, GateKind::kWeak, keys, -1, kType},
       {"Keys256", {130}, 1, 2, 256, 144, GateKind::kWeak, keys, -1, kType},
   };

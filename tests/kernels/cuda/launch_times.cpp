@@ -24,17 +24,18 @@ using kernels::GatedDeltaRuleSaved;
 // The launches of gated_delta_rule_forward and _backward for the problem, in order.
 class Launches {
  public:
-  Launches(const RuleProblem& problem, Stream stream) : p_(problem), stream_(stream) {
+  Launches(const RuleProblem& problem, bool keep_states, Stream stream)
+      : p_(problem), stream_(stream), saved_{.keep_states = keep_states} {
     const Sizes sizes = sizes_of(p_.inputs);
     const Device device = stream.device();
     const int multiprocessors = gpu::devices().at(static_cast<std::size_t>(gpu::current_device())).multiprocessors;
     // Makes the segments' states, too.
     chunkwise_forward(p_.inputs, p_.o, {}, saved_, choose_segment_chunks(sizes, multiprocessors), stream);
-    one_launch_ = choose_one_launch(sizes, segment_rows(saved_), multiprocessors);
+    one_launch_ = !keep_states && choose_one_launch(sizes, segment_rows(saved_), multiprocessors);
     const auto empty_states = [&](int rows, int columns) {
       return Tensor::empty({sizes.slots(), sizes.value_heads, rows, columns}, DType::kBFloat16, device);
     };
-    states_ = empty_states(sizes.key_dim, sizes.value_dim);
+    states_ = keep_states ? saved_.chunk_states : empty_states(sizes.key_dim, sizes.value_dim);
     dstates_ = empty_states(sizes.value_dim, sizes.key_dim);
     if (has_segments()) dlast_ = Tensor::zeros(saved_.segment_states.shape(), DType::kFloat32, device);
   }
@@ -61,7 +62,7 @@ class Launches {
         both_scans(in, saved_, p_.d_o, dlast_, states_, dstates_, p_.gradients.dv, {}, stream_);
       });
     } else {
-      all.emplace_back("chunk_states", [&] { chunk_states(in, saved_, states_, stream_); });
+      if (!saved_.keep_states) all.emplace_back("chunk_states", [&] { chunk_states(in, saved_, states_, stream_); });
       all.emplace_back("backward_scan",
                        [&] { backward_scan(in, saved_, p_.d_o, dlast_, dstates_, p_.gradients.dv, {}, stream_); });
     }
@@ -73,7 +74,8 @@ class Launches {
  private:
   RuleProblem p_;
   Stream stream_;
-  GatedDeltaRuleSaved saved_, prepared_;
+  GatedDeltaRuleSaved saved_;
+  GatedDeltaRuleSaved prepared_;
   bool one_launch_ = false;
   Tensor states_, dstates_, dlast_;
 };
@@ -82,22 +84,22 @@ void print_times(const std::string& text, double seconds) {
   RandomTensors random{Stream(Device::cuda())};
   const RuleProblem problem = random_rule_problem(parse_rule_shape(text), DType::kBFloat16, random);
   require(is_chunkwise(problem.inputs),
-          "{}: expected a key_dim of 32, 64, 96, 128, 192 or 256 and a value_dim that is "
-          "a multiple of 16 up to 512",
+          "{}: expected a key_dim of 32, 64, 96, 128, 192 or 256 and a value_dim that is a multiple of 16 up to 512",
           text);
-  Launches launches(problem, random.stream());
-  fmt::print("{}{}\n", text,
-             launches.has_segments() ? fmt::format(", segments of {} chunks", launches.segment_chunks()) : "");
-  // All are timed before any is printed: carry_states adds to its own result, so that numbers grow from call to call,
-  // which takes no longer.
-  double total = 0;
-  std::vector<std::pair<std::string, double>> times;
-  for (const auto& [name, run] : launches.list()) {
-    times.emplace_back(name, measure(run, seconds, random.stream()).median);
-    total += times.back().second;
-  }
-  for (const auto& [name, time] : times) {
-    fmt::print("  {:<20}{:>10.4f} ms{:>8.1f}%\n", name, time * 1e3, 100 * time / total);
+  for (const bool keep_states : {true, false}) {
+    Launches launches(problem, keep_states, random.stream());
+    fmt::print("{}, states {}{}\n", text, keep_states ? "kept" : "computed again",
+               launches.has_segments() ? fmt::format(", segments of {} chunks", launches.segment_chunks()) : "");
+    // carry_states adds to its own result, so that numbers grow from call to call, which takes no longer.
+    double total = 0;
+    std::vector<std::pair<std::string, double>> times;
+    for (const auto& [name, run] : launches.list()) {
+      times.emplace_back(name, measure(run, seconds, random.stream()).median);
+      total += times.back().second;
+    }
+    for (const auto& [name, time] : times) {
+      fmt::print("  {:<20}{:>10.4f} ms{:>8.1f}%\n", name, time * 1e3, 100 * time / total);
+    }
   }
 }
 
