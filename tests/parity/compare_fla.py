@@ -1,8 +1,8 @@
 """Times mudelta's gated delta rule and flash-linear-attention's on one GPU: compare_fla.py MUDELTA SHAPE...
 
 Needs PyTorch with CUDA, Triton and flash-linear-attention. Shapes are those of `mudelta bench --rule`, for instance
-8x2048,16/16,128x128. For each, MUDELTA measures first and fla next; both print medians of a call in milliseconds, in
-bfloat16, without the L2 norm, from a zero state. A shape counts once: the tables are of this run alone.
+8x2048,16/16,128x128. For each, MUDELTA runs to its end before fla starts. Figures are medians of calls in
+milliseconds, in bfloat16, without the L2 norm, from a zero state; ratios are of this run alone.
 """
 
 import re
