@@ -96,8 +96,9 @@ MpiSession::MpiSession(int* argc, char*** argv) {
 
 MpiSession::~MpiSession() {
   if (!mpi_active()) return;
-  this_rank = {};
+  const MpiCall call("MPI_Finalize");
   MPI_Finalize();
+  this_rank = {};
 }
 
 RankInfo rank_info() { return this_rank; }

@@ -5,6 +5,7 @@
 #include <optional>
 
 #include "data/dataset_info.h"
+#include "dist/watchdog.h"
 #include "launch/agreement.h"
 #include "launch/checkpoint_folder.h"
 #include "launch/gemm_peak.h"
@@ -110,6 +111,7 @@ int run_training(const TrainingRequest& request) {
     config = complete_run_config(load_run_config(request.config, request.overrides), hosts.size());
     if (hosts.rank() == 0) RunDirectory(request.out).check(request.resume);
   });
+  limit_mpi_calls(config.parallel().timeout_seconds());
   const auto [device, world] = choose_devices(hosts, config.train().device(), config.parallel().gpu_transport());
   const RunDirectory run(request.out);
   const Mesh mesh = make_mesh(world, config.parallel());
