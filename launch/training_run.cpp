@@ -45,7 +45,7 @@ Mesh make_mesh(const ProcessGroup& world, const ParallelConfig& config) {
   }
 }
 
-// The checkpoint that rank 0 finds; nothing if there is none.
+// The checkpoint that rank 0 finds and every rank sees; nothing if there is none.
 std::optional<std::filesystem::path> agree_on_checkpoint(const ProcessGroup& world,
                                                          const std::filesystem::path& run_dir) {
   std::string found;
@@ -56,6 +56,7 @@ std::optional<std::filesystem::path> agree_on_checkpoint(const ProcessGroup& wor
   });
   found = world.all_gather(found).front();
   if (found.empty()) return std::nullopt;
+  require_shared_folder(world, RunDirectory(run_dir).checkpoints());
   return found;
 }
 
@@ -112,6 +113,8 @@ int run_training(const TrainingRequest& request) {
     if (hosts.rank() == 0) RunDirectory(request.out).check(request.resume);
   });
   limit_mpi_calls(config.parallel().timeout_seconds());
+  require_alike(hosts, "configuration", resolved_text(config));
+  require_alike(hosts, "data set", to_json(read_dataset_info(config.data().path())));
   const auto [device, world] = choose_devices(hosts, config.train().device(), config.parallel().gpu_transport());
   const RunDirectory run(request.out);
   const Mesh mesh = make_mesh(world, config.parallel());
@@ -127,6 +130,7 @@ int run_training(const TrainingRequest& request) {
   run_or_fail_together(world, [&] {
     if (world.rank() == 0) run.create(resolved_text(config));
   });
+  require_shared_folder(world, run.checkpoints());
   run_or_fail_together(world, [&] {
     log_to_folder(run.log(), world.rank());
     report = std::make_unique<TrainingReport>(*trainer, mesh, run, peak);
