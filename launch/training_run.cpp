@@ -1,6 +1,5 @@
 #include "launch/training_run.h"
 
-#include <csignal>
 #include <memory>
 #include <optional>
 
@@ -13,6 +12,7 @@
 #include "launch/logging.h"
 #include "launch/run_config.h"
 #include "launch/run_directory.h"
+#include "launch/stop_signals.h"
 #include "launch/stopwatch.h"
 #include "launch/trainer.h"
 #include "launch/training_report.h"
@@ -24,16 +24,8 @@ namespace {
 constexpr int kStoppedBySignal = 143;  // 128 + SIGTERM
 constexpr double kPeakMeasurementSeconds = 0.3;
 
-volatile std::sig_atomic_t stop_signal = 0;
-
-void catch_stop_signals() {
-  const auto handler = [](int signal) { stop_signal = signal; };
-  std::signal(SIGTERM, handler);
-  std::signal(SIGINT, handler);
-}
-
 bool stop_requested(const ProcessGroup& world) {
-  return world.all_reduce(stop_signal != 0 ? 1.0 : 0.0, ReduceOp::kMax) > 0;
+  return world.all_reduce(stop_signalled() ? 1.0 : 0.0, ReduceOp::kMax) > 0;
 }
 
 // Every rank gets the same answer, or throws the same SharedError.
