@@ -1,25 +1,13 @@
 #include "dist/device_placement.h"
 
-#include <unistd.h>
-
 #include <algorithm>
-#include <array>
 
 #include "core/error.h"
 #include "core/gpu.h"
+#include "core/host_name.h"
 #include "dist/mpi.h"
 
 namespace mudelta {
-namespace {
-
-std::string host_name() {
-  std::array<char, 256> name{};
-  gethostname(name.data(), name.size() - 1);
-  return name.data();
-}
-
-}  // namespace
-
 DeviceTransport place_on_devices(const ProcessGroup& world) {
   const auto devices = gpu::devices();
   require(!devices.empty(), "there is no GPU to use: {}", gpu::description());

@@ -4,6 +4,7 @@
 
 #include <cstdlib>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "core/error.h"
@@ -47,6 +48,15 @@ void require_promised_size(int size) {
           size, promised == nullptr ? "" : promised);
 }
 
+// Tasks that srun starts without PMIx do not know of each other: each would be a job of its own, in the same folders.
+void require_one_task_of_srun() {
+  const char* tasks = std::getenv("SLURM_STEP_NUM_TASKS");
+  require(
+      tasks == nullptr || std::string_view(tasks) == "1",
+      "srun started {} tasks (SLURM_STEP_NUM_TASKS) that cannot reach each other: expected srun --mpi=pmix, or mpirun",
+      tasks == nullptr ? "" : tasks);
+}
+
 void share_cores(MPI_Comm host, const RankInfo& info) {
   if (std::getenv("OMP_NUM_THREADS") != nullptr) return;
   std::vector<CoreSet> local_ranks(static_cast<std::size_t>(info.local_size));
@@ -81,7 +91,10 @@ bool mpi_active() {
 }
 
 MpiSession::MpiSession(int* argc, char*** argv) {
-  if (!started_by_launcher()) return;  // a rank on its own needs no MPI, nor its daemon
+  if (!started_by_launcher()) {  // a rank on its own needs no MPI, nor its daemon
+    require_one_task_of_srun();
+    return;
+  }
   int provided = MPI_THREAD_SINGLE;
   MUDELTA_MPI(MPI_Init_thread(argc, argv, MPI_THREAD_FUNNELED, &provided));
   require(provided >= MPI_THREAD_FUNNELED, "MPI offers thread level {}, expected at least MPI_THREAD_FUNNELED ({})",
@@ -96,8 +109,9 @@ MpiSession::MpiSession(int* argc, char*** argv) {
 
 MpiSession::~MpiSession() {
   if (!mpi_active()) return;
-  this_rank = {};
+  const MpiCall call("MPI_Finalize");
   MPI_Finalize();
+  this_rank = {};
 }
 
 RankInfo rank_info() { return this_rank; }

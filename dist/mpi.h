@@ -7,9 +7,9 @@ namespace mudelta {
 // MPI for the life of this object: MPI_Init_thread in the constructor, MPI_Finalize in the destructor.
 // A process that no launcher started is a rank on its own and leaves MPI alone.
 // Also shares each host's cores out among the ranks that may run on them (OpenMP threads), unless OMP_NUM_THREADS is
-// set. Throws Error if MPI cannot start or does not bring up the ranks that mpirun promised: there is no silent fall to
-// one rank. Errors must be caught while the session lives and end in abort_job, as MPI_Finalize waits for the other
-// ranks.
+// set. Throws Error if MPI cannot start or does not bring up the ranks that mpirun or srun promised: there is no silent
+// fall to one rank. Errors must be caught while the session lives and end in abort_job, as MPI_Finalize waits for the
+// other ranks.
 class MpiSession {
  public:
   MpiSession(int* argc, char*** argv);

@@ -4,6 +4,8 @@
 
 #include <string_view>
 
+#include "dist/watchdog.h"
+
 // What the MPI sources of dist share.
 namespace mudelta {
 
@@ -18,5 +20,6 @@ bool mpi_active();
 
 }  // namespace mudelta
 
-// Every call into MPI goes through here. Communicators return their errors: MpiSession sets MPI_ERRORS_RETURN.
-#define MUDELTA_MPI(call) ::mudelta::check_mpi((call), #call)
+// Every call into MPI that may wait or fail goes through here. Communicators return their errors: MpiSession sets
+// MPI_ERRORS_RETURN. The watchdog sees how long it lasts.
+#define MUDELTA_MPI(call) ::mudelta::check_mpi((::mudelta::MpiCall(#call), (call)), #call)

@@ -1,6 +1,9 @@
 #pragma once
 
+#include <filesystem>
 #include <functional>
+#include <string>
+#include <string_view>
 
 #include "core/error.h"
 #include "dist/process_group.h"
@@ -18,5 +21,13 @@ class SharedError : public Error {
 // rank's message, and its number unless all failed alike. It is a SharedError if `group` is the whole job.
 // Collective; `body` itself must not be, as it may fail alone.
 void run_or_fail_together(const ProcessGroup& group, const std::function<void()>& body);
+
+// Fails together, naming the rank, its host and the first line that differs, unless `text` is the same on every rank:
+// the `thing` that each has read by itself, maybe from a disk of its host. Collective.
+void require_alike(const ProcessGroup& group, std::string_view thing, const std::string& text);
+
+// Fails together, naming the rank and its host, unless `folder`, which rank 0 can write to, is one folder for all.
+// Collective.
+void require_shared_folder(const ProcessGroup& group, const std::filesystem::path& folder);
 
 }  // namespace mudelta

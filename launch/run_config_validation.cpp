@@ -71,6 +71,7 @@ void validate_parallel(const ParallelConfig& parallel) {
           parallel.zero_stage());
   require(!parallel.sequence_parallel(), "parallel.sequence_parallel is true: not yet supported, expected false");
   require_positive("parallel.bucket_mib", parallel.bucket_mib());
+  require_at_least("parallel.timeout_seconds", parallel.timeout_seconds(), 0);
 }
 
 void validate_cuda_graph(const TrainConfig& train) {

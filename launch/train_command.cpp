@@ -17,7 +17,8 @@ void add_train_command(CLI::App& app, Command& chosen) {
       "Example: mpirun -n 2 mudelta train launch/configs/quickstart.textproto --set data.path=data/corpus --out "
       "runs/1\n"
       "All fields of the configuration are described in launch/config.proto and the files that it imports.\n"
-      "SIGTERM and SIGINT write a checkpoint before the run ends.");
+      "SIGTERM, SIGINT and SIGUSR1 write a checkpoint before the run ends. mpirun passes on SIGUSR1 and leaves time\n"
+      "for it; after the other two it kills its ranks within seconds (see docs/clusters.md).");
   command->add_option("config", arguments->config, "Configuration in protobuf text format")
       ->type_name("CONFIG.textproto")
       ->required();

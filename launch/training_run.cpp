@@ -1,10 +1,10 @@
 #include "launch/training_run.h"
 
-#include <csignal>
 #include <memory>
 #include <optional>
 
 #include "data/dataset_info.h"
+#include "dist/watchdog.h"
 #include "launch/agreement.h"
 #include "launch/checkpoint_folder.h"
 #include "launch/gemm_peak.h"
@@ -12,6 +12,7 @@
 #include "launch/logging.h"
 #include "launch/run_config.h"
 #include "launch/run_directory.h"
+#include "launch/stop_signals.h"
 #include "launch/stopwatch.h"
 #include "launch/trainer.h"
 #include "launch/training_report.h"
@@ -23,16 +24,8 @@ namespace {
 constexpr int kStoppedBySignal = 143;  // 128 + SIGTERM
 constexpr double kPeakMeasurementSeconds = 0.3;
 
-volatile std::sig_atomic_t stop_signal = 0;
-
-void catch_stop_signals() {
-  const auto handler = [](int signal) { stop_signal = signal; };
-  std::signal(SIGTERM, handler);
-  std::signal(SIGINT, handler);
-}
-
 bool stop_requested(const ProcessGroup& world) {
-  return world.all_reduce(stop_signal != 0 ? 1.0 : 0.0, ReduceOp::kMax) > 0;
+  return world.all_reduce(stop_signalled() ? 1.0 : 0.0, ReduceOp::kMax) > 0;
 }
 
 // Every rank gets the same answer, or throws the same SharedError.
@@ -44,7 +37,7 @@ Mesh make_mesh(const ProcessGroup& world, const ParallelConfig& config) {
   }
 }
 
-// The checkpoint that rank 0 finds; nothing if there is none.
+// The checkpoint that rank 0 finds and every rank sees; nothing if there is none.
 std::optional<std::filesystem::path> agree_on_checkpoint(const ProcessGroup& world,
                                                          const std::filesystem::path& run_dir) {
   std::string found;
@@ -55,6 +48,7 @@ std::optional<std::filesystem::path> agree_on_checkpoint(const ProcessGroup& wor
   });
   found = world.all_gather(found).front();
   if (found.empty()) return std::nullopt;
+  require_shared_folder(world, RunDirectory(run_dir).checkpoints());
   return found;
 }
 
@@ -110,6 +104,9 @@ int run_training(const TrainingRequest& request) {
     config = complete_run_config(load_run_config(request.config, request.overrides), hosts.size());
     if (hosts.rank() == 0) RunDirectory(request.out).check(request.resume);
   });
+  limit_mpi_calls(config.parallel().timeout_seconds());
+  require_alike(hosts, "configuration", resolved_text(config));
+  require_alike(hosts, "data set", to_json(read_dataset_info(config.data().path())));
   const auto [device, world] = choose_devices(hosts, config.train().device(), config.parallel().gpu_transport());
   const RunDirectory run(request.out);
   const Mesh mesh = make_mesh(world, config.parallel());
@@ -125,6 +122,7 @@ int run_training(const TrainingRequest& request) {
   run_or_fail_together(world, [&] {
     if (world.rank() == 0) run.create(resolved_text(config));
   });
+  require_shared_folder(world, run.checkpoints());
   run_or_fail_together(world, [&] {
     log_to_folder(run.log(), world.rank());
     report = std::make_unique<TrainingReport>(*trainer, mesh, run, peak);

@@ -1,10 +1,12 @@
 // Jobs in which one rank goes wrong; failures.sh runs each under two ranks and expects the job to fail.
 
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include "core/error.h"
 #include "dist/mpi.h"
 #include "dist/process_group.h"
+#include "dist/watchdog.h"
 
 namespace mudelta {
 namespace {
@@ -28,6 +30,13 @@ TEST(Rank1, ThrowsWhileOthersWait) {
 TEST(Rank1, AbortsTheJob) {
   const ProcessGroup world = ProcessGroup::world();
   if (world.rank() == 1) abort_job(7);
+  world.barrier();
+}
+
+TEST(Rank1, StaysAwayWhileOthersWait) {
+  limit_mpi_calls(1);
+  const ProcessGroup world = ProcessGroup::world();
+  while (world.rank() == 1) pause();
   world.barrier();
 }
 

@@ -24,7 +24,11 @@ expect nonzero "[rank 1]" "$mpirun" 2 "$program" --gtest_filter=Rank1.Expects
 expect nonzero "[rank 1]" "$mpirun" 2 "$program" --gtest_filter=Rank1.AssertsWhileOthersWait
 expect nonzero "[rank 1] thrown by rank 1" "$mpirun" 2 "$program" --gtest_filter=Rank1.ThrowsWhileOthersWait
 expect 7 "" "$mpirun" 2 "$program" --gtest_filter=Rank1.AbortsTheJob
+expect nonzero "[rank 0 on $(hostname)] MPI_Barrier has waited" "$mpirun" 2 "$program" \
+  --gtest_filter=Rank1.StaysAwayWhileOthersWait
 # A world that is smaller than promised is an error, not a job of one rank.
 expect nonzero "3 promised" env MUDELTA_TEST_RANKS=3 "$mpirun" 2 "$program" --gtest_filter=Rank1.Passes
 expect nonzero "mpirun promised 2" env OMPI_COMM_WORLD_SIZE=2 "$program" --gtest_filter=Rank1.Passes
+expect nonzero "srun started 2 tasks" env SLURM_STEP_NUM_TASKS=2 "$program" --gtest_filter=Rank1.Passes
+expect 0 PASSED env SLURM_STEP_NUM_TASKS=1 MUDELTA_TEST_RANKS=1 "$program" --gtest_filter=Rank1.Passes
 echo "every failure was noticed"

@@ -1,10 +1,14 @@
 #include "launch/agreement.h"
 
 #include <fmt/format.h>
-#include <gtest/gtest.h>
+#include <gmock/gmock.h>
 
 #include <stdexcept>
 #include <string>
+
+#include "core/host_name.h"
+#include "tests/support/errors.h"
+#include "tests/support/files.h"
 
 namespace mudelta {
 namespace {
@@ -41,6 +45,29 @@ TEST(Agreement, AFailureOfAllRanksAlikeIsToldOnce) {
 
 TEST(Agreement, OtherExceptionsAreFailuresToo) {
   EXPECT_EQ(shared_error_of([] { throw std::runtime_error(""); }), "an error without a message");
+}
+
+TEST(Agreement, TextsThatDifferNameTheRankAndTheLine) {
+  const ProcessGroup world = ProcessGroup::world();
+  require_alike(world, "configuration", "lr: 1\nseed: 2\n");
+  if (world.size() == 1) return;
+  const std::string own = world.rank() == 1 ? "lr: 1\nseed: 3\n" : "lr: 1\nseed: 2\n";
+  EXPECT_EQ(testing::error_of([&] { require_alike(world, "configuration", own); }),
+            fmt::format("rank 1: the configuration on {} has the line `seed: 3`, expected `seed: 2` as on rank 0",
+                        host_name()));
+}
+
+TEST(Agreement, AFolderOfOneHostIsNotShared) {
+  const ProcessGroup world = ProcessGroup::world();
+  const testing::TemporaryFolder own;
+  const std::string shared = world.all_gather(own.path().string()).front();
+  require_shared_folder(world, shared);
+  EXPECT_TRUE(std::filesystem::is_empty(shared));
+  world.barrier();
+  if (world.size() == 1) return;
+  EXPECT_THAT(
+      testing::error_of([&] { require_shared_folder(world, own.path()); }),
+      ::testing::AllOf(::testing::StartsWith("rank 1: "), ::testing::HasSubstr(" is not the folder that rank 0")));
 }
 
 }  // namespace

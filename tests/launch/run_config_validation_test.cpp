@@ -69,6 +69,7 @@ INSTANTIATE_TEST_SUITE_P(
         {"parallel.zero_stage=0", "parallel.zero_stage is 0: expected 1"},
         {"parallel.sequence_parallel=true", "parallel.sequence_parallel is true: not yet supported"},
         {"parallel.bucket_mib=0", "parallel.bucket_mib is 0: expected more than 0"},
+        {"parallel.timeout_seconds=-1", "parallel.timeout_seconds is -1: expected at least 0"},
         {"optimizer.adamw.lr=0", "optimizer.adamw.lr is 0: expected more than 0"},
         {"optimizer.adamw.lr=-inf", "optimizer.adamw.lr is -inf: expected a finite number"},
         {"optimizer.adamw.lr=1e999", "optimizer.adamw.lr is inf: expected a finite number"},

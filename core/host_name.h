@@ -1,0 +1,9 @@
+#pragma once
+
+#include <string>
+
+namespace mudelta {
+
+std::string host_name();
+
+}  // namespace mudelta

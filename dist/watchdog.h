@@ -1,0 +1,20 @@
+#pragma once
+
+namespace mudelta {
+
+// Ends this process, with exit code 1 and a message that names the rank, the host and the call, if one call into MPI
+// lasts `seconds` or more: another rank has stopped, or the network between them has. The launcher then ends the rest
+// of the job. 0, as at the start: calls may last for ever.
+// Only time in which this process runs counts: a job may be suspended and go on.
+void limit_mpi_calls(int seconds);
+
+// Marks a call into MPI, whose name outlives it, while this object lives. Calls are made by one thread and do not nest.
+class MpiCall {
+ public:
+  explicit MpiCall(const char* name);
+  ~MpiCall();
+  MpiCall(const MpiCall&) = delete;
+  MpiCall& operator=(const MpiCall&) = delete;
+};
+
+}  // namespace mudelta
