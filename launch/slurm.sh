@@ -6,6 +6,7 @@
 #SBATCH --nodes=2
 #SBATCH --ntasks-per-node=2     # ranks; their product divides train.global_batch
 #SBATCH --cpus-per-task=16      # threads of each rank
+##SBATCH --gpus-per-node=2      # with GPUs (take one # away): one a rank; and ask for train.device: CUDA
 #SBATCH --time=24:00:00
 #SBATCH --signal=TERM@120       # two minutes' notice before the end
 #SBATCH --requeue               # may be queued again
