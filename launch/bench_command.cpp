@@ -59,7 +59,7 @@ RunConfig bench_config(const BenchArguments& arguments, std::int64_t width) {
 
 // Bytes moved (read and written) per second by a large copy within the GPU's memory.
 double measure_gpu_copy_bandwidth(Device device, double seconds) {
-  constexpr std::int64_t kBytes = 1024 * 1024 * 1024;
+  constexpr std::int64_t kBytes = 512 * 1024 * 1024;
   const Tensor from = Tensor::zeros({kBytes / 4}, DType::kFloat32, device);
   const Tensor to = Tensor::zeros({kBytes / 4}, DType::kFloat32, device);
   return 2.0 * kBytes / measure([&] { to.copy_from(from); }, seconds, Stream(device)).best;
