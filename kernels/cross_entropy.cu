@@ -53,9 +53,11 @@ __device__ Softmax softmax_of_row(const float* row, std::int64_t vocab, float mu
   return softmax;
 }
 
-// Both terms are at least 0, so that nothing cancels.
+// Both terms are at least 0, so that nothing cancels. The difference is clamped, since the compiler may compute it with
+// the target's scaled logit unrounded; NaN stays NaN.
 __device__ float loss_of(const Softmax& softmax, float target_logit) {
-  return softmax.max - target_logit + logf(softmax.sum);
+  const float gap = softmax.max - target_logit;
+  return (gap < 0.0f ? 0.0f : gap) + logf(softmax.sum);
 }
 
 template <int kThreads>

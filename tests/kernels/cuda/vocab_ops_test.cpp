@@ -165,6 +165,26 @@ TEST_F(VocabOpsOnDevice, CrossEntropyOfExtremeLogits) {
   }
 }
 
+// A target that is all but certain, and whose product with the multiplier is rounded.
+TEST_F(VocabOpsOnDevice, LossIsNeverNegative) {
+  constexpr std::int64_t kTokens = 200;
+  const float table[] = {1, -1};
+  const Tensors tensors{random_uniform({kTokens, 1}, "h", 100, 200),
+                        Tensor::from(table, {2, 1}),
+                        random_tokens(kTokens, 1),
+                        filled({kTokens}),
+                        filled({kTokens, 1}),
+                        filled({2, 1})};
+  for (const bool with_gradients : {false, true}) {
+    const Tensors result = run_on(device(), tensors, [=](const Tensors& t, Stream stream) {
+      const CrossEntropyInputs inputs{t[0], t[1], t[2], 1.1f};
+      if (with_gradients) return cross_entropy_forward_backward(inputs, 1.0f, t[3], t[4], t[5], stream);
+      cross_entropy_forward(inputs, t[3], stream);
+    });
+    for (const float loss : result[3].span<float>()) EXPECT_GE(loss, 0.0f);
+  }
+}
+
 TEST_F(VocabOpsOnDevice, CrossEntropyInSeveralBlocksOfTokens) {
   expect_cross_entropy(2100, 9, 3, 1.0f, DType::kBFloat16);
 }
