@@ -26,18 +26,28 @@ __global__ void __launch_bounds__(kThreads)
 // the chunks.
 
 // order [n] = the positions sorted by (token, position), sorted [n] = their tokens. Counts, for each position, those
-// that come before it: n^2 comparisons, which at tens of thousands of tokens cost about as much as reading dy once.
+// that come before it: n^2 comparisons, of two instructions each. A warp takes kWarpPositions.
 constexpr int kWarpPositions = 8;
 __global__ void __launch_bounds__(kThreads)
     sort_kernel(const std::int32_t* tokens, std::int64_t n, std::int32_t* order, std::int32_t* sorted) {
   const std::int64_t first = (static_cast<std::int64_t>(blockIdx.x) * kWarps + warp_index()) * kWarpPositions;
-  std::int32_t own[kWarpPositions];
-  for (int p = 0; p < kWarpPositions; ++p) own[p] = first + p < n ? tokens[first + p] : 0;
+  if (first >= n) return;
+  std::int32_t own[kWarpPositions], next[kWarpPositions];
+  for (int p = 0; p < kWarpPositions; ++p) own[p] = first + p < n ? tokens[first + p] : 0, next[p] = own[p] + 1;
   int before[kWarpPositions] = {};
-  for (std::int64_t t = lane_index(); t < n; t += kWarpSize) {
-    const std::int32_t token = tokens[t];
-    for (int p = 0; p < kWarpPositions; ++p) before[p] += token < own[p] || (token == own[p] && t < first + p);
+  // Tokens are not negative, so that the sign of a difference is the comparison.
+  const auto count_below = [&](const std::int32_t(&bounds)[kWarpPositions], std::int64_t begin, std::int64_t end) {
+    for (std::int64_t t = begin + lane_index(); t < end; t += kWarpSize) {
+      const std::int32_t token = tokens[t];
+      for (int p = 0; p < kWarpPositions; ++p) before[p] += static_cast<std::uint32_t>(token - bounds[p]) >> 31;
+    }
+  };
+  count_below(next, 0, first);  // of equal tokens, those at lower positions come first
+  if (const int q = lane_index(); q < kWarpPositions && first + q < n) {
+    const std::int32_t token = tokens[first + q];
+    for (int p = 0; p < kWarpPositions; ++p) before[p] += token < own[p] || (token == own[p] && q < p);
   }
+  count_below(own, first + kWarpPositions, n);
   for (int p = 0; p < kWarpPositions; ++p) {
     before[p] = warp_sum(before[p]);
     if (lane_index() == p && first + p < n) {
