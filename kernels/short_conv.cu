@@ -68,11 +68,9 @@ struct Groups {
   int lanes;
 
   __device__ __forceinline__ int lane() const { return static_cast<int>(threadIdx.x) % lanes; }
-  // Over the group; the same on all its lanes.
-  __device__ __forceinline__ float sum(float x) const {
-    const unsigned group = lanes == kWarpSize ? kAllLanes : ((1u << lanes) - 1) << (lane_index() / lanes * lanes);
-    for (int offset = lanes / 2; offset > 0; offset /= 2) x += __shfl_xor_sync(group, x, offset);
-    return x;
+  // This lane's group, as a mask of lanes of the warp.
+  __device__ __forceinline__ unsigned mask() const {
+    return lanes == kWarpSize ? kAllLanes : ((1u << lanes) - 1) << (lane_index() / lanes * lanes);
   }
 };
 
@@ -84,20 +82,29 @@ Groups groups_of(std::int64_t channels) {
   return {channels, lanes};
 }
 
-// The channels of a lane: the first, and how many there are from there on, none or less for a lane without; whole runs
-// if kWhole.
+// The channels of a lane: the first, and how many there are from there on, none or less for a lane without. With kWhole
+// all lanes load whole runs, and those without channels the first ones of their group.
 template <bool kWhole>
 struct Channels {
   std::int64_t first, count;
+  int lanes = 1;  // of the group
+  unsigned mask = 0;
 
   __device__ __forceinline__ auto run() const { return run_of<kWhole>(count); }
+  // Over the lanes of the group that have channels; the same on all its lanes.
+  __device__ __forceinline__ float sum(float x) const {
+    if (count <= 0) x = 0;
+    for (int offset = lanes / 2; offset > 0; offset /= 2) x += __shfl_xor_sync(mask, x, offset);
+    return x;
+  }
 };
 
 template <int N, bool kWhole>
 __device__ __forceinline__ Channels<kWhole> channels_of(const Groups& groups, std::int64_t group,
                                                         std::int64_t channels) {
   const std::int64_t begin = group * groups.channels, first = begin + groups.lane() * N;
-  return {first, min(begin + groups.channels, channels) - first};
+  const std::int64_t count = min(begin + groups.channels, channels) - first;
+  return {kWhole && count <= 0 ? begin : first, count, groups.lanes, groups.mask()};
 }
 
 // The L2 norm of a group, where there is one.
@@ -139,20 +146,33 @@ __device__ void load_row(const Conv<T>& conv, std::int64_t sequence, std::int64_
   }
 }
 
-// The last kTaps rows, oldest first.
+// body(t, turn) for the tokens [begin, end), unrolled so that `turn`, which goes round from 0 to kTaps - 1, is a
+// constant.
+template <int kTaps, class Body>
+__device__ __forceinline__ void for_each_token(std::int64_t begin, std::int64_t end, const Body& body) {
+  for (std::int64_t first = begin; first < end; first += kTaps) {
+#pragma unroll
+    for (int turn = 0; turn < kTaps; ++turn) {
+      if (first + turn >= end) return;
+      body(first + turn, turn);
+    }
+  }
+}
+
+// The last kTaps rows, as a ring of registers in which no row moves: what comes in at a turn takes the place of what
+// came in at the same turn before.
 template <int kTaps, int N>
 struct Window {
   float rows[kTaps][N];
 
-  __device__ __forceinline__ void push(const float (&row)[N]) {
-    for (int j = 0; j + 1 < kTaps; ++j) {
-      for (int k = 0; k < N; ++k) rows[j][k] = rows[j + 1][k];
-    }
-    for (int k = 0; k < N; ++k) rows[kTaps - 1][k] = row[k];
+  __device__ __forceinline__ void push(int turn, const float (&row)[N]) {
+    for (int k = 0; k < N; ++k) rows[turn][k] = row[k];
   }
+  // Row j from the oldest, once the row of this turn is in.
+  __device__ __forceinline__ const float* row(int turn, int j) const { return rows[(turn + 1 + j) % kTaps]; }
 };
 
-// A window of what token `t` sees but for its own row, which is still to be pushed.
+// A window of what token `t` sees but for its own row, which is to be pushed at turn 0.
 template <int kTaps, int N, bool kWhole, class T>
 __device__ Window<kTaps, N> window_before(const Conv<T>& conv, std::int64_t sequence, std::int64_t t,
                                           Channels<kWhole> c) {
@@ -178,6 +198,7 @@ __global__ void __launch_bounds__(kForwardThreads) forward_kernel(Conv<T> conv, 
   const auto c = channels_of<N, kWhole>(groups, group, conv.channels);
   const std::int64_t first = index / num_groups * kForwardTokens, last = min(first + kForwardTokens, conv.tokens);
   if (first >= last) return;
+  const bool has_channels = !kNormed || c.count > 0;
   float weight[kTaps][N];
   load_weight(conv, c, weight);
   for_each_piece(conv.cu_seqlens, conv.sequences, first, last,
@@ -185,24 +206,25 @@ __global__ void __launch_bounds__(kForwardThreads) forward_kernel(Conv<T> conv, 
                    Window<kTaps, N> window = window_before<kTaps, N>(conv, sequence, begin, c);
                    float next[N];
                    load(conv.x + begin * conv.channels + c.first, c.run(), next);
-                   for (std::int64_t t = begin; t < end; ++t) {
-                     window.push(next);
-                     if (t + 1 < end) load(conv.x + (t + 1) * conv.channels + c.first, c.run(), next);
+                   for_each_token<kTaps>(begin, end, [&](std::int64_t t, int turn) {
+                     window.push(turn, next);
+                     // Of the last row once more rather than not at all: after a branch it would be waited for.
+                     load(conv.x + min(t + 1, end - 1) * conv.channels + c.first, c.run(), next);
                      float values[N];
                      for (int k = 0; k < N; ++k) {
                        float z = 0;
-                       for (int j = 0; j < kTaps; ++j) z = fmaf(weight[j][k], window.rows[j][k], z);
+                       for (int j = 0; j < kTaps; ++j) z = fmaf(weight[j][k], window.row(turn, j)[k], z);
                        values[k] = z * sigmoid(z);
                      }
                      if constexpr (kNormed) {
                        float squares = 0;
                        for (const float value : values) squares = fmaf(value, value, squares);
-                       const float rstd = 1.0f / sqrtf(groups.sum(squares) + norm.eps);
+                       const float rstd = 1.0f / sqrtf(c.sum(squares) + norm.eps);
                        for (float& value : values) value *= rstd;
                        if (groups.lane() == 0) norm.rstd[t * num_groups + group] = rstd;
                      }
-                     store(values, y + t * conv.channels + c.first, c.run());
-                   }
+                     if (has_channels) store(values, y + t * conv.channels + c.first, c.run());
+                   });
                  });
 }
 
@@ -230,12 +252,12 @@ constexpr std::int64_t kBackwardTokens = 32;  // a warp; its lanes share the tok
 constexpr std::int64_t kBlockTokens = kBackwardWarps * kBackwardTokens;
 
 // The gradient of s = silu(z) = z sigmoid, of which y = s rstd was made: dy - y (y . dy) is tangent to the sphere.
-template <int N>
-__device__ __forceinline__ void differentiate_norm(const Groups& groups, const float (&silu)[N], float rstd,
+template <int N, bool kWhole>
+__device__ __forceinline__ void differentiate_norm(const Channels<kWhole>& c, const float (&silu)[N], float rstd,
                                                    float (&dy)[N]) {
   float products = 0;
   for (int k = 0; k < N; ++k) products = fmaf(silu[k] * rstd, dy[k], products);
-  const float y_dot_dy = groups.sum(products);
+  const float y_dot_dy = c.sum(products);
   for (int k = 0; k < N; ++k) dy[k] = fmaf(-silu[k] * rstd, y_dot_dy, dy[k]) * rstd;
 }
 
@@ -251,6 +273,7 @@ __global__ void __launch_bounds__(kBackwardThreads)
   const auto c = channels_of<N, kWhole>(groups, group, conv.channels);
   const std::int64_t first = block * kBlockTokens + warp_index() * kBackwardTokens;
   const std::int64_t last = group < num_groups ? min(first + kBackwardTokens, conv.tokens) : 0;
+  const bool has_channels = !kNormed || c.count > 0;
   float weight[kTaps][N] = {}, dweight[kTaps][N] = {};
   if (group < num_groups) load_weight(conv, c, weight);
   for_each_piece(
@@ -266,40 +289,40 @@ __global__ void __launch_bounds__(kBackwardThreads)
           if constexpr (kNormed) next_rstd = norm.rstd[t * num_groups + group];
         };
         load_next(begin);
-        for (std::int64_t t = begin; t < end + kTaps - 1; ++t) {
+        for_each_token<kTaps>(begin, end + kTaps - 1, [&](std::int64_t t, int turn) {
           float dz[N] = {};
           if (t < seen_end) {
-            window.push(next_row);
+            window.push(turn, next_row);
             for (int k = 0; k < N; ++k) dz[k] = next_dy[k];
             const float rstd = next_rstd;
-            if (t + 1 < seen_end) load_next(t + 1);
+            load_next(min(t + 1, seen_end - 1));
             float slopes[N], silu[N];
             for (int k = 0; k < N; ++k) {
               float z = 0;
-              for (int j = 0; j < kTaps; ++j) z = fmaf(weight[j][k], window.rows[j][k], z);
+              for (int j = 0; j < kTaps; ++j) z = fmaf(weight[j][k], window.row(turn, j)[k], z);
               const float s = sigmoid(z);
               slopes[k] = silu_derivative(z, s);
               silu[k] = z * s;
             }
-            if constexpr (kNormed) differentiate_norm(groups, silu, rstd, dz);
+            if constexpr (kNormed) differentiate_norm(c, silu, rstd, dz);
             for (int k = 0; k < N; ++k) {
               dz[k] *= slopes[k];
               if (t < end) {
-                for (int j = 0; j < kTaps; ++j) dweight[j][k] = fmaf(dz[k], window.rows[j][k], dweight[j][k]);
+                for (int j = 0; j < kTaps; ++j) dweight[j][k] = fmaf(dz[k], window.row(turn, j)[k], dweight[j][k]);
               }
             }
           }
-          dz_window.push(dz);
-          const std::int64_t seen = t - (kTaps - 1);  // the token that is row 0 of dz_window
+          dz_window.push(turn, dz);
+          const std::int64_t seen = t - (kTaps - 1);  // the token of row 0 of dz_window
           if (seen >= begin) {
             float values[N] = {};
             for (int k = 0; k < N; ++k) {
               for (int j = 0; j < kTaps; ++j)
-                values[k] = fmaf(weight[kTaps - 1 - j][k], dz_window.rows[j][k], values[k]);
+                values[k] = fmaf(weight[kTaps - 1 - j][k], dz_window.row(turn, j)[k], values[k]);
             }
-            store(values, dx + seen * conv.channels + c.first, c.run());
+            if (has_channels) store(values, dx + seen * conv.channels + c.first, c.run());
           }
-        }
+        });
       });
   float* room = dynamic_shared<float>();  // [kBackwardWarps, kTaps, N, 32]
   for (int j = 0; j < kTaps; ++j) {
@@ -331,10 +354,11 @@ void dispatch_taps(std::int64_t taps, const F& f) {
 
 dim3 blocks_for(std::int64_t threads) { return dim3(static_cast<unsigned>(divide_up(threads, kForwardThreads))); }
 
-// Whether the channels of all lanes, N each, are whole runs of what both directions read.
+// Whether the channels of lanes, N each, are whole runs of what both directions read.
 template <int N, class T>
 bool has_whole_runs(const Conv<T>& conv, const Groups& groups) {
-  return groups.channels % N == 0 && conv.channels % N == 0 && are_aligned(conv.x, conv.weight, conv.initial_state);
+  return groups.channels % N == 0 && conv.channels % groups.channels == 0 &&
+         are_aligned(conv.x, conv.weight, conv.initial_state);
 }
 
 template <int kTaps, bool kNormed, class T>

@@ -8,53 +8,49 @@
 // Runs of N elements of float or bfloat16 arrays, as floats in registers. What there is of a run is either
 //   std::int64_t: how many elements the array has from there on, at any alignment. A load fills the others with 0, a
 //     store leaves them out;
-//   WholeRun: all of it or none, aligned to 16 bytes (8 for 4 bfloat16). It moves in words of so many bytes, without
-//     the tests and the element by element code that the other case takes at every access.
+//   WholeRun: all of it, aligned to 16 bytes (8 for 4 bfloat16). It moves in words of so many bytes, without the tests
+//     and the element by element code that the other case takes at every access.
 // Loops over runs are compiled for both, and the host chooses.
 namespace mudelta::kernels::cuda {
 
 constexpr int kRun = 8;  // 16 bytes of bfloat16
 
-struct WholeRun {
-  bool exists = true;
-};
+struct WholeRun {};
 
 template <int N>
-__device__ __forceinline__ void load(const float* from, WholeRun run, float (&to)[N]) {
+__device__ __forceinline__ void load(const float* from, WholeRun, float (&to)[N]) {
   static_assert(N % 4 == 0);
   for (int i = 0; i < N; i += 4) {
-    const float4 word = run.exists ? *reinterpret_cast<const float4*>(from + i) : make_float4(0, 0, 0, 0);
+    const float4 word = *reinterpret_cast<const float4*>(from + i);
     to[i] = word.x, to[i + 1] = word.y, to[i + 2] = word.z, to[i + 3] = word.w;
   }
 }
 
 template <int N>
-__device__ __forceinline__ void store(const float (&from)[N], float* to, WholeRun run) {
+__device__ __forceinline__ void store(const float (&from)[N], float* to, WholeRun) {
   static_assert(N % 4 == 0);
-  if (!run.exists) return;
   for (int i = 0; i < N; i += 4) {
     *reinterpret_cast<float4*>(to + i) = make_float4(from[i], from[i + 1], from[i + 2], from[i + 3]);
   }
 }
 
 template <int N>
-__device__ __forceinline__ void load(const bfloat16* from, WholeRun run, float (&to)[N]) {
+__device__ __forceinline__ void load(const bfloat16* from, WholeRun, float (&to)[N]) {
   static_assert(N == 4 || N == 8);
   const auto unpack = [&to](int i, std::uint32_t pair) { to[i] = low_float(pair), to[i + 1] = high_float(pair); };
   if constexpr (N == 8) {
-    const uint4 word = run.exists ? *reinterpret_cast<const uint4*>(from) : make_uint4(0, 0, 0, 0);
+    const uint4 word = *reinterpret_cast<const uint4*>(from);
     unpack(0, word.x), unpack(2, word.y), unpack(4, word.z), unpack(6, word.w);
   } else {
-    const uint2 word = run.exists ? *reinterpret_cast<const uint2*>(from) : make_uint2(0, 0);
+    const uint2 word = *reinterpret_cast<const uint2*>(from);
     unpack(0, word.x), unpack(2, word.y);
   }
 }
 
 template <int N>
-__device__ __forceinline__ void store(const float (&from)[N], bfloat16* to, WholeRun run) {
+__device__ __forceinline__ void store(const float (&from)[N], bfloat16* to, WholeRun) {
   static_assert(N == 4 || N == 8);
   const auto pack = [&from](int i) { return pack_bfloat16(from[i], from[i + 1]); };
-  if (!run.exists) return;
   if constexpr (N == 8) {
     *reinterpret_cast<uint4*>(to) = make_uint4(pack(0), pack(2), pack(4), pack(6));
   } else {
@@ -86,7 +82,7 @@ __device__ __forceinline__ void store(const float (&from)[N], T* to, std::int64_
 template <bool kWhole>
 __device__ __forceinline__ auto run_of(std::int64_t count) {
   if constexpr (kWhole) {
-    return WholeRun{count > 0};
+    return WholeRun{};
   } else {
     return count;
   }
