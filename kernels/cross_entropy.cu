@@ -26,16 +26,16 @@ struct Softmax {
   }
 };
 
-// Of a row, on all kThreads threads of the block. `room` is shared memory [2, warps].
-template <int kThreads>
+// Of a row, whose runs are whole if kWhole, on all kThreads threads of the block. `room` is shared memory [2, warps].
+template <int kThreads, bool kWhole>
 __device__ Softmax softmax_of_row(const float* row, std::int64_t vocab, float multiplier, float* room) {
   constexpr int kWarps = kThreads / kWarpSize;
   Softmax softmax{kLowest, 0};
   for (std::int64_t i = threadIdx.x * kRun; i < vocab; i += kThreads * kRun) {
     float logits[kRun], run_max = kLowest, run_sum = 0;
-    load(row + i, vocab - i, logits);
+    load(row + i, run_of<kWhole>(vocab - i), logits);
     for (int k = 0; k < kRun; ++k) {
-      logits[k] = i + k < vocab ? logits[k] * multiplier : kLowest;
+      logits[k] = kWhole || i + k < vocab ? logits[k] * multiplier : kLowest;
       run_max = fmaxf(run_max, logits[k]);
     }
     for (const float logit : logits) run_sum += expf(logit - origin_of(run_max));
@@ -53,12 +53,14 @@ __device__ Softmax softmax_of_row(const float* row, std::int64_t vocab, float mu
   return softmax;
 }
 
-// Both terms are at least 0, so that nothing cancels.
+// Both terms are at least 0, so that nothing cancels. The difference is clamped, since the compiler may compute it with
+// the target's scaled logit unrounded; NaN stays NaN.
 __device__ float loss_of(const Softmax& softmax, float target_logit) {
-  return softmax.max - target_logit + logf(softmax.sum);
+  const float gap = softmax.max - target_logit;
+  return (gap < 0.0f ? 0.0f : gap) + logf(softmax.sum);
 }
 
-template <int kThreads>
+template <int kThreads, bool kWhole>
 __global__ void __launch_bounds__(kThreads) losses_kernel(const float* logits, const std::int32_t* targets,
                                                           std::int64_t vocab, float multiplier, float* losses) {
   const std::int64_t t = blockIdx.x;
@@ -68,12 +70,12 @@ __global__ void __launch_bounds__(kThreads) losses_kernel(const float* logits, c
     return;
   }
   const float* row = logits + t * vocab;
-  const Softmax softmax = softmax_of_row<kThreads>(row, vocab, multiplier, dynamic_shared<float>());
+  const Softmax softmax = softmax_of_row<kThreads, kWhole>(row, vocab, multiplier, dynamic_shared<float>());
   if (threadIdx.x == 0) losses[t] = loss_of(softmax, multiplier * row[target]);
 }
 
 // dlogits = scale (softmax - one-hot of target); may be the logits.
-template <int kThreads, class T>
+template <int kThreads, bool kWhole, class T>
 __global__ void __launch_bounds__(kThreads)
     gradients_kernel(const float* logits, const std::int32_t* targets, std::int64_t vocab, float multiplier,
                      float scale, float* losses, T* dlogits) {
@@ -85,7 +87,7 @@ __global__ void __launch_bounds__(kThreads)
   float factor = 0;
   if (target >= 0) {
     const float target_logit = multiplier * row[target];  // before any thread overwrites it
-    softmax = softmax_of_row<kThreads>(row, vocab, multiplier, dynamic_shared<float>());
+    softmax = softmax_of_row<kThreads, kWhole>(row, vocab, multiplier, dynamic_shared<float>());
     factor = scale / softmax.sum;
     if (threadIdx.x == 0) losses[t] = loss_of(softmax, target_logit);
   } else if (threadIdx.x == 0) {
@@ -94,12 +96,12 @@ __global__ void __launch_bounds__(kThreads)
   for (std::int64_t i = threadIdx.x * kRun; i < vocab; i += kThreads * kRun) {
     float values[kRun] = {};
     if (target >= 0) {
-      load(row + i, vocab - i, values);
+      load(row + i, run_of<kWhole>(vocab - i), values);
       for (int k = 0; k < kRun; ++k) {
         values[k] = expf(values[k] * multiplier - softmax.max) * factor - (i + k == target ? scale : 0.0f);
       }
     }
-    store(values, drow + i, vocab - i);
+    store(values, drow + i, run_of<kWhole>(vocab - i));
   }
 }
 
@@ -127,12 +129,15 @@ void for_each_block(const CrossEntropyInputs& inputs, Stream stream, const Body&
   }
 }
 
-// f(std::integral_constant<int, kThreads>) with the threads for a row: many for a long one, so that few rows are under
-// way and the second pass over one finds it in the L2 cache.
+// f(std::integral_constant<int, kThreads>, std::bool_constant<kWhole>) with the threads for a row: many for a long one,
+// so that few rows are under way and the second pass over one finds it in the L2 cache. Logits and their gradients
+// start where the allocator puts them, aligned.
 template <class F>
-void dispatch_threads(std::int64_t vocab, const F& f) {
-  if (vocab <= 8192) return f(std::integral_constant<int, 128>{});
-  f(std::integral_constant<int, 1024>{});
+void dispatch_row(std::int64_t vocab, const F& f) {
+  dispatch_bool(vocab % kRun == 0, [&](auto whole) {
+    if (vocab <= 8192) return f(std::integral_constant<int, 128>{}, whole);
+    f(std::integral_constant<int, 1024>{}, whole);
+  });
 }
 
 constexpr std::int64_t shared_bytes(int threads) { return 2 * threads / kWarpSize * sizeof(float); }
@@ -141,11 +146,13 @@ constexpr std::int64_t shared_bytes(int threads) { return 2 * threads / kWarpSiz
 
 void cross_entropy_forward(const CrossEntropyInputs& inputs, const Tensor& losses, Stream stream) {
   for_each_block(inputs, stream, [&](std::int64_t begin, std::int64_t end, const Tensor& logits) {
-    dispatch_threads(logits.size(1), [&](auto threads) {
+    dispatch_row(logits.size(1), [&](auto threads, auto whole) {
       constexpr int kThreads = decltype(threads)::value;
-      launch(losses_kernel<kThreads>, dim3(static_cast<unsigned>(end - begin)), kThreads, shared_bytes(kThreads),
-             stream, logits.data<float>(), inputs.targets.slice(begin, end).data<std::int32_t>(), logits.size(1),
-             inputs.logit_multiplier, losses.slice(begin, end).data<float>());
+      constexpr bool kWhole = decltype(whole)::value;
+      launch(losses_kernel<kThreads, kWhole>, dim3(static_cast<unsigned>(end - begin)), kThreads,
+             shared_bytes(kThreads), stream, logits.data<float>(),
+             inputs.targets.slice(begin, end).data<std::int32_t>(), logits.size(1), inputs.logit_multiplier,
+             losses.slice(begin, end).data<float>());
     });
   });
 }
@@ -156,9 +163,10 @@ void cross_entropy_forward_backward(const CrossEntropyInputs& inputs, float grad
   for_each_block(inputs, stream, [&](std::int64_t begin, std::int64_t end, const Tensor& logits) {
     const Tensor dlogits = dtype == DType::kFloat32 ? logits : Tensor::empty(logits.shape(), dtype, logits.device());
     dispatch_float(dtype, [&]<class T>() {
-      dispatch_threads(logits.size(1), [&](auto threads) {
+      dispatch_row(logits.size(1), [&](auto threads, auto whole) {
         constexpr int kThreads = decltype(threads)::value;
-        launch(gradients_kernel<kThreads, T>, dim3(static_cast<unsigned>(end - begin)), kThreads,
+        constexpr bool kWhole = decltype(whole)::value;
+        launch(gradients_kernel<kThreads, kWhole, T>, dim3(static_cast<unsigned>(end - begin)), kThreads,
                shared_bytes(kThreads), stream, logits.data<float>(),
                inputs.targets.slice(begin, end).data<std::int32_t>(), logits.size(1), inputs.logit_multiplier,
                gradient_scale * inputs.logit_multiplier, losses.slice(begin, end).data<float>(), dlogits.data<T>());

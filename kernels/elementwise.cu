@@ -10,7 +10,8 @@ struct Add {
   const T* x;
   float* y;
 
-  __device__ void operator()(std::int64_t i, std::int64_t rest) const {
+  bool is_aligned() const { return are_aligned(x, y); }
+  __device__ void operator()(std::int64_t i, auto rest) const {
     float terms[kRun], sums[kRun];
     load(x + i, rest, terms);
     load(y + i, rest, sums);
@@ -24,7 +25,8 @@ struct Scale {
   float* y;
   float factor;
 
-  __device__ void operator()(std::int64_t i, std::int64_t rest) const {
+  bool is_aligned() const { return are_aligned(y); }
+  __device__ void operator()(std::int64_t i, auto rest) const {
     float values[kRunLength];
     load(y + i, rest, values);
     for (float& value : values) value *= factor;
@@ -38,7 +40,8 @@ struct Convert {
   const From* x;
   To* y;
 
-  __device__ void operator()(std::int64_t i, std::int64_t rest) const {
+  bool is_aligned() const { return are_aligned(x, y); }
+  __device__ void operator()(std::int64_t i, auto rest) const {
     float values[kRun];
     load(x + i, rest, values);
     store(values, y + i, rest);

@@ -7,7 +7,7 @@ namespace {
 constexpr int kWarps = 8, kThreads = kWarps * kWarpSize;
 
 // A warp per token.
-template <class T>
+template <bool kWhole, class T>
 __global__ void __launch_bounds__(kThreads)
     forward_kernel(const T* table, const std::int32_t* tokens, std::int64_t n, std::int64_t width, float* y) {
   const std::int64_t t = static_cast<std::int64_t>(blockIdx.x) * kWarps + warp_index();
@@ -15,8 +15,8 @@ __global__ void __launch_bounds__(kThreads)
   const T* row = table + tokens[t] * width;
   for (std::int64_t i = lane_index() * kRun; i < width; i += kWarpSize * kRun) {
     float values[kRun];
-    load(row + i, width - i, values);
-    store(values, y + t * width + i, width - i);
+    load(row + i, run_of<kWhole>(width - i), values);
+    store(values, y + t * width + i, run_of<kWhole>(width - i));
   }
 }
 
@@ -26,18 +26,29 @@ __global__ void __launch_bounds__(kThreads)
 // the chunks.
 
 // order [n] = the positions sorted by (token, position), sorted [n] = their tokens. Counts, for each position, those
-// that come before it: n^2 comparisons, which at tens of thousands of tokens cost about as much as reading dy once.
+// that come before it: n^2 comparisons, of two instructions each. A warp takes kWarpPositions.
 constexpr int kWarpPositions = 8;
 __global__ void __launch_bounds__(kThreads)
     sort_kernel(const std::int32_t* tokens, std::int64_t n, std::int32_t* order, std::int32_t* sorted) {
   const std::int64_t first = (static_cast<std::int64_t>(blockIdx.x) * kWarps + warp_index()) * kWarpPositions;
+  if (first >= n) return;
   std::int32_t own[kWarpPositions];
   for (int p = 0; p < kWarpPositions; ++p) own[p] = first + p < n ? tokens[first + p] : 0;
   int before[kWarpPositions] = {};
-  for (std::int64_t t = lane_index(); t < n; t += kWarpSize) {
-    const std::int32_t token = tokens[t];
-    for (int p = 0; p < kWarpPositions; ++p) before[p] += token < own[p] || (token == own[p] && t < first + p);
+  // The tokens below own[p] + ties. They are not negative, so that the sign of a difference is the comparison.
+  const auto count = [&](std::int32_t ties, std::int64_t begin, std::int64_t end) {
+    for (std::int64_t t = begin + lane_index(); t < end; t += kWarpSize) {
+      const std::int32_t token = tokens[t];
+      for (int p = 0; p < kWarpPositions; ++p) before[p] += static_cast<std::uint32_t>(token - (own[p] + ties)) >> 31;
+    }
+  };
+  count(1, 0, first);  // of equal tokens, those at lower positions come first
+  if (const int q = lane_index(); q < kWarpPositions && first + q < n) {
+    const std::int32_t token = tokens[first + q];
+    for (int p = 0; p < kWarpPositions; ++p) before[p] += token < own[p] || (token == own[p] && q < p);
   }
+  count(0, first + kWarpPositions, n);
+#pragma unroll
   for (int p = 0; p < kWarpPositions; ++p) {
     before[p] = warp_sum(before[p]);
     if (lane_index() == p && first + p < n) {
@@ -47,6 +58,11 @@ __global__ void __launch_bounds__(kThreads)
   }
 }
 
+// Threads have kColumns columns each.
+constexpr std::int64_t kChunk = 32;
+constexpr int kColumns = 4, kChunkThreads = 128;
+
+template <bool kWhole>
 struct Backward {
   const std::int32_t *order, *sorted;
   const float* dy;
@@ -56,12 +72,11 @@ struct Backward {
   float *heads, *tails;
   float* dtable;
 
+  // What there is of the columns from `column` on.
+  __device__ auto rest(std::int64_t column) const { return run_of<kWhole>(width - column); }
   // Whether sorted positions i - 1 and i hold the same token.
   __device__ bool continues(std::int64_t i) const { return i > 0 && i < n && sorted[i - 1] == sorted[i]; }
 };
-
-constexpr std::int64_t kChunk = 32;
-constexpr int kColumns = 4, kChunkThreads = 128;
 
 // The chunk and the first column of a thread.
 struct Place {
@@ -74,18 +89,22 @@ struct Place {
   std::int64_t chunk, column;
 };
 
-__device__ void add_to_row(const Backward& b, std::int32_t token, std::int64_t column, const float (&sum)[kColumns]) {
+template <bool kWhole>
+__device__ void add_to_row(const Backward<kWhole>& b, std::int32_t token, std::int64_t column,
+                           const float (&sum)[kColumns]) {
   float* row = b.dtable + token * b.width + column;
   float values[kColumns];
-  load(row, b.width - column, values);
+  load(row, b.rest(column), values);
   for (int k = 0; k < kColumns; ++k) values[k] += sum[k];
-  store(values, row, b.width - column);
+  store(values, row, b.rest(column));
 }
 
-__global__ void __launch_bounds__(kChunkThreads) sum_chunks_kernel(Backward b) {
+template <bool kWhole>
+__global__ void __launch_bounds__(kChunkThreads) sum_chunks_kernel(Backward<kWhole> b) {
   const Place place(b.width);
   if (place.column >= b.width) return;
-  const std::int64_t begin = place.chunk * kChunk, end = min(begin + kChunk, b.n), rest = b.width - place.column;
+  const std::int64_t begin = place.chunk * kChunk, end = min(begin + kChunk, b.n);
+  const auto rest = b.rest(place.column);
   bool is_head = b.continues(begin);
   std::int32_t token = b.sorted[begin];
   float sum[kColumns] = {};
@@ -111,10 +130,12 @@ __global__ void __launch_bounds__(kChunkThreads) sum_chunks_kernel(Backward b) {
 }
 
 // For the token that starts in a chunk and goes on in the next ones: adds up its pieces.
-__global__ void __launch_bounds__(kChunkThreads) join_chunks_kernel(Backward b) {
+template <bool kWhole>
+__global__ void __launch_bounds__(kChunkThreads) join_chunks_kernel(Backward<kWhole> b) {
   const Place place(b.width);
   if (place.column >= b.width) return;
-  const std::int64_t begin = place.chunk * kChunk, end = begin + kChunk, rest = b.width - place.column;
+  const std::int64_t begin = place.chunk * kChunk, end = begin + kChunk;
+  const auto rest = b.rest(place.column);
   if (!b.continues(end)) return;
   const std::int32_t token = b.sorted[end];
   if (b.continues(begin) && b.sorted[begin] == token) return;  // it started earlier
@@ -133,8 +154,10 @@ __global__ void __launch_bounds__(kChunkThreads) join_chunks_kernel(Backward b) 
 void embedding_forward(const Tensor& table, const Tensor& tokens, const Tensor& y, Stream stream) {
   const std::int64_t n = y.size(0), width = y.size(1);
   dispatch_float(table.dtype(), [&]<class T>() {
-    launch(forward_kernel<T>, dim3(static_cast<unsigned>(divide_up(n, kWarps))), kThreads, 0, stream, table.data<T>(),
-           tokens.data<std::int32_t>(), n, width, y.data<float>());
+    dispatch_bool(width % kRun == 0 && are_aligned(table.data<T>(), y.data<float>()), [&](auto whole) {
+      launch(forward_kernel<decltype(whole)::value, T>, dim3(static_cast<unsigned>(divide_up(n, kWarps))), kThreads, 0,
+             stream, table.data<T>(), tokens.data<std::int32_t>(), n, width, y.data<float>());
+    });
   });
 }
 
@@ -143,19 +166,22 @@ void embedding_backward(const Tensor& tokens, const Tensor& dy, const Tensor& dt
   const Tensor order = Tensor::empty({n}, DType::kInt32, dy.device());
   const Tensor sorted = Tensor::empty({n}, DType::kInt32, dy.device());
   const Tensor pieces = Tensor::empty({2, chunks, width}, DType::kFloat32, dy.device());
-  const Backward b{.order = order.data<std::int32_t>(),
-                   .sorted = sorted.data<std::int32_t>(),
-                   .dy = dy.data<float>(),
-                   .n = n,
-                   .width = width,
-                   .heads = pieces.data<float>(),
-                   .tails = pieces.data<float>() + chunks * width,
-                   .dtable = dtable.data<float>()};
   launch(sort_kernel, dim3(static_cast<unsigned>(divide_up(n, kWarps * kWarpPositions))), kThreads, 0, stream,
          tokens.data<std::int32_t>(), n, order.data<std::int32_t>(), sorted.data<std::int32_t>());
   const dim3 grid(static_cast<unsigned>(chunks * Place::blocks_per_chunk(width)));
-  launch(sum_chunks_kernel, grid, kChunkThreads, 0, stream, b);
-  launch(join_chunks_kernel, grid, kChunkThreads, 0, stream, b);
+  dispatch_bool(width % kColumns == 0 && are_aligned(dy.data<float>(), dtable.data<float>()), [&](auto whole) {
+    constexpr bool kWhole = decltype(whole)::value;
+    const Backward<kWhole> b{.order = order.data<std::int32_t>(),
+                             .sorted = sorted.data<std::int32_t>(),
+                             .dy = dy.data<float>(),
+                             .n = n,
+                             .width = width,
+                             .heads = pieces.data<float>(),
+                             .tails = pieces.data<float>() + chunks * width,
+                             .dtable = dtable.data<float>()};
+    launch(sum_chunks_kernel<kWhole>, grid, kChunkThreads, 0, stream, b);
+    launch(join_chunks_kernel<kWhole>, grid, kChunkThreads, 0, stream, b);
+  });
 }
 
 }  // namespace mudelta::kernels::cuda

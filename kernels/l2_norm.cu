@@ -12,13 +12,13 @@ __global__ void __launch_bounds__(Team::kBlockThreads)
   const T* x_row = x + row * dim;
   T* y_row = y + row * dim;
   float squares = 0;
-  Team::for_each_run(count, [&](std::int64_t i, std::int64_t rest) {
+  Team::for_each_run(count, [&](std::int64_t i, auto rest) {
     float values[kRun];
     load(x_row + i, rest, values);
     for (const float value : values) squares = fmaf(value, value, squares);
   });
   const float factor = 1.0f / sqrtf(Team::sum(squares, dynamic_shared<float>()) + eps);
-  Team::for_each_run(count, [&](std::int64_t i, std::int64_t rest) {
+  Team::for_each_run(count, [&](std::int64_t i, auto rest) {
     float values[kRun];
     load(x_row + i, rest, values);
     for (float& value : values) value *= factor;
@@ -35,7 +35,7 @@ __global__ void __launch_bounds__(Team::kBlockThreads)
   const T *y_row = y + row * dim, *dy_row = dy + row * dim;
   T* dx_row = dx + row * dim;
   float products = 0;
-  Team::for_each_run(count, [&](std::int64_t i, std::int64_t rest) {
+  Team::for_each_run(count, [&](std::int64_t i, auto rest) {
     float values[kRun], gradients[kRun];
     load(y_row + i, rest, values);
     load(dy_row + i, rest, gradients);
@@ -43,7 +43,7 @@ __global__ void __launch_bounds__(Team::kBlockThreads)
   });
   const float y_dot_dy = Team::sum(products, dynamic_shared<float>());
   const float factor = row < rows ? rstd[row] : 0.0f;
-  Team::for_each_run(count, [&](std::int64_t i, std::int64_t rest) {
+  Team::for_each_run(count, [&](std::int64_t i, auto rest) {
     float values[kRun], gradients[kRun];
     load(y_row + i, rest, values);
     load(dy_row + i, rest, gradients);
@@ -57,7 +57,7 @@ __global__ void __launch_bounds__(Team::kBlockThreads)
 void l2_norm_forward(const Tensor& x, float eps, const Tensor& y, const Tensor& rstd, Stream stream) {
   const std::int64_t rows = rstd.numel(), dim = x.size(-1);
   dispatch_float(x.dtype(), [&]<class T>() {
-    dispatch_row_team(dim, [&]<class Team>(Team) {
+    dispatch_row_team(dim, are_aligned(x.data<T>(), y.data<T>()), [&]<class Team>(Team) {
       launch(forward_kernel<Team, T>, Team::blocks(rows), Team::kBlockThreads, Team::kSumFloats * sizeof(float), stream,
              x.data<T>(), rows, dim, eps, y.data<T>(), rstd.data<float>());
     });
@@ -67,7 +67,7 @@ void l2_norm_forward(const Tensor& x, float eps, const Tensor& y, const Tensor& 
 void l2_norm_backward(const Tensor& y, const Tensor& rstd, const Tensor& dy, const Tensor& dx, Stream stream) {
   const std::int64_t rows = rstd.numel(), dim = y.size(-1);
   dispatch_float(y.dtype(), [&]<class T>() {
-    dispatch_row_team(dim, [&]<class Team>(Team) {
+    dispatch_row_team(dim, are_aligned(y.data<T>(), dy.data<T>(), dx.data<T>()), [&]<class Team>(Team) {
       launch(backward_kernel<Team, T>, Team::blocks(rows), Team::kBlockThreads, Team::kSumFloats * sizeof(float),
              stream, y.data<T>(), rstd.data<float>(), dy.data<T>(), rows, dim, dx.data<T>());
     });

@@ -13,7 +13,8 @@ struct AdamW {
   const float* gradient;
   float scale, beta1, beta2, rest1, rest2, step, eps, decay, root_correction;
 
-  __device__ void operator()(std::int64_t i, std::int64_t rest) const {
+  bool is_aligned() const { return are_aligned(weight, exp_avg, exp_avg_sq, gradient); }
+  __device__ void operator()(std::int64_t i, auto rest) const {
     float w[kRunLength], m[kRunLength], v[kRunLength], g[kRunLength];
     load(weight + i, rest, w);
     load(exp_avg + i, rest, m);
@@ -39,7 +40,8 @@ struct Sgd {
   float scale, momentum, lr, decay;
   bool nesterov;
 
-  __device__ void operator()(std::int64_t i, std::int64_t rest) const {
+  bool is_aligned() const { return are_aligned(weight, momentum_buffer, gradient); }
+  __device__ void operator()(std::int64_t i, auto rest) const {
     float w[kRunLength], average[kRunLength], g[kRunLength];
     load(weight + i, rest, w);
     load(momentum_buffer + i, rest, average);

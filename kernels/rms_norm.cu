@@ -17,14 +17,14 @@ __global__ void __launch_bounds__(Team::kBlockThreads)
   const std::int64_t row = static_cast<std::int64_t>(blockIdx.x) * Team::kTeams + Team::team();
   const std::int64_t count = row < rows ? dim : 0, start = row * dim;
   float squares = 0;
-  Team::for_each_run(count, [&](std::int64_t i, std::int64_t rest) {
+  Team::for_each_run(count, [&](std::int64_t i, auto rest) {
     float values[kRun];
     load(x + start + i, rest, values);
     for (const float value : values) squares = fmaf(value, value, squares);
   });
   squares = Team::sum(squares, dynamic_shared<float>());
   const float factor = 1.0f / sqrtf(squares / static_cast<float>(dim) + eps);
-  Team::for_each_run(count, [&](std::int64_t i, std::int64_t rest) {
+  Team::for_each_run(count, [&](std::int64_t i, auto rest) {
     float values[kRun], gains[kRun];
     load(x + start + i, rest, values);
     load(weight + i, rest, gains);
@@ -53,8 +53,7 @@ struct Backward {
 
 // dn: dy, and with a gate dy silu(gate).
 template <bool kGated, class X, class Y>
-__device__ __forceinline__ void load_dn(const Backward<X, Y>& b, std::int64_t at, std::int64_t rest,
-                                        float (&dn)[kRun]) {
+__device__ __forceinline__ void load_dn(const Backward<X, Y>& b, std::int64_t at, auto rest, float (&dn)[kRun]) {
   load(b.dy + at, rest, dn);
   if constexpr (kGated) {
     float z[kRun];
@@ -70,7 +69,7 @@ __global__ void __launch_bounds__(Team::kBlockThreads) backward_kernel(Backward<
   float* room = dynamic_shared<float>();
   const std::int64_t runs = divide_up(b.dim, kRun);
   float* dgains = room + Team::kSumFloats + Team::team() * runs * kRun;
-  Team::for_each_run(b.dim, [&](std::int64_t i, std::int64_t) {
+  Team::for_each_run(b.dim, [&](std::int64_t i, auto) {
     for (int k = 0; k < kRun; ++k) dgains[k * runs + i / kRun] = 0;
   });
   const std::int64_t begin = blockIdx.x * b.rows_per_block, end = min(begin + b.rows_per_block, b.rows);
@@ -79,7 +78,7 @@ __global__ void __launch_bounds__(Team::kBlockThreads) backward_kernel(Backward<
     const std::int64_t count = row < end ? b.dim : 0;
     const float rstd = row < end ? b.rstd[row] : 0.0f;
     float products = 0;
-    Team::for_each_run(count, [&](std::int64_t i, std::int64_t rest) {
+    Team::for_each_run(count, [&](std::int64_t i, auto rest) {
       float values[kRun], gains[kRun], dn[kRun];
       load(b.x + start + i, rest, values);
       load(b.weight + i, rest, gains);
@@ -90,7 +89,7 @@ __global__ void __launch_bounds__(Team::kBlockThreads) backward_kernel(Backward<
       }
     });
     const float along_x = rstd * rstd * rstd * Team::sum(products, room) / static_cast<float>(b.dim);
-    Team::for_each_run(count, [&](std::int64_t i, std::int64_t rest) {
+    Team::for_each_run(count, [&](std::int64_t i, auto rest) {
       float values[kRun], gains[kRun], dn[kRun];
       load(b.x + start + i, rest, values);
       load(b.weight + i, rest, gains);
@@ -126,7 +125,8 @@ template <bool kGated, class X, class Y>
 void run_forward(const Tensor& x, const X* gate, const Tensor& weight, float eps, const Tensor& y, const Tensor& rstd,
                  Stream stream) {
   const std::int64_t rows = x.size(0), dim = x.size(1);
-  dispatch_row_team(dim, [&]<class Team>(Team) {
+  const bool is_aligned = are_aligned(x.data<X>(), gate, weight.data<float>(), y.data<Y>());
+  dispatch_row_team(dim, is_aligned, [&]<class Team>(Team) {
     launch(forward_kernel<Team, kGated, X, Y>, Team::blocks(rows), Team::kBlockThreads,
            Team::kSumFloats * sizeof(float), stream, x.data<X>(), gate, weight.data<float>(), rows, dim, eps,
            y.data<Y>(), rstd.data<float>());
@@ -139,7 +139,8 @@ void run_backward(Backward<X, Y> b, const Tensor& x, const Tensor& dweight, Stre
   // The cut depends on the shape alone, and so do the bits of dweight.
   constexpr std::int64_t kMaxBlocks = 1024, kMinRowsPerTeam = 4;
   b.rows = x.size(0), b.dim = x.size(1);
-  dispatch_row_team(b.dim, [&]<class Team>(Team) {
+  const bool is_aligned = are_aligned(b.x, b.gate, b.weight, b.dy, b.dresidual, b.dx, b.dgate);
+  dispatch_row_team(b.dim, is_aligned, [&]<class Team>(Team) {
     const std::int64_t rows_per_team = std::max(divide_up(b.rows, kMaxBlocks * Team::kTeams), kMinRowsPerTeam);
     b.rows_per_block = rows_per_team * Team::kTeams;
     const std::int64_t blocks = divide_up(b.rows, b.rows_per_block);

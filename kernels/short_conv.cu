@@ -68,11 +68,9 @@ struct Groups {
   int lanes;
 
   __device__ __forceinline__ int lane() const { return static_cast<int>(threadIdx.x) % lanes; }
-  // Over the group; the same on all its lanes.
-  __device__ __forceinline__ float sum(float x) const {
-    const unsigned group = lanes == kWarpSize ? kAllLanes : ((1u << lanes) - 1) << (lane_index() / lanes * lanes);
-    for (int offset = lanes / 2; offset > 0; offset /= 2) x += __shfl_xor_sync(group, x, offset);
-    return x;
+  // This lane's group, as a mask of lanes of the warp.
+  __device__ __forceinline__ unsigned mask() const {
+    return lanes == kWarpSize ? kAllLanes : ((1u << lanes) - 1) << (lane_index() / lanes * lanes);
   }
 };
 
@@ -84,15 +82,29 @@ Groups groups_of(std::int64_t channels) {
   return {channels, lanes};
 }
 
-// The channels of a lane: the first, and how many there are from there on, none or less for a lane without.
+// The channels of a lane: the first, and how many there are from there on, none or less for a lane without. With kWhole
+// all lanes load whole runs, and those without channels the first ones of their group.
+template <bool kWhole>
 struct Channels {
   std::int64_t first, count;
+  int lanes = 1;  // of the group
+  unsigned mask = 0;
+
+  __device__ __forceinline__ auto run() const { return run_of<kWhole>(count); }
+  // Over the lanes of the group that have channels; the same on all its lanes.
+  __device__ __forceinline__ float sum(float x) const {
+    if (count <= 0) x = 0;
+    for (int offset = lanes / 2; offset > 0; offset /= 2) x += __shfl_xor_sync(mask, x, offset);
+    return x;
+  }
 };
 
-template <int N>
-__device__ __forceinline__ Channels channels_of(const Groups& groups, std::int64_t group, std::int64_t channels) {
+template <int N, bool kWhole>
+__device__ __forceinline__ Channels<kWhole> channels_of(const Groups& groups, std::int64_t group,
+                                                        std::int64_t channels) {
   const std::int64_t begin = group * groups.channels, first = begin + groups.lane() * N;
-  return {first, min(begin + groups.channels, channels) - first};
+  const std::int64_t count = min(begin + groups.channels, channels) - first;
+  return {kWhole && count <= 0 ? begin : first, count, groups.lanes, groups.mask()};
 }
 
 // The L2 norm of a group, where there is one.
@@ -102,11 +114,11 @@ struct Norm {
 };
 
 // The N channels of a lane of the taps: tap j is weight[j].
-template <int kTaps, int N, class T>
-__device__ void load_weight(const Conv<T>& conv, Channels c, float (&weight)[kTaps][N]) {
+template <int kTaps, int N, bool kWhole, class T>
+__device__ void load_weight(const Conv<T>& conv, Channels<kWhole> c, float (&weight)[kTaps][N]) {
   if (conv.taps == kTaps) {
     float flat[N * kTaps];
-    load(conv.weight + c.first * kTaps, c.count * kTaps, flat);
+    load(conv.weight + c.first * kTaps, run_of<kWhole>(c.count * kTaps), flat);
     for (int j = 0; j < kTaps; ++j) {
       for (int k = 0; k < N; ++k) weight[j][k] = flat[k * kTaps + j];
     }
@@ -121,35 +133,49 @@ __device__ void load_weight(const Conv<T>& conv, Channels c, float (&weight)[kTa
 }
 
 // Row t as the tokens of `sequence`, which starts at `begin`, see it.
-template <int N, class T>
-__device__ void load_row(const Conv<T>& conv, std::int64_t sequence, std::int64_t begin, std::int64_t t, Channels c,
-                         float (&row)[N]) {
+template <int N, bool kWhole, class T>
+__device__ void load_row(const Conv<T>& conv, std::int64_t sequence, std::int64_t begin, std::int64_t t,
+                         Channels<kWhole> c, float (&row)[N]) {
   const std::int64_t state_row = t - begin + conv.taps - 1;
   if (t >= begin) {
-    load(conv.x + t * conv.channels + c.first, c.count, row);
+    load(conv.x + t * conv.channels + c.first, c.run(), row);
   } else if (conv.initial_state != nullptr && state_row >= 0) {
-    load(conv.initial_state + (sequence * (conv.taps - 1) + state_row) * conv.channels + c.first, c.count, row);
+    load(conv.initial_state + (sequence * (conv.taps - 1) + state_row) * conv.channels + c.first, c.run(), row);
   } else {
     for (float& value : row) value = 0;
   }
 }
 
-// The last kTaps rows, oldest first.
+// body(t, turn) for the tokens [begin, end), unrolled so that `turn`, which goes round from 0 to kTaps - 1, is a
+// constant.
+template <int kTaps, class Body>
+__device__ __forceinline__ void for_each_token(std::int64_t begin, std::int64_t end, const Body& body) {
+  for (std::int64_t first = begin; first < end; first += kTaps) {
+#pragma unroll
+    for (int turn = 0; turn < kTaps; ++turn) {
+      if (first + turn >= end) return;
+      body(first + turn, turn);
+    }
+  }
+}
+
+// The last kTaps rows, as a ring of registers in which no row moves: what comes in at a turn takes the place of what
+// came in at the same turn before.
 template <int kTaps, int N>
 struct Window {
   float rows[kTaps][N];
 
-  __device__ __forceinline__ void push(const float (&row)[N]) {
-    for (int j = 0; j + 1 < kTaps; ++j) {
-      for (int k = 0; k < N; ++k) rows[j][k] = rows[j + 1][k];
-    }
-    for (int k = 0; k < N; ++k) rows[kTaps - 1][k] = row[k];
+  __device__ __forceinline__ void push(int turn, const float (&row)[N]) {
+    for (int k = 0; k < N; ++k) rows[turn][k] = row[k];
   }
+  // Row j from the oldest, once the row of this turn is in.
+  __device__ __forceinline__ const float* row(int turn, int j) const { return rows[(turn + 1 + j) % kTaps]; }
 };
 
-// A window of what token `t` sees but for its own row, which is still to be pushed.
-template <int kTaps, int N, class T>
-__device__ Window<kTaps, N> window_before(const Conv<T>& conv, std::int64_t sequence, std::int64_t t, Channels c) {
+// A window of what token `t` sees but for its own row, which is to be pushed at turn 0.
+template <int kTaps, int N, bool kWhole, class T>
+__device__ Window<kTaps, N> window_before(const Conv<T>& conv, std::int64_t sequence, std::int64_t t,
+                                          Channels<kWhole> c) {
   Window<kTaps, N> window;
   for (int j = 1; j < kTaps; ++j) {
     load_row(conv, sequence, conv.cu_seqlens[sequence], t - kTaps + j, c, window.rows[j]);
@@ -164,39 +190,41 @@ constexpr std::int64_t kForwardTokens = 16;  // a lane
 template <int kTaps>
 constexpr int kForwardChannels = 32 / kTaps;  // a lane, so that weights and window fit into registers
 
-template <int kTaps, bool kNormed, class T>
+template <int kTaps, bool kNormed, bool kWhole, class T>
 __global__ void __launch_bounds__(kForwardThreads) forward_kernel(Conv<T> conv, Groups groups, Norm norm, T* y) {
   constexpr int N = kForwardChannels<kTaps>;
   const std::int64_t index = (static_cast<std::int64_t>(blockIdx.x) * kForwardThreads + threadIdx.x) / groups.lanes;
   const std::int64_t num_groups = divide_up(conv.channels, groups.channels), group = index % num_groups;
-  const Channels c = channels_of<N>(groups, group, conv.channels);
+  const auto c = channels_of<N, kWhole>(groups, group, conv.channels);
   const std::int64_t first = index / num_groups * kForwardTokens, last = min(first + kForwardTokens, conv.tokens);
   if (first >= last) return;
+  const bool has_channels = !kNormed || c.count > 0;
   float weight[kTaps][N];
   load_weight(conv, c, weight);
   for_each_piece(conv.cu_seqlens, conv.sequences, first, last,
                  [&](std::int64_t begin, std::int64_t end, std::int64_t sequence) {
                    Window<kTaps, N> window = window_before<kTaps, N>(conv, sequence, begin, c);
                    float next[N];
-                   load(conv.x + begin * conv.channels + c.first, c.count, next);
-                   for (std::int64_t t = begin; t < end; ++t) {
-                     window.push(next);
-                     if (t + 1 < end) load(conv.x + (t + 1) * conv.channels + c.first, c.count, next);
+                   load(conv.x + begin * conv.channels + c.first, c.run(), next);
+                   for_each_token<kTaps>(begin, end, [&](std::int64_t t, int turn) {
+                     window.push(turn, next);
+                     // Of the last row once more rather than not at all: after a branch it would be waited for.
+                     load(conv.x + min(t + 1, end - 1) * conv.channels + c.first, c.run(), next);
                      float values[N];
                      for (int k = 0; k < N; ++k) {
                        float z = 0;
-                       for (int j = 0; j < kTaps; ++j) z = fmaf(weight[j][k], window.rows[j][k], z);
+                       for (int j = 0; j < kTaps; ++j) z = fmaf(weight[j][k], window.row(turn, j)[k], z);
                        values[k] = z * sigmoid(z);
                      }
                      if constexpr (kNormed) {
                        float squares = 0;
                        for (const float value : values) squares = fmaf(value, value, squares);
-                       const float rstd = 1.0f / sqrtf(groups.sum(squares) + norm.eps);
+                       const float rstd = 1.0f / sqrtf(c.sum(squares) + norm.eps);
                        for (float& value : values) value *= rstd;
                        if (groups.lane() == 0) norm.rstd[t * num_groups + group] = rstd;
                      }
-                     store(values, y + t * conv.channels + c.first, c.count);
-                   }
+                     if (has_channels) store(values, y + t * conv.channels + c.first, c.run());
+                   });
                  });
 }
 
@@ -207,13 +235,13 @@ __global__ void __launch_bounds__(kForwardThreads) final_state_kernel(Conv<T> co
   const std::int64_t thread = static_cast<std::int64_t>(blockIdx.x) * kForwardThreads + threadIdx.x;
   const std::int64_t runs = divide_up(conv.channels, kRun), sequence = thread / runs;
   const std::int64_t first = thread % runs * kRun;
-  const Channels c{first, conv.channels - first};
+  const Channels<false> c{first, conv.channels - first};
   if (sequence >= conv.sequences) return;
   const std::int64_t begin = conv.cu_seqlens[sequence], end = conv.cu_seqlens[sequence + 1];
   for (std::int64_t r = 0; r < conv.taps - 1; ++r) {
     float row[kRun];
     load_row(conv, sequence, begin, end - (conv.taps - 1) + r, c, row);
-    store(row, final_state + (sequence * (conv.taps - 1) + r) * conv.channels + c.first, c.count);
+    store(row, final_state + (sequence * (conv.taps - 1) + r) * conv.channels + c.first, c.run());
   }
 }
 
@@ -224,27 +252,28 @@ constexpr std::int64_t kBackwardTokens = 32;  // a warp; its lanes share the tok
 constexpr std::int64_t kBlockTokens = kBackwardWarps * kBackwardTokens;
 
 // The gradient of s = silu(z) = z sigmoid, of which y = s rstd was made: dy - y (y . dy) is tangent to the sphere.
-template <int N>
-__device__ __forceinline__ void differentiate_norm(const Groups& groups, const float (&silu)[N], float rstd,
+template <int N, bool kWhole>
+__device__ __forceinline__ void differentiate_norm(const Channels<kWhole>& c, const float (&silu)[N], float rstd,
                                                    float (&dy)[N]) {
   float products = 0;
   for (int k = 0; k < N; ++k) products = fmaf(silu[k] * rstd, dy[k], products);
-  const float y_dot_dy = groups.sum(products);
+  const float y_dot_dy = c.sum(products);
   for (int k = 0; k < N; ++k) dy[k] = fmaf(-silu[k] * rstd, y_dot_dy, dy[k]) * rstd;
 }
 
 // Block (block of tokens, slab): a slab is the groups that a warp has room for, N channels a lane. Partials: [blocks of
 // tokens, channels, taps], of dweight.
-template <int kTaps, int N, bool kNormed, class T>
+template <int kTaps, int N, bool kNormed, bool kWhole, class T>
 __global__ void __launch_bounds__(kBackwardThreads)
     backward_kernel(Conv<T> conv, Groups groups, Norm norm, const T* dy, T* dx, float* partials) {
   const std::int64_t warp_groups = kWarpSize / groups.lanes, num_groups = divide_up(conv.channels, groups.channels);
   const std::int64_t slabs = divide_up(num_groups, warp_groups), block = blockIdx.x / slabs;
   const std::int64_t first_group = blockIdx.x % slabs * warp_groups;
   const std::int64_t group = first_group + lane_index() / groups.lanes;
-  const Channels c = channels_of<N>(groups, group, conv.channels);
+  const auto c = channels_of<N, kWhole>(groups, group, conv.channels);
   const std::int64_t first = block * kBlockTokens + warp_index() * kBackwardTokens;
   const std::int64_t last = group < num_groups ? min(first + kBackwardTokens, conv.tokens) : 0;
+  const bool has_channels = !kNormed || c.count > 0;
   float weight[kTaps][N] = {}, dweight[kTaps][N] = {};
   if (group < num_groups) load_weight(conv, c, weight);
   for_each_piece(
@@ -255,45 +284,45 @@ __global__ void __launch_bounds__(kBackwardThreads)
         Window<kTaps, N> dz_window = {};
         float next_row[N], next_dy[N], next_rstd = 0;
         const auto load_next = [&](std::int64_t t) {
-          load(conv.x + t * conv.channels + c.first, c.count, next_row);
-          load(dy + t * conv.channels + c.first, c.count, next_dy);
+          load(conv.x + t * conv.channels + c.first, c.run(), next_row);
+          load(dy + t * conv.channels + c.first, c.run(), next_dy);
           if constexpr (kNormed) next_rstd = norm.rstd[t * num_groups + group];
         };
         load_next(begin);
-        for (std::int64_t t = begin; t < end + kTaps - 1; ++t) {
+        for_each_token<kTaps>(begin, end + kTaps - 1, [&](std::int64_t t, int turn) {
           float dz[N] = {};
           if (t < seen_end) {
-            window.push(next_row);
+            window.push(turn, next_row);
             for (int k = 0; k < N; ++k) dz[k] = next_dy[k];
             const float rstd = next_rstd;
-            if (t + 1 < seen_end) load_next(t + 1);
+            load_next(min(t + 1, seen_end - 1));
             float slopes[N], silu[N];
             for (int k = 0; k < N; ++k) {
               float z = 0;
-              for (int j = 0; j < kTaps; ++j) z = fmaf(weight[j][k], window.rows[j][k], z);
+              for (int j = 0; j < kTaps; ++j) z = fmaf(weight[j][k], window.row(turn, j)[k], z);
               const float s = sigmoid(z);
               slopes[k] = silu_derivative(z, s);
               silu[k] = z * s;
             }
-            if constexpr (kNormed) differentiate_norm(groups, silu, rstd, dz);
+            if constexpr (kNormed) differentiate_norm(c, silu, rstd, dz);
             for (int k = 0; k < N; ++k) {
               dz[k] *= slopes[k];
               if (t < end) {
-                for (int j = 0; j < kTaps; ++j) dweight[j][k] = fmaf(dz[k], window.rows[j][k], dweight[j][k]);
+                for (int j = 0; j < kTaps; ++j) dweight[j][k] = fmaf(dz[k], window.row(turn, j)[k], dweight[j][k]);
               }
             }
           }
-          dz_window.push(dz);
-          const std::int64_t seen = t - (kTaps - 1);  // the token that is row 0 of dz_window
+          dz_window.push(turn, dz);
+          const std::int64_t seen = t - (kTaps - 1);  // the token of row 0 of dz_window
           if (seen >= begin) {
             float values[N] = {};
             for (int k = 0; k < N; ++k) {
               for (int j = 0; j < kTaps; ++j)
-                values[k] = fmaf(weight[kTaps - 1 - j][k], dz_window.rows[j][k], values[k]);
+                values[k] = fmaf(weight[kTaps - 1 - j][k], dz_window.row(turn, j)[k], values[k]);
             }
-            store(values, dx + seen * conv.channels + c.first, c.count);
+            if (has_channels) store(values, dx + seen * conv.channels + c.first, c.run());
           }
-        }
+        });
       });
   float* room = dynamic_shared<float>();  // [kBackwardWarps, kTaps, N, 32]
   for (int j = 0; j < kTaps; ++j) {
@@ -325,12 +354,22 @@ void dispatch_taps(std::int64_t taps, const F& f) {
 
 dim3 blocks_for(std::int64_t threads) { return dim3(static_cast<unsigned>(divide_up(threads, kForwardThreads))); }
 
+// Whether the channels of lanes, N each, are whole runs of what both directions read.
+template <int N, class T>
+bool has_whole_runs(const Conv<T>& conv, const Groups& groups) {
+  return groups.channels % N == 0 && conv.channels % groups.channels == 0 &&
+         are_aligned(conv.x, conv.weight, conv.initial_state);
+}
+
 template <int kTaps, bool kNormed, class T>
 void run_forward(const Conv<T>& conv, const Groups& groups, const Norm& norm, const Tensor& y,
                  const Tensor& final_state, Stream stream) {
   const std::int64_t lanes = divide_up(conv.channels, groups.channels) * groups.lanes;
-  launch(forward_kernel<kTaps, kNormed, T>, blocks_for(divide_up(conv.tokens, kForwardTokens) * lanes), kForwardThreads,
-         0, stream, conv, groups, norm, y.data<T>());
+  dispatch_bool(has_whole_runs<kForwardChannels<kTaps>>(conv, groups) && are_aligned(y.data<T>()), [&](auto whole) {
+    launch(forward_kernel<kTaps, kNormed, decltype(whole)::value, T>,
+           blocks_for(divide_up(conv.tokens, kForwardTokens) * lanes), kForwardThreads, 0, stream, conv, groups, norm,
+           y.data<T>());
+  });
   if (final_state.defined()) {
     launch(final_state_kernel<T>, blocks_for(conv.sequences * divide_up(conv.channels, kRun)), kForwardThreads, 0,
            stream, conv, final_state.data<float>());
@@ -344,9 +383,11 @@ void run_backward(const Conv<T>& conv, const Groups& groups, const Norm& norm, c
   const std::int64_t blocks = divide_up(conv.tokens, kBlockTokens);
   const std::int64_t slabs = divide_up(divide_up(conv.channels, groups.channels), kWarpSize / groups.lanes);
   const Tensor partials = Tensor::empty(Shape{blocks, dweight.numel()}, DType::kFloat32, dy.device());
-  launch(backward_kernel<kTaps, N, kNormed, T>, dim3(static_cast<unsigned>(blocks * slabs)), kBackwardThreads,
-         kBackwardThreads * kTaps * N * static_cast<std::int64_t>(sizeof(float)), stream, conv, groups, norm,
-         dy.data<T>(), dx.data<T>(), partials.data<float>());
+  dispatch_bool(has_whole_runs<N>(conv, groups) && are_aligned(dy.data<T>(), dx.data<T>()), [&](auto whole) {
+    launch(backward_kernel<kTaps, N, kNormed, decltype(whole)::value, T>, dim3(static_cast<unsigned>(blocks * slabs)),
+           kBackwardThreads, kBackwardThreads * kTaps * N * static_cast<std::int64_t>(sizeof(float)), stream, conv,
+           groups, norm, dy.data<T>(), dx.data<T>(), partials.data<float>());
+  });
   add_column_sums(partials, dweight, stream);
 }
 

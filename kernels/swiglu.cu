@@ -11,7 +11,8 @@ struct Forward {
   const T *gate, *up;
   T* y;
 
-  __device__ void operator()(std::int64_t i, std::int64_t rest) const {
+  bool is_aligned() const { return are_aligned(gate, up, y); }
+  __device__ void operator()(std::int64_t i, auto rest) const {
     float z[kRun], value[kRun];
     load(gate + i, rest, z);
     load(up + i, rest, value);
@@ -26,7 +27,8 @@ struct Backward {
   const T *gate, *up, *dy;
   T *dgate, *dup;
 
-  __device__ void operator()(std::int64_t i, std::int64_t rest) const {
+  bool is_aligned() const { return are_aligned(gate, up, dy, dgate, dup); }
+  __device__ void operator()(std::int64_t i, auto rest) const {
     float z[kRun], value[kRun], dvalue[kRun];
     load(gate + i, rest, z);
     load(up + i, rest, value);

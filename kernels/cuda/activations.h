@@ -7,7 +7,7 @@ namespace mudelta::kernels::cuda {
 
 __device__ __forceinline__ float sigmoid(float x) {
   const float e = expf(-fabsf(x));
-  const float upper = 1.0f / (1.0f + e);
+  const float upper = fast_reciprocal(1.0f + e);
   return x >= 0.0f ? upper : e * upper;
 }
 

@@ -42,6 +42,7 @@ __device__ __forceinline__ T from_float(float x) {
 }
 
 __device__ __forceinline__ float fast_exp2(float x) { return exp2f(x); }
+__device__ __forceinline__ float fast_reciprocal(float x) { return 1.0f / x; }
 
 __device__ __forceinline__ int opaque(int x) { return x; }
 

@@ -183,6 +183,7 @@ TEST(Fragments, Rounding) {
   EXPECT_EQ(high_float(0xc0003f80u), -2.0f);
   EXPECT_EQ(to_float(from_float<bfloat16>(1.0f + 0x1.8p-7f)), 1.0f + 0x1p-6f);
   EXPECT_EQ(fast_exp2(-std::numeric_limits<float>::infinity()), 0.0f);
+  EXPECT_EQ(fast_reciprocal(-0.5f), -2.0f);
 }
 
 }  // namespace

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <functional>
+#include <string>
 #include <vector>
 
 #include "tests/support/device.h"
@@ -64,6 +65,21 @@ inline void expect_as_on_host(const Tensors& tensors, const Op& op, double absol
       EXPECT_TRUE(close(actual[i], expected[i], device_tolerance(expected[i].dtype()), absolute))
           << "tensor " << i << ", " << expected[i].to_string();
     }
+  }
+}
+
+// As expect_as_on_host, with one after the other of the tensors an element behind an aligned address.
+inline void expect_unaligned_as_on_host(const Tensors& tensors, const Op& op) {
+  for (std::size_t i = 0; i < tensors.size(); ++i) {
+    SCOPED_TRACE("tensor " + std::to_string(i) + " is not aligned");
+    const auto view = [&](const Tensor& shifted) { return shifted.flat_view(1, tensors[i].shape()); };
+    Tensors arguments = tensors;
+    arguments[i] = Tensor::zeros({tensors[i].numel() + 1}, tensors[i].dtype());
+    view(arguments[i]).copy_from(tensors[i]);
+    expect_as_on_host(arguments, [&](Tensors t, Stream stream) {
+      t[i] = view(t[i]);
+      op(t, stream);
+    });
   }
 }
 

@@ -153,6 +153,7 @@ const Packing kPackings[] = {{{0}, 3, 4},
                              {{0, 4, 7}, 16, 1},
                              {{0, 3, 9}, 7, 6},
                              {{0, 1, 3, 20}, 13, 8},
+                             {{0, 2, 19, 40}, 16, 8},
                              {{0, 16, 31, 32, 33, 64, 65, 127, 128, 131}, 8, 4},
                              {{0, 40, 175, 300, 300}, 140, 4},
                              {{0, 1000}, 12, 3}};
@@ -219,6 +220,70 @@ TEST_F(RowOpsOnDevice, ShortConvL2Norm) {
             },
             head_dim == 1 ? 1e-3 : 1e-6);
       }
+    }
+  }
+}
+
+// Rows that could be read in whole words, were it not for where a tensor starts.
+TEST_F(RowOpsOnDevice, TensorsNeedNotBeAligned) {
+  for (const DType dtype : kFloatTypes) {
+    const Shape shape{9, 64};
+    const Tensor x = normal(shape, "x", dtype), y = normal(shape, "y", dtype), dy = normal(shape, "dy", dtype);
+    const Tensor gate = normal(shape, "g", dtype), dx = filled(shape, dtype), dgate = filled(shape, dtype);
+    const Tensor weight = random_normal({64}, "w", 0.3, 1), dweight = normal({64}, "dw");
+    const Tensor rstd = random_uniform({9}, "r", 0.5, 1.5);
+    expect_unaligned_as_on_host(
+        {x, y, rstd}, [](const Tensors& t, Stream stream) { l2_norm_forward(t[0], 1e-6f, t[1], t[2], stream); });
+    expect_unaligned_as_on_host(
+        {y, rstd, dy, dx}, [](const Tensors& t, Stream stream) { l2_norm_backward(t[0], t[1], t[2], t[3], stream); });
+    expect_unaligned_as_on_host({x, weight, y, rstd}, [](const Tensors& t, Stream stream) {
+      rms_norm_forward(t[0], t[1], 1e-3f, t[2], t[3], stream);
+    });
+    expect_unaligned_as_on_host({x, weight, rstd, dy, y, dx, dweight}, [](const Tensors& t, Stream stream) {
+      rms_norm_backward(t[0], t[1], t[2], t[3], t[4], t[5], t[6], stream);
+    });
+    expect_unaligned_as_on_host({x, gate, weight, y, rstd}, [](const Tensors& t, Stream stream) {
+      gated_rms_norm_forward(t[0], t[1], t[2], 1e-3f, t[3], t[4], stream);
+    });
+    expect_unaligned_as_on_host({x, gate, weight, rstd, dy, dx, dgate, dweight}, [](const Tensors& t, Stream stream) {
+      gated_rms_norm_backward(t[0], t[1], t[2], t[3], t[4], t[5], t[6], t[7], stream);
+    });
+    expect_unaligned_as_on_host({gate, x, y},
+                                [](const Tensors& t, Stream stream) { swiglu_forward(t[0], t[1], t[2], stream); });
+    expect_unaligned_as_on_host({gate, x, dy, dgate, dx}, [](const Tensors& t, Stream stream) {
+      swiglu_backward(t[0], t[1], t[2], t[3], t[4], stream);
+    });
+  }
+}
+
+TEST_F(RowOpsOnDevice, TensorsOfShortConvNeedNotBeAligned) {
+  const std::int32_t ends[] = {0, 5, 9};
+  const Tensor cu_seqlens = Tensor::from(ends, {3}), rstd = random_uniform({9, 2}, "r", 0.5, 1.5);
+  for (const DType dtype : kFloatTypes) {
+    for (const std::int64_t taps : {4, 6}) {
+      const Shape flat{9, 64}, per_head{9, 2, 32};
+      const Tensor x = normal(flat, "x", dtype), weight = normal({64, taps}, "w"), dweight = normal({64, taps}, "dw");
+      const Tensor initial = normal({2, taps - 1, 64}, "s"), final_state = filled(initial.shape());
+      expect_unaligned_as_on_host({x, weight, cu_seqlens, initial, filled(flat, dtype), final_state},
+                                  [](const Tensors& t, Stream stream) {
+                                    short_conv_forward({t[0], t[1], t[2], t[3]}, t[4], t[5], stream);
+                                  });
+      expect_unaligned_as_on_host(
+          {x, weight, cu_seqlens, initial, normal(flat, "dy", dtype), filled(flat, dtype), dweight},
+          [](const Tensors& t, Stream stream) {
+            short_conv_backward({t[0], t[1], t[2], t[3]}, t[4], t[5], t[6], stream);
+          });
+      const Tensor y = normal(per_head, "y", dtype), dy = normal(per_head, "dy", dtype);
+      expect_unaligned_as_on_host(
+          {x, weight, cu_seqlens, initial, y, rstd, final_state}, [](const Tensors& t, Stream stream) {
+            short_conv_l2_norm_forward({t[0], t[1], t[2], t[3]}, 1e-6f, t[4], t[5], t[6], stream);
+          });
+      short_conv_l2_norm_forward({x, weight, cu_seqlens, initial}, 1e-6f, y, rstd, {}, {});
+      expect_unaligned_as_on_host(
+          {x, weight, cu_seqlens, initial, y, rstd, dy, filled(flat, dtype), dweight},
+          [](const Tensors& t, Stream stream) {
+            short_conv_l2_norm_backward({t[0], t[1], t[2], t[3]}, t[4], t[5], t[6], t[7], t[8], stream);
+          });
     }
   }
 }

@@ -51,6 +51,19 @@ TEST_F(VocabOpsOnDevice, TensorsNeedNotBeAligned) {
       });
     }
   }
+  const Shape shape{9, 16};
+  const Tensor y = random_normal(shape, "y"), table = random_normal({11, 16}, "t"), tokens = random_tokens(9, 11);
+  for (const DType dtype : kFloatTypes) {
+    expect_unaligned_as_on_host({random_normal(shape, "x", 1, 0, 1, dtype), y},
+                                [](const Tensors& t, Stream stream) { add_to(t[0], t[1], stream); });
+    expect_unaligned_as_on_host({y, filled(shape, dtype)},
+                                [](const Tensors& t, Stream stream) { convert(t[0], t[1], stream); });
+    expect_unaligned_as_on_host({table.to(dtype), tokens, y},
+                                [](const Tensors& t, Stream stream) { embedding_forward(t[0], t[1], t[2], stream); });
+  }
+  expect_unaligned_as_on_host({y}, [](const Tensors& t, Stream stream) { mudelta::kernels::scale(t[0], 3, stream); });
+  expect_unaligned_as_on_host({tokens, y, table},
+                              [](const Tensors& t, Stream stream) { embedding_backward(t[0], t[1], t[2], stream); });
 }
 
 TEST_F(VocabOpsOnDevice, Sums) {
@@ -165,6 +178,26 @@ TEST_F(VocabOpsOnDevice, CrossEntropyOfExtremeLogits) {
   }
 }
 
+// A target that is all but certain, and whose product with the multiplier is rounded.
+TEST_F(VocabOpsOnDevice, LossIsNeverNegative) {
+  constexpr std::int64_t kTokens = 200;
+  const float table[] = {1, -1};
+  const Tensors tensors{random_uniform({kTokens, 1}, "h", 100, 200),
+                        Tensor::from(table, {2, 1}),
+                        random_tokens(kTokens, 1),
+                        filled({kTokens}),
+                        filled({kTokens, 1}),
+                        filled({2, 1})};
+  for (const bool with_gradients : {false, true}) {
+    const Tensors result = run_on(device(), tensors, [=](const Tensors& t, Stream stream) {
+      const CrossEntropyInputs inputs{t[0], t[1], t[2], 1.1f};
+      if (with_gradients) return cross_entropy_forward_backward(inputs, 1.0f, t[3], t[4], t[5], stream);
+      cross_entropy_forward(inputs, t[3], stream);
+    });
+    for (const float loss : result[3].span<float>()) EXPECT_GE(loss, 0.0f);
+  }
+}
+
 TEST_F(VocabOpsOnDevice, CrossEntropyInSeveralBlocksOfTokens) {
   expect_cross_entropy(2100, 9, 3, 1.0f, DType::kBFloat16);
 }
@@ -185,43 +218,48 @@ TEST_F(VocabOpsOnDevice, CrossEntropyWithOneOddLogit) {
 
 // ---- optimizer_update
 
+void adamw(const Tensors& t, Stream stream) {
+  adamw_update({.weight = t[0],
+                .exp_avg = t[1],
+                .exp_avg_sq = t[2],
+                .gradient = t[3],
+                .gradient_scale = 0.5f,
+                .lr = 0.03f,
+                .beta1 = 0.8f,
+                .beta2 = 0.9f,
+                .eps = 1e-3f,
+                .decay = 0.01f,
+                .bias_correction1 = 0.36f,
+                .bias_correction2 = 0.19f},
+               stream);
+}
+
 TEST_F(VocabOpsOnDevice, AdamW) {
   for (const std::int64_t n : {0, 1, 7, 63, 64, 65, 1000, 5001}) {
-    expect_as_on_host(
-        {random_normal({n}, "w"), random_normal({n}, "m"), random_uniform({n}, "v", 0, 1), random_normal({n}, "g")},
-        [](const Tensors& t, Stream stream) {
-          adamw_update({.weight = t[0],
-                        .exp_avg = t[1],
-                        .exp_avg_sq = t[2],
-                        .gradient = t[3],
-                        .gradient_scale = 0.5f,
-                        .lr = 0.03f,
-                        .beta1 = 0.8f,
-                        .beta2 = 0.9f,
-                        .eps = 1e-3f,
-                        .decay = 0.01f,
-                        .bias_correction1 = 0.36f,
-                        .bias_correction2 = 0.19f},
-                       stream);
-        });
+    const Tensors tensors{random_normal({n}, "w"), random_normal({n}, "m"), random_uniform({n}, "v", 0, 1),
+                          random_normal({n}, "g")};
+    expect_as_on_host(tensors, adamw);
+    if (n == 65) expect_unaligned_as_on_host(tensors, adamw);
   }
 }
 
 TEST_F(VocabOpsOnDevice, Sgd) {
   for (const bool nesterov : {false, true}) {
+    const Op sgd = [=](const Tensors& t, Stream stream) {
+      sgd_update({.weight = t[0],
+                  .momentum_buffer = t[1],
+                  .gradient = t[2],
+                  .gradient_scale = 0.5f,
+                  .lr = 0.03f,
+                  .momentum = 0.9f,
+                  .nesterov = nesterov,
+                  .decay = 0.01f},
+                 stream);
+    };
     for (const std::int64_t n : {0, 1, 7, 63, 64, 65, 1000, 5001}) {
-      expect_as_on_host({random_normal({n}, "w"), random_normal({n}, "u"), random_normal({n}, "g")},
-                        [=](const Tensors& t, Stream stream) {
-                          sgd_update({.weight = t[0],
-                                      .momentum_buffer = t[1],
-                                      .gradient = t[2],
-                                      .gradient_scale = 0.5f,
-                                      .lr = 0.03f,
-                                      .momentum = 0.9f,
-                                      .nesterov = nesterov,
-                                      .decay = 0.01f},
-                                     stream);
-                        });
+      const Tensors tensors{random_normal({n}, "w"), random_normal({n}, "u"), random_normal({n}, "g")};
+      expect_as_on_host(tensors, sgd);
+      if (n == 65) expect_unaligned_as_on_host(tensors, sgd);
     }
   }
 }
