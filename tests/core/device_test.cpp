@@ -55,6 +55,17 @@ TEST_F(DeviceTest, CopiesFromPinnedMemory) {
   EXPECT_THAT(pinned.span<float>(), ::testing::Each(0.0f));
 }
 
+TEST_F(DeviceTest, QueuesCopiesToPinnedMemory) {
+  const Tensor there = Tensor::from(std::vector<float>{1, 2, 3}, {3}).to(device());
+  const Tensor pinned = Tensor::zeros({3}, DType::kFloat32, Device{DeviceType::kPinned});
+  pinned.queue_copy_from(there);
+  Stream(device()).synchronize();
+  EXPECT_EQ(values_of(pinned), (std::vector<float>{1, 2, 3}));
+  EXPECT_THAT(error_of([&] { Tensor::zeros({3}).queue_copy_from(there); }), HasSubstr("expected pinned memory"));
+  EXPECT_THAT(error_of([&] { pinned.queue_copy_from(pinned); }), HasSubstr("a source on a GPU"));
+  EXPECT_THAT(error_of([&] { pinned.slice(0, 2).queue_copy_from(there); }), HasSubstr("cannot copy"));
+}
+
 TEST_F(DeviceTest, HostCodeCannotTakeElements) {
   const Tensor there = Tensor::zeros({3}, DType::kFloat32, device());
   EXPECT_THAT(error_of([&] { there.span<float>(); }), HasSubstr("float32[3] on cuda:0"));
