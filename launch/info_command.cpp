@@ -12,12 +12,12 @@
 #include <string_view>
 #include <vector>
 
-#include "core/error.h"
 #include "core/gpu.h"
 #include "dist/mpi.h"
 #include "dist/nccl_backend.h"
 #include "launch/build_info.h"
 #include "launch/commands.h"
+#include "launch/job_devices.h"
 #include "launch/machine.h"
 
 namespace mudelta {
@@ -51,15 +51,6 @@ std::string mpi_library() {
   MPI_Get_library_version(text, &length);
   const std::string version(text, static_cast<std::size_t>(length));
   return version.substr(0, version.find_first_of(",\n"));
-}
-
-// None where they cannot be used, for which gpu::description() has the reason.
-std::vector<gpu::DeviceInfo> usable_gpus() {
-  try {
-    return gpu::devices();
-  } catch (const Error&) {
-    return {};
-  }
 }
 
 void print_info() {

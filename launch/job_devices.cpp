@@ -18,16 +18,15 @@ DeviceTransport transport_of(ParallelConfig::GpuTransport wanted, DeviceTranspor
   }
 }
 
-// Also where there is one that cannot be used.
-bool has_no_gpu() {
+}  // namespace
+
+std::vector<gpu::DeviceInfo> usable_gpus() {
   try {
-    return gpu::devices().empty();
+    return gpu::devices();
   } catch (const Error&) {
-    return true;
+    return {};
   }
 }
-
-}  // namespace
 
 JobDevices choose_devices(const ProcessGroup& world, TrainConfig::DeviceChoice choice,
                           ParallelConfig::GpuTransport transport) {
@@ -45,7 +44,7 @@ JobDevices choose_devices(const ProcessGroup& world, TrainConfig::DeviceChoice c
 
 std::string describe(Device device) {
   if (device.is_cuda()) return gpu::devices()[static_cast<std::size_t>(device.index)].name;
-  return kHasCuda && has_no_gpu() ? fmt::format("CPU, as there is no GPU: {}", gpu::description()) : "CPU";
+  return kHasCuda && usable_gpus().empty() ? fmt::format("CPU, as there is no GPU: {}", gpu::description()) : "CPU";
 }
 
 TrainConfig::DeviceChoice parse_device_choice(const std::string& text) {

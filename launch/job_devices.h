@@ -1,5 +1,8 @@
 #pragma once
 
+#include <string>
+#include <vector>
+
 #include "core/device.h"
 #include "dist/process_group.h"
 #include "launch/config.pb.h"
@@ -17,6 +20,9 @@ struct JobDevices {
 // GPUs that cannot be used, which is no reason to train on the CPU.
 JobDevices choose_devices(const ProcessGroup& world, TrainConfig::DeviceChoice choice,
                           ParallelConfig::GpuTransport transport = ParallelConfig::AUTO);
+
+// This process's; none where they cannot be used, for which gpu::description() has the reason.
+std::vector<gpu::DeviceInfo> usable_gpus();
 
 // A GPU's name, or "CPU", and why no GPU in a program that is built for them.
 std::string describe(Device device);
