@@ -2,6 +2,10 @@
 
 set(MUDELTA_CUDA AUTO CACHE STRING "Build for GPUs: AUTO (where nvcc is found), ON or OFF")
 set_property(CACHE MUDELTA_CUDA PROPERTY STRINGS AUTO ON OFF)
+set(MUDELTA_CUDA_ARCHITECTURES ALL CACHE STRING
+    "Compile device code for ALL (sm_80 and sm_90a), or ONE (this machine's GPUs, sm_90a where it has none)")
+set_property(CACHE MUDELTA_CUDA_ARCHITECTURES PROPERTY STRINGS ALL ONE)
+include(cmake/cuda_architectures.cmake)
 
 set(MUDELTA_HAS_CUDA FALSE)
 set(MUDELTA_CUDA_MISSING "")
@@ -10,7 +14,7 @@ if(NOT MUDELTA_CUDA STREQUAL "OFF")
   check_language(CUDA)
   if(CMAKE_CUDA_COMPILER)
     if(NOT DEFINED CMAKE_CUDA_ARCHITECTURES)
-      set(CMAKE_CUDA_ARCHITECTURES 80 90a-real)  # with PTX of sm_80, for what came later
+      mudelta_cuda_architectures(CMAKE_CUDA_ARCHITECTURES)
     endif()
     if(CCACHE_PROGRAM AND NOT CMAKE_CUDA_COMPILER_LAUNCHER)
       set(CMAKE_CUDA_COMPILER_LAUNCHER ${CCACHE_PROGRAM})

@@ -14,6 +14,7 @@ if(MUDELTA_HAS_CUDA)
   # fmt 9 turns its constexpr off under nvcc, but not its consteval, which then does not compile.
   target_compile_definitions(mudelta_device PRIVATE $<$<COMPILE_LANGUAGE:CUDA>:FMT_USE_CONSTEXPR=1>)
   target_compile_options(mudelta_device PRIVATE
+    $<$<COMPILE_LANGUAGE:CUDA>:--threads=2>
     $<$<COMPILE_LANGUAGE:CUDA>:--expt-relaxed-constexpr -lineinfo -Xcompiler=-Wall,-Wextra,-Wno-missing-field-initializers>)
   target_include_directories(mudelta_device SYSTEM PRIVATE ${NCCL_INCLUDE_DIR})
   target_link_libraries(mudelta_device PUBLIC CUDA::cudart CUDA::cublasLt ${NCCL_LIBRARY})

@@ -33,7 +33,18 @@ echo "All there."
 
 stage "Build"
 options=(-DCMAKE_BUILD_TYPE=Release)
-[[ -f build/build.ninja ]] || options+=(-DMUDELTA_BUILD_TESTS=OFF)
+if [[ ! -f build/build.ninja ]]; then
+  options+=(-DMUDELTA_BUILD_TESTS=OFF)
+  if nvidia-smi --list-gpus > /dev/null 2>&1; then
+    options+=(-DMUDELTA_CUDA_ARCHITECTURES=ONE)
+    echo "For the CPU, and for this machine's GPU where nvcc is found. For all GPUs that are supported:"
+    echo "  cmake -S . -B build -DMUDELTA_CUDA_ARCHITECTURES=ALL && ninja -C build"
+  else
+    options+=(-DMUDELTA_CUDA=OFF)
+    echo "For the CPU alone: there is no GPU here. With nvcc, for GPUs as well:"
+    echo "  cmake -S . -B build -DMUDELTA_CUDA=ON && ninja -C build"
+  fi
+fi
 cmake -S . -B build -G Ninja "${options[@]}" > /dev/null
 ninja -C build mudelta
 mudelta=build/launch/mudelta

@@ -1,11 +1,19 @@
 #!/usr/bin/env bash
-# run.sh [CTEST ARGS...]: installs what is needed, builds and runs the whole suite; the last line is its result.
+# run.sh [--all-architectures] [CTEST ARGS...]: installs what is needed, builds and runs the whole suite; the last line
+# is its result. Where nvcc is, it compiles the device code for one architecture, or for all that are supported.
 # Labels `parity` (needs PyTorch) and `gpu` are left to those who ask ctest for them.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
+architectures=ONE
+if [[ ${1:-} == --all-architectures ]]; then
+  architectures=ALL
+  shift
+fi
+
 launch/install_packages.sh build test
-cmake -S . -B build -G Ninja -DCMAKE_BUILD_TYPE=Release -DMUDELTA_BUILD_TESTS=ON
+cmake -S . -B build -G Ninja -DCMAKE_BUILD_TYPE=Release -DMUDELTA_BUILD_TESTS=ON \
+  -DMUDELTA_CUDA=AUTO -DMUDELTA_CUDA_ARCHITECTURES="$architectures"
 ninja -C build
 
 log=build/ctest.log

@@ -236,4 +236,29 @@ __device__ __forceinline__ void scan_segment(const Parameters& p, int block) {
   if (has_columns) end_state<Layout>(state, p, place, column);
 }
 
+// Of narrow keys a multiprocessor of sm_90 has the shared memory for three blocks of 4 warps: they get the registers.
+template <int kKeyDim, int kWarps, Result kResult>
+__global__ void __launch_bounds__(kWarps* kWarpSize, kWarps == 4 && kKeyDim <= 64 ? 3 : 1)
+    scan_kernel(const Parameters p) {
+  scan_segment<kKeyDim, kWarps, kResult>(p, static_cast<int>(blockIdx.x));
+}
+
+// Launches the scan for `kResult`. Each is compiled in one file alone: its kernels take the compiler long.
+template <Result kResult>
+void run(const Parameters& p, Stream stream) {
+  const std::int64_t states = static_cast<std::int64_t>(p.sizes.segment_slots(p.segment_rows)) * p.sizes.value_heads;
+  dispatch_key_dim(p.sizes.key_dim, [&]<int kKeyDim>() {
+    const auto run_with = [&]<int kWarps>() {
+      using Layout = ScanLayout<kKeyDim, kWarps, kResult>;
+      const dim3 grid(
+          static_cast<unsigned>(states * (Layout::value_slabs(p.sizes.value_dim) + Layout::kTransitionSlabs)));
+      launch(scan_kernel<kKeyDim, kWarps, kResult>, grid, Layout::kThreads, Layout::kBytes, stream, p);
+    };
+    if constexpr ((kKeyDim == 64 || kKeyDim == 128) && kResult != Result::kSegmentStates) {
+      if (choose_wide_slabs(states, p.sizes.value_dim)) return run_with.template operator()<8>();
+    }
+    run_with.template operator()<4>();
+  });
+}
+
 }  // namespace mudelta::kernels::cuda::gated_delta_rule::forward

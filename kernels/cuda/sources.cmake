@@ -12,6 +12,7 @@ set(MUDELTA_CUDA_SOURCES
   gated_delta_rule_reference.cu
   gated_delta_rule_scan.cu
   gated_delta_rule_segments.cu
+  gated_delta_rule_states.cu
   gates.cu
   l2_norm.cu
   optimizer_update.cu

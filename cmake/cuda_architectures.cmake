@@ -1,0 +1,36 @@
+# `result` = the architectures that MUDELTA_CUDA_ARCHITECTURES (ALL or ONE) asks for, as CMAKE_CUDA_ARCHITECTURES takes
+# them. Asks nvidia-smi for the GPUs and CMAKE_CUDA_COMPILER for what it knows. sm_90a is sm_90 with what Hopper alone has.
+function(mudelta_cuda_architectures result)
+  set(all 80 90a-real)  # with PTX of sm_80, for what came later
+  if(MUDELTA_CUDA_ARCHITECTURES STREQUAL "ALL")
+    set(${result} ${all} PARENT_SCOPE)
+    return()
+  elseif(NOT MUDELTA_CUDA_ARCHITECTURES STREQUAL "ONE")
+    message(FATAL_ERROR "MUDELTA_CUDA_ARCHITECTURES is ${MUDELTA_CUDA_ARCHITECTURES}: expected ALL or ONE")
+  endif()
+  execute_process(COMMAND nvidia-smi --query-gpu=compute_cap --format=csv,noheader
+                  OUTPUT_VARIABLE output RESULT_VARIABLE failed ERROR_QUIET)
+  execute_process(COMMAND ${CMAKE_CUDA_COMPILER} --list-gpu-arch OUTPUT_VARIABLE known ERROR_QUIET)
+  set(capabilities "")
+  if(failed EQUAL 0)
+    string(REGEX MATCHALL "[0-9]+[.][0-9]+" capabilities "${output}")
+  endif()
+  set(found "")
+  foreach(capability ${capabilities})
+    string(REPLACE "." "" number ${capability})
+    if(capability VERSION_LESS 8.0)
+      continue()  # no kernel runs there
+    elseif(NOT known MATCHES "compute_${number}\n")
+      list(APPEND found ${all})  # newer than nvcc
+    elseif(number EQUAL 90)
+      list(APPEND found 90a-real)
+    else()
+      list(APPEND found ${number}-real)
+    endif()
+  endforeach()
+  list(REMOVE_DUPLICATES found)
+  if(NOT found)
+    set(found 90a-real)
+  endif()
+  set(${result} ${found} PARENT_SCOPE)
+endfunction()
