@@ -3,30 +3,48 @@
 #include <glog/logging.h>
 
 #include <algorithm>
+#include <cstring>
+#include <deque>
+#include <utility>
 
 #include "core/error.h"
+#include "data/checksum.h"
 #include "data/dataset_info.h"
-#include "data/mapped_file.h"
+#include "data/file_reader.h"
 #include "data/shard.h"
 
 namespace mudelta {
 namespace {
 
+constexpr std::size_t kMaxOpenShards = 64;  // far below what a system allows a process
+
 struct Shard {
-  MappedFile file;
-  std::string xxh64;
-  std::span<const std::uint16_t> tokens;
-  std::int64_t begin;  // of its tokens in the stream
-  std::int64_t end() const { return begin + static_cast<std::int64_t>(tokens.size()); }
+  std::filesystem::path path;
+  std::int64_t begin, end;           // its tokens in the stream
+  std::unique_ptr<FileReader> file;  // null while it is not open
 };
 
-Shard open_shard(const std::filesystem::path& folder, const DatasetInfo::ShardInfo& info, std::int64_t begin) {
-  MappedFile file(folder / info.file);
-  const auto tokens = shard_tokens(file);
-  require(static_cast<std::int64_t>(tokens.size()) == info.num_tokens,
-          "shard {} holds {} tokens, expected {} as dataset.json says", file.path().string(), tokens.size(),
-          info.num_tokens);
-  return {std::move(file), info.xxh64, tokens, begin};
+std::unique_ptr<FileReader> open_shard(const std::filesystem::path& folder, const DatasetInfo::ShardInfo& info) {
+  auto file = std::make_unique<FileReader>(folder / info.file);
+  const std::int64_t num_tokens = shard_num_tokens(*file);
+  require(num_tokens == info.num_tokens, "shard {} holds {} tokens, expected {} as dataset.json says",
+          file->path().string(), num_tokens, info.num_tokens);
+  return file;
+}
+
+std::uint16_t largest_id(std::span<const std::byte> tokens) {
+  std::uint16_t largest = 0;
+  for (; !tokens.empty(); tokens = tokens.subspan(kShardTokenBytes)) {
+    std::uint16_t id;
+    std::memcpy(&id, tokens.data(), sizeof(id));
+    largest = std::max(largest, id);
+  }
+  return largest;
+}
+
+void check_id(std::uint16_t largest, std::int32_t vocab_size, const std::filesystem::path& shard) {
+  require(largest < vocab_size, "shard {} holds token id {}, expected ids below {}", shard.string(), largest,
+          vocab_size);
 }
 
 }  // namespace
@@ -35,6 +53,19 @@ struct Dataset::Impl {
   std::string description;
   DatasetInfo info;
   std::vector<Shard> shards;
+  std::deque<Shard*> open_shards;  // the one opened first in front
+
+  const FileReader& open(Shard& shard) {
+    if (!shard.file) {
+      if (open_shards.size() == kMaxOpenShards) {
+        open_shards.front()->file.reset();
+        open_shards.pop_front();
+      }
+      shard.file = std::make_unique<FileReader>(shard.path);
+      open_shards.push_back(&shard);
+    }
+    return *shard.file;
+  }
 };
 
 Dataset::Dataset(const std::filesystem::path& folder, Split split) : impl_(std::make_unique<Impl>()) {
@@ -44,7 +75,10 @@ Dataset::Dataset(const std::filesystem::path& folder, Split split) : impl_(std::
   const auto& listed = train ? impl_->info.train : impl_->info.validation;
   require(!listed.empty(), "{} lists no {} shard, expected at least one", dataset_info_path(folder).string(),
           train ? "train" : "validation");
-  for (const auto& info : listed) impl_->shards.push_back(open_shard(folder, info, num_tokens()));
+  for (const auto& info : listed) {
+    open_shard(folder, info);
+    impl_->shards.push_back({folder / info.file, num_tokens(), num_tokens() + info.num_tokens, nullptr});
+  }
 }
 
 Dataset::~Dataset() = default;
@@ -54,30 +88,38 @@ const DatasetInfo& Dataset::info() const { return impl_->info; }
 
 std::string Dataset::to_string() const { return impl_->description; }
 
-std::int64_t Dataset::num_tokens() const { return impl_->shards.empty() ? 0 : impl_->shards.back().end(); }
+std::int64_t Dataset::num_tokens() const { return impl_->shards.empty() ? 0 : impl_->shards.back().end; }
 
 void Dataset::read(std::int64_t begin, std::span<std::int32_t> out) const {
-  const std::int64_t end = begin + static_cast<std::int64_t>(out.size());
+  const std::int64_t end = begin + std::ssize(out);
   CHECK(0 <= begin && end <= num_tokens()) << "tokens [" << begin << ", " << end << ") of " << num_tokens();
+  std::vector<std::uint16_t> tokens;
   auto shard = std::ranges::upper_bound(impl_->shards, begin, {}, &Shard::end);
   for (; begin < end; ++shard) {
-    const auto count = static_cast<std::size_t>(std::min(end, shard->end()) - begin);
-    const auto tokens = shard->tokens.subspan(static_cast<std::size_t>(begin - shard->begin), count);
-    const std::int32_t largest = std::ranges::max(tokens);
-    require(largest < impl_->info.vocab_size, "shard {} holds token id {}, expected ids below {}",
-            shard->file.path().string(), largest, impl_->info.vocab_size);
+    tokens.resize(static_cast<std::size_t>(std::min(end, shard->end) - begin));
+    const FileReader& file = impl_->open(*shard);
+    file.read(kShardHeaderBytes + (begin - shard->begin) * kShardTokenBytes, std::as_writable_bytes(std::span(tokens)));
+    check_id(std::ranges::max(tokens), impl_->info.vocab_size, shard->path);
     std::ranges::copy(tokens, out.begin());
-    out = out.subspan(count);
-    begin += static_cast<std::int64_t>(count);
+    out = out.subspan(tokens.size());
+    begin += std::ssize(tokens);
   }
 }
 
-void Dataset::verify_checksums() const {
-  for (const Shard& shard : impl_->shards) {
-    const std::string found = xxh64_of(shard.file.bytes());
-    require(found == shard.xxh64, "shard {} is damaged: its xxh64 is {}, expected {} as dataset.json says",
-            shard.file.path().string(), found, shard.xxh64);
-  }
+void verify_shard(const std::filesystem::path& folder, const DatasetInfo& info, const DatasetInfo::ShardInfo& shard,
+                  const std::function<void(std::int64_t num_bytes)>& progress) {
+  const auto file = open_shard(folder, shard);
+  Checksum checksum;
+  std::uint16_t largest = 0;
+  std::int64_t header_bytes = kShardHeaderBytes;  // in front of the block's tokens
+  file->for_each_block([&](std::span<const std::byte> block) {
+    checksum.append(block);
+    largest = std::max(largest, largest_id(block.subspan(static_cast<std::size_t>(std::exchange(header_bytes, 0)))));
+    if (progress) progress(std::ssize(block));
+  });
+  require(checksum.digits() == shard.xxh64, "shard {} is damaged: its xxh64 is {}, expected {} as dataset.json says",
+          file->path().string(), checksum.digits(), shard.xxh64);
+  check_id(largest, info.vocab_size, file->path());
 }
 
 }  // namespace mudelta

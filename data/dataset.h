@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -26,8 +27,8 @@ struct DatasetInfo {
 
 enum class Split { kTrain, kValidation };
 
-// The tokens of one split of a prepared folder: memory-mapped shards in the .bin layout of llm.c (256 int32 header:
-// magic 20240520, version 1, number of tokens; then uint16 tokens), seen as one stream.
+// The tokens of one split of a prepared folder: shards in the .bin layout of llm.c (256 int32 header: magic 20240520,
+// version 1, number of tokens; then uint16 tokens), seen as one stream. For one thread.
 class Dataset {
  public:
   // Throws Error, naming the file and what was expected, if dataset.json or a shard is missing, truncated, empty, of
@@ -39,14 +40,18 @@ class Dataset {
   const DatasetInfo& info() const;
   std::string to_string() const;  // "the train split of FOLDER"
   std::int64_t num_tokens() const;
-  // Copies tokens [begin, begin + out.size()). Throws Error, naming the shard, on an id >= vocab_size.
+  // Copies tokens [begin, begin + out.size()). Throws Error, naming the shard, on an id >= vocab_size, or if it has
+  // been cut short or cannot be read.
   void read(std::int64_t begin, std::span<std::int32_t> out) const;
-  // Reads every shard once and compares its checksum. Throws Error naming the first that differs.
-  void verify_checksums() const;
 
  private:
   struct Impl;
   std::unique_ptr<Impl> impl_;
 };
+
+// Reads a shard of a prepared folder whole. Throws Error, naming it, unless its size, header, number of tokens, ids and
+// checksum are as `info` says, which is the folder's. Calls progress(bytes) after each part; what that throws ends it.
+void verify_shard(const std::filesystem::path& folder, const DatasetInfo& info, const DatasetInfo::ShardInfo& shard,
+                  const std::function<void(std::int64_t num_bytes)>& progress);
 
 }  // namespace mudelta

@@ -3,7 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include "core/error.h"
-#include "data/mapped_file.h"
+#include "data/file_reader.h"
 #include "data/shard.h"
 
 namespace mudelta {
@@ -21,11 +21,23 @@ Json shards_to_json(const std::vector<DatasetInfo::ShardInfo>& shards) {
   return array;
 }
 
+// Of a folder written by `prepare`; a name with a path would lead out of it.
+void check(const DatasetInfo::ShardInfo& shard) {
+  const std::filesystem::path name = shard.file;
+  require(name.has_filename() && name == name.filename() && name != "." && name != "..",
+          "a shard's file is \"{}\", expected the name of a file in this folder", shard.file);
+  require(shard.num_tokens > 0, "the shard {} has {} tokens, expected at least one", shard.file, shard.num_tokens);
+  const bool is_checksum =
+      shard.xxh64.size() == 16 && shard.xxh64.find_first_not_of("0123456789abcdef") == std::string::npos;
+  require(is_checksum, "the shard {} has the xxh64 \"{}\", expected 16 hexadecimal digits", shard.file, shard.xxh64);
+}
+
 std::vector<DatasetInfo::ShardInfo> shards_from_json(const Json& array) {
   std::vector<DatasetInfo::ShardInfo> shards;
   for (const Json& shard : array) {
     shards.push_back({shard.at("file").get<std::string>(), shard.at("num_tokens").get<std::int64_t>(),
                       shard.at("xxh64").get<std::string>()});
+    check(shards.back());
   }
   return shards;
 }
@@ -58,7 +70,7 @@ DatasetInfo read_dataset_info(const std::filesystem::path& folder) {
           "{} does not exist: {} is not a folder written by `mudelta prepare`, or that was interrupted", path.string(),
           folder.string());
   try {
-    return from_json(Json::parse(MappedFile(path).text()));
+    return from_json(Json::parse(FileReader(path).text()));
   } catch (const std::exception& error) {
     fail("{} is damaged or was not written by `mudelta prepare`: {}", path.string(), error.what());
   }

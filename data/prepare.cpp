@@ -4,27 +4,27 @@
 #include <cmath>
 #include <limits>
 #include <memory>
+#include <numeric>
+#include <optional>
 #include <span>
 #include <string_view>
 #include <system_error>
 
 #include "core/error.h"
+#include "data/checksum.h"
 #include "data/dataset.h"
 #include "data/dataset_info.h"
 #include "data/documents.h"
+#include "data/file_reader.h"
 #include "data/file_writer.h"
-#include "data/mapped_file.h"
 #include "data/shard.h"
+#include "data/text_file.h"
 #include "data/tokenizer.h"
 
 namespace mudelta {
 namespace {
 
 namespace fs = std::filesystem;
-
-// Text that is encoded at a time, so that a document may be larger than memory.
-constexpr std::size_t kPieceBytes = 1 << 20;
-constexpr std::int64_t kReportedBytes = 1 << 20;  // between calls of the progress function
 
 // Files and folders that did not exist before; unless kept, they are removed again, the newest first.
 class CreatedPaths {
@@ -58,15 +58,8 @@ class SplitWriter {
   SplitWriter(const PrepareOptions& options, const Tokenizer& tokenizer, std::string_view name, CreatedPaths& created)
       : options_(options), tokenizer_(tokenizer), name_(name), created_(created) {}
 
-  // Calls progress(bytes) for each piece of text written.
-  void append(std::string_view document, const std::function<void(std::int64_t)>& progress) {
-    append_tokens(std::array{tokenizer_.separator()});
-    for (; !document.empty(); document.remove_prefix(std::min(kPieceBytes, document.size()))) {
-      const std::string_view piece = document.substr(0, kPieceBytes);
-      append_tokens(tokenizer_.encode(piece));
-      progress(static_cast<std::int64_t>(piece.size()));
-    }
-  }
+  void start_document() { append_tokens(std::array{tokenizer_.separator()}); }
+  void append(std::string_view piece) { append_tokens(tokenizer_.encode(piece)); }
 
   std::vector<DatasetInfo::ShardInfo> finish() {
     if (shard_) close_shard();
@@ -91,7 +84,7 @@ class SplitWriter {
     shard_->commit();
     shard_.reset();
     created_.add(path);
-    shards_.push_back({path.filename().string(), num_tokens, xxh64_of(MappedFile(path).bytes())});
+    shards_.push_back({path.filename().string(), num_tokens, xxh64_of(FileReader(path))});
   }
 
   fs::path shard_path() const { return options_.out / fmt::format("{}_{:06}.bin", name_, shards_.size()); }
@@ -117,14 +110,53 @@ void check(const PrepareOptions& options) {
           "{} holds a data set already, expected a new or empty folder", options.out.string());
 }
 
-std::vector<MappedFile> open_inputs(const PrepareOptions& options) {
-  std::vector<MappedFile> files;
-  for (const fs::path& path : options.inputs) {
-    files.emplace_back(path);
-    require(!files.back().bytes().empty(), "input {} is empty", path.string());
+// The text files, one open at a time.
+class Inputs {
+ public:
+  // Looks at each, and counts in `report` what it finds.
+  Inputs(const PrepareOptions& options, PrepareReport& report) : options_(options) {
+    std::int64_t num_refused = 0;
+    std::string refused;  // the first
+    for (const fs::path& path : options.inputs) {
+      const FileReader file(path);
+      num_bytes_.push_back(file.num_bytes());
+      const std::string head = file.text(std::min(file.num_bytes(), FileReader::kBlockBytes));
+      if (head.empty()) ++report.num_empty_inputs;
+      if (has_crlf_line_ends(head)) ++report.num_crlf_inputs;
+      const std::string reason = why_not_text(path, head);
+      if (!reason.empty() && num_refused++ == 0) refused = fmt::format("input {} {}", path.string(), reason);
+    }
+    report.num_inputs = std::ssize(num_bytes_);
+    require(num_refused == 0, "{}{}", refused,
+            num_refused > 1 ? fmt::format("; {} other inputs are no text either", num_refused - 1) : "");
+    require(report.num_empty_inputs<report.num_inputs, "input {} is empty{}", options.inputs.front().string(),
+                                    report.num_inputs> 1
+                ? ", as all others are"
+                : "");
   }
-  return files;
-}
+
+  std::int64_t num_bytes() const { return std::accumulate(num_bytes_.begin(), num_bytes_.end(), std::int64_t{0}); }
+
+  // Calls progress(bytes) after each block of a file.
+  void for_each_document(const DocumentSplitter::Visitor& visit,
+                         const std::function<void(std::int64_t)>& progress) const {
+    for (std::size_t i = 0; i < num_bytes_.size(); ++i) {
+      const FileReader file(options_.inputs[i]);
+      require(file.num_bytes() == num_bytes_[i], "input {} has changed from {} to {} bytes while it was in use",
+              file.path().string(), num_bytes_[i], file.num_bytes());
+      DocumentSplitter splitter(options_.document_separator, visit);
+      file.for_each_block([&](std::span<const std::byte> block) {
+        splitter.append({reinterpret_cast<const char*>(block.data()), block.size()});
+        progress(std::ssize(block));
+      });
+      splitter.finish();
+    }
+  }
+
+ private:
+  const PrepareOptions& options_;
+  std::vector<std::int64_t> num_bytes_;  // of each input
+};
 
 std::int64_t sum_tokens(const std::vector<DatasetInfo::ShardInfo>& shards) {
   std::int64_t sum = 0;
@@ -133,11 +165,20 @@ std::int64_t sum_tokens(const std::vector<DatasetInfo::ShardInfo>& shards) {
 }
 
 // Bytes of a lone document that train; the rest of it validates.
-std::size_t size_of_head(std::string_view document, double validation_fraction) {
-  require(document.size() >= 2, "the input is one document of {} byte, expected something for each of two splits",
-          document.size());
-  const auto tail = static_cast<std::size_t>(std::llround(validation_fraction * static_cast<double>(document.size())));
-  return document.size() - std::clamp(tail, std::size_t{1}, document.size() - 1);
+std::int64_t size_of_head(std::int64_t num_bytes, double validation_fraction) {
+  require(num_bytes >= 2, "the input is one document of {} byte, expected something for each of two splits", num_bytes);
+  const auto tail = std::llround(validation_fraction * static_cast<double>(num_bytes));
+  return num_bytes - std::clamp<std::int64_t>(tail, 1, num_bytes - 1);
+}
+
+// Makes two documents of a lone one: its first `head` bytes and the rest.
+DocumentSplitter::Visitor cut_in_two(std::int64_t head, DocumentSplitter::Visitor visit) {
+  return [head, visit = std::move(visit), begin = std::int64_t{0}](std::string_view piece, bool starts) mutable {
+    const auto middle = static_cast<std::size_t>(std::clamp<std::int64_t>(head - begin, 0, std::ssize(piece)));
+    if (middle > 0) visit(piece.substr(0, middle), starts);
+    if (middle < piece.size()) visit(piece.substr(middle), begin + static_cast<std::int64_t>(middle) == head);
+    begin += std::ssize(piece);
+  };
 }
 
 void write_file(const fs::path& path, std::string_view text, CreatedPaths& created) {
@@ -147,6 +188,50 @@ void write_file(const fs::path& path, std::string_view text, CreatedPaths& creat
   created.add(path);
 }
 
+// Of all documents, by a first reading.
+DocumentSizes measure_documents(const Inputs& inputs, const PrepareProgress& progress) {
+  DocumentSizes sizes;
+  std::int64_t size = 0;
+  const auto add_last = [&] {
+    if (size > 0) sizes.add(size);
+    size = 0;
+  };
+  const auto visit = [&](std::string_view piece, bool starts_document) {
+    if (starts_document) add_last();
+    size += std::ssize(piece);
+  };
+  inputs.for_each_document(visit, [&](std::int64_t) {
+    if (progress) progress(0, inputs.num_bytes());
+  });
+  add_last();
+  require(sizes.num_documents() > 0, "the input holds no document, only separators");
+  return sizes;
+}
+
+// The inputs' documents, each to its split.
+void write_documents(const Inputs& inputs, const DocumentSizes& sizes, const PrepareOptions& options,
+                     SplitWriter& train, SplitWriter& validation, const PrepareProgress& progress) {
+  const bool lone = sizes.num_documents() == 1;
+  std::optional<ValidationDraw> draw;
+  if (!lone) draw.emplace(options.seed, options.validation_fraction, sizes.num_documents());
+  std::int64_t num_documents = 0, bytes_done = 0;
+  SplitWriter* split = nullptr;
+  DocumentSplitter::Visitor write = [&](std::string_view piece, bool starts_document) {
+    if (starts_document) {
+      const std::int64_t number = num_documents++;
+      split = (draw ? (*draw)(number) : number == 1) ? &validation : &train;
+      split->start_document();
+    }
+    split->append(piece);
+  };
+  if (lone) write = cut_in_two(size_of_head(sizes.median(), options.validation_fraction), write);
+  inputs.for_each_document(write, [&](std::int64_t num_bytes) {
+    bytes_done += num_bytes;
+    if (progress) progress(bytes_done, inputs.num_bytes());
+  });
+  require(num_documents == sizes.num_documents() + (lone ? 1 : 0), "the inputs have changed while they were in use");
+}
+
 }  // namespace
 
 PrepareReport prepare(const PrepareOptions& options, const PrepareProgress& progress) {
@@ -154,47 +239,25 @@ PrepareReport prepare(const PrepareOptions& options, const PrepareProgress& prog
   const auto tokenizer = make_tokenizer(options.tokenizer);
   require(tokenizer->vocab_size() <= kShardMaxVocab, "the tokenizer {} has {} ids, expected at most {}",
           tokenizer->name(), tokenizer->vocab_size(), kShardMaxVocab);
-  const std::vector<MappedFile> inputs = open_inputs(options);
-  const auto for_each = [&](const std::function<void(std::string_view)>& visit) {
-    for (const MappedFile& input : inputs) for_each_document(input.text(), options.document_separator, visit);
-  };
-
-  std::int64_t num_documents = 0, num_bytes = 0;
-  for_each([&](std::string_view document) {
-    ++num_documents;
-    num_bytes += static_cast<std::int64_t>(document.size());
-  });
-  require(num_documents > 0, "the input holds no document, only separators");
+  PrepareReport report;
+  const Inputs inputs(options, report);
+  const DocumentSizes sizes = measure_documents(inputs, progress);
+  report.num_documents = sizes.num_documents();
+  report.median_document_bytes = sizes.median();
 
   CreatedPaths created;
   created.create_folder(options.out);
   SplitWriter train(options, *tokenizer, "train", created);
   SplitWriter validation(options, *tokenizer, "validation", created);
-  std::int64_t bytes_done = 0, bytes_reported = 0;
-  const auto advance = [&](std::int64_t bytes) {
-    bytes_done += bytes;
-    if (!progress || (bytes_done - bytes_reported < kReportedBytes && bytes_done < num_bytes)) return;
-    bytes_reported = bytes_done;
-    progress(bytes_done, num_bytes);
-  };
-  if (num_documents == 1) {
-    for_each([&](std::string_view document) {
-      const std::size_t head = size_of_head(document, options.validation_fraction);
-      train.append(document.substr(0, head), advance);
-      validation.append(document.substr(head), advance);
-    });
-  } else {
-    const ValidationDraw validates(options.seed, options.validation_fraction, num_documents);
-    std::int64_t number = 0;
-    for_each([&](std::string_view document) { (validates(number++) ? validation : train).append(document, advance); });
-  }
-
+  write_documents(inputs, sizes, options, train, validation, progress);
   const DatasetInfo info{tokenizer->name(), tokenizer->vocab_size(), tokenizer->separator(), train.finish(),
                          validation.finish()};
   write_file(dataset_info_path(options.out), to_json(info), created);
   created.keep();
-  return {num_documents, sum_tokens(info.train), sum_tokens(info.validation),
-          static_cast<std::int64_t>(info.train.size() + info.validation.size())};
+  report.train_tokens = sum_tokens(info.train);
+  report.validation_tokens = sum_tokens(info.validation);
+  report.num_shards = std::ssize(info.train) + std::ssize(info.validation);
+  return report;
 }
 
 }  // namespace mudelta

@@ -2,7 +2,6 @@
 
 #include <array>
 #include <bit>
-#include <cstring>
 
 #include "core/error.h"
 
@@ -18,23 +17,22 @@ static_assert(sizeof(Header) == kShardHeaderBytes);
 
 }  // namespace
 
-std::span<const std::uint16_t> shard_tokens(const MappedFile& file) {
+std::int64_t shard_num_tokens(const FileReader& file) {
   const std::string path = file.path().string();
-  const auto num_bytes = static_cast<std::int64_t>(file.bytes().size());
+  const std::int64_t num_bytes = file.num_bytes();
   require(num_bytes >= kShardHeaderBytes, "shard {} has {} bytes, expected a header of {} bytes and tokens", path,
           num_bytes, kShardHeaderBytes);
   Header header;
-  std::memcpy(header.data(), file.bytes().data(), sizeof(header));
+  file.read(0, std::as_writable_bytes(std::span(header)));
   const auto [magic, version, num_tokens] = std::array{header[0], header[1], header[2]};
   require(magic == kShardMagic, "{} is not a token shard: its magic number is {}, expected {}", path, magic,
           kShardMagic);
   require(version == kShardVersion, "shard {} has format version {}, expected {}", path, version, kShardVersion);
   require(num_tokens > 0, "shard {} holds {} tokens, expected at least one", path, num_tokens);
-  const std::int64_t expected_bytes = kShardHeaderBytes + std::int64_t{num_tokens} * sizeof(std::uint16_t);
+  const std::int64_t expected_bytes = kShardHeaderBytes + num_tokens * kShardTokenBytes;
   require(num_bytes == expected_bytes, "shard {} has {} bytes, expected {} for the {} tokens of its header", path,
           num_bytes, expected_bytes, num_tokens);
-  const auto* tokens = reinterpret_cast<const std::uint16_t*>(file.bytes().data() + kShardHeaderBytes);
-  return {tokens, static_cast<std::size_t>(num_tokens)};
+  return num_tokens;
 }
 
 ShardWriter::ShardWriter(const std::filesystem::path& path) : file_(path) {

@@ -5,8 +5,8 @@
 #include <span>
 #include <vector>
 
+#include "data/file_reader.h"
 #include "data/file_writer.h"
-#include "data/mapped_file.h"
 
 namespace mudelta {
 
@@ -15,12 +15,12 @@ namespace mudelta {
 constexpr std::int32_t kShardMagic = 20240520;
 constexpr std::int32_t kShardVersion = 1;
 constexpr std::int64_t kShardHeaderBytes = 256 * sizeof(std::int32_t);
+constexpr std::int64_t kShardTokenBytes = sizeof(std::uint16_t);
 constexpr std::int32_t kShardMaxVocab = 65536;
 
-// The tokens of a mapped shard; they live as long as the mapping. Throws Error, naming the file, what it has and what
-// was expected, if the file is shorter than a header, has another magic or version, holds no token, or is not as long
-// as its header says.
-std::span<const std::uint16_t> shard_tokens(const MappedFile& file);
+// The number of tokens of a shard. Throws Error, naming the file, what it has and what was expected, if the file is
+// shorter than a header, has another magic or version, holds no token, or is not as long as its header says.
+std::int64_t shard_num_tokens(const FileReader& file);
 
 class ShardWriter {
  public:

@@ -8,12 +8,12 @@
 #include <span>
 
 #include "core/error.h"
+#include "data/file_reader.h"
 #include "data/file_writer.h"
-#include "data/mapped_file.h"
 
 namespace mudelta {
 
-std::string read_file(const std::filesystem::path& path) { return std::string(MappedFile(path).text()); }
+std::string read_file(const std::filesystem::path& path) { return FileReader(path).text(); }
 
 void write_file_atomically(const std::filesystem::path& path, std::string_view text) {
   FileWriter file(path);

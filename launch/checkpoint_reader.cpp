@@ -1,9 +1,9 @@
 #include "launch/checkpoint_reader.h"
 
 #include <algorithm>
-#include <cstring>
 
 #include "core/error.h"
+#include "data/checksum.h"
 #include "launch/manifest.h"
 
 namespace mudelta {
@@ -57,10 +57,12 @@ void CheckpointReader::read_segment(const StoredSegment& stored, std::int64_t be
           "{}: {} is {}{}, expected float32 and {} elements by the manifest", file.path().string(), segment.key(),
           name_of(entry.dtype), entry.shape.to_string(), segment.numel());
 
-  const std::string checksum = xxh64_of(entry.bytes);
+  const Tensor tensor = file.read(segment.key());
+  const auto values = tensor.span<float>();
+  const std::string checksum = xxh64_of(std::as_bytes(values));
   require(checksum == segment.xxh64(), "{} is damaged: {} has checksum {}, expected {}", file.path().string(),
           segment.key(), checksum, segment.xxh64());
-  std::memcpy(out.data(), entry.bytes.data() + begin * size_of(entry.dtype), out.size_bytes());
+  std::ranges::copy(values.subspan(static_cast<std::size_t>(begin), out.size()), out.begin());
 }
 
 }  // namespace mudelta

@@ -41,7 +41,7 @@ class CheckpointReader {
   std::filesystem::path folder_;
   CheckpointManifest manifest_;
   std::map<std::pair<std::string, std::string>, std::vector<StoredSegment>> segments_;  // ordered by their begin
-  mutable std::map<std::string, std::unique_ptr<SafetensorsFile>> files_;               // mapped when first needed
+  mutable std::map<std::string, std::unique_ptr<SafetensorsFile>> files_;               // opened when first needed
 };
 
 }  // namespace mudelta

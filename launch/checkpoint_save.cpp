@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "core/error.h"
-#include "data/mapped_file.h"
+#include "data/checksum.h"
 #include "launch/agreement.h"
 #include "launch/atomic_file.h"
 #include "launch/checkpoint.h"

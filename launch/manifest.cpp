@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "core/error.h"
-#include "data/mapped_file.h"
+#include "data/checksum.h"
 #include "launch/atomic_file.h"
 
 namespace mudelta {

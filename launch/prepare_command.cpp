@@ -1,9 +1,11 @@
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
+#include <charconv>
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 
 #include "core/error.h"
 #include "data/prepare.h"
@@ -12,35 +14,64 @@
 #include "launch/agreement.h"
 #include "launch/commands.h"
 #include "launch/progress.h"
+#include "launch/stop_signals.h"
 
 namespace mudelta {
 namespace {
 
-// `text` with \n, \t and \\ in place of what they stand for, which is hard to type in a shell.
-std::string unescape(const std::string& text) {
+// What a backslash and one of kCodes stand for, as in C; \xHH is the byte of two hexadecimal digits.
+constexpr std::string_view kCodes = "abfnrtv\\", kMeanings = "\a\b\f\n\r\t\v\\";
+
+// `text` with what its backslashes stand for, which is hard to type in a shell.
+std::string unescape(std::string_view text) {
   std::string plain;
   for (std::size_t i = 0; i < text.size(); ++i) {
     if (text[i] != '\\') {
       plain += text[i];
       continue;
     }
-    const char code = ++i < text.size() ? text[i] : '\0';
-    require(code == 'n' || code == 't' || code == '\\', "--separator {}: after a backslash expected n, t or \\", text);
-    plain += code == 'n' ? '\n' : code == 't' ? '\t' : '\\';
+    const std::string_view rest = text.substr(i + 1);
+    const std::size_t code = kCodes.find(rest.substr(0, 1));
+    unsigned char byte = 0;
+    const auto digits = rest.substr(0, 1) == "x" ? rest.substr(1, 2) : "";
+    if (!rest.empty() && code != kCodes.npos) {
+      plain += kMeanings[code];
+      i += 1;
+    } else if (digits.size() == 2 && std::from_chars(digits.begin(), digits.end(), byte, 16).ptr == digits.end()) {
+      plain += static_cast<char>(byte);
+      i += 3;
+    } else {
+      fail("--separator {}: after a backslash expected one of {} or x and two hexadecimal digits", text, kCodes);
+    }
   }
   return plain;
 }
 
+void print_report(const PrepareReport& report, const std::string& out) {
+  if (report.num_inputs > 1) {
+    fmt::print("{} files{}\n", report.num_inputs,
+               report.num_empty_inputs > 0 ? fmt::format(", {} of them empty", report.num_empty_inputs) : "");
+  }
+  if (report.num_crlf_inputs > 0) {
+    fmt::print("CRLF line ends in {} of {} files: kept, and matched by a separator's \\n\n", report.num_crlf_inputs,
+               report.num_inputs);
+  }
+  fmt::print("{} documents, of {} bytes at the median; {} tokens to train on, {} to validate on; {} shards in {}\n",
+             report.num_documents, report.median_document_bytes, report.train_tokens, report.validation_tokens,
+             report.num_shards, out);
+}
+
 void run_prepare(const PrepareOptions& options) {
   constexpr double kMegabyte = 1e6;
+  catch_stop_signals();
   std::optional<Progress> progress;
   const PrepareReport report = prepare(options, [&](std::int64_t done, std::int64_t total) {
+    require(!stop_signalled(), "stopped by a signal: nothing is kept in {}", options.out.string());
     if (!progress) progress.emplace(stdout, "prepare", total);
     progress->update(done, fmt::format("{:.1f} of {:.1f} MB", done / kMegabyte, total / kMegabyte));
   });
   if (progress) progress->finish();
-  fmt::print("{} documents; {} tokens to train on, {} to validate on; {} shards in {}\n", report.num_documents,
-             report.train_tokens, report.validation_tokens, report.num_shards, options.out.string());
+  print_report(report, options.out.string());
 }
 
 }  // namespace
@@ -50,37 +81,49 @@ void add_prepare_command(CLI::App& app, Command& chosen) {
     PrepareOptions options;
     std::vector<std::string> inputs;
     std::string out, separator = "\\n\\n";
+    bool whole_files = false;
   };
   auto arguments = std::make_shared<Arguments>();
   PrepareOptions& options = arguments->options;
 
   CLI::App* command = app.add_subcommand("prepare", "Turn text files into a tokenized data set");
   command->footer("Example: mudelta prepare --input corpus/*.txt --out data/corpus");
-  command->add_option("--input", arguments->inputs, "Text files")->type_name("FILE")->required();
+  command->add_option("--input", arguments->inputs, "Text files, not compressed")->type_name("FILE")->required();
   command->add_option("--out", arguments->out, "Folder for the data set; must not hold one")
       ->type_name("DIR")
       ->required();
   command->add_option("--tokenizer", options.tokenizer, "How text becomes tokens")->capture_default_str();
-  command
-      ->add_option("--separator", arguments->separator,
-                   "Text that ends a document, with \\n for a line end; each file ends one too. Empty: a file is one "
-                   "document")
-      ->capture_default_str();
+  CLI::Option* separator =
+      command
+          ->add_option("--separator", arguments->separator,
+                       "Text that ends a document, as each file's end does. \\n (which a CRLF matches too), \\t, \\f, "
+                       "\\x1e and the like stand for their characters. The default is an empty line: each paragraph "
+                       "of a plain text becomes a document of its own")
+          ->capture_default_str();
+  command->add_flag("--whole-files", arguments->whole_files, "Each file is one document")->excludes(separator);
   command->add_option("--validation-fraction", options.validation_fraction, "Share of documents kept for validation")
       ->capture_default_str();
   command->add_option("--seed", options.seed, "Of the draw of validation documents")->capture_default_str();
   command->add_option("--shard-tokens", options.shard_tokens, "Tokens per file")->capture_default_str();
 
-  command->callback([arguments, &chosen] {
-    chosen = [arguments] {
+  command->callback([arguments, separator, &chosen] {
+    const bool by_default = separator->count() == 0 && !arguments->whole_files;
+    chosen = [arguments, by_default] {
       // One rank does it; the others only learn whether it worked.
       run_or_fail_together(ProcessGroup::world(), [&] {
         if (rank_info().rank != 0) return;
         PrepareOptions& chosen_options = arguments->options;
         chosen_options.inputs.assign(arguments->inputs.begin(), arguments->inputs.end());
         chosen_options.out = arguments->out;
-        chosen_options.document_separator = unescape(arguments->separator);
+        chosen_options.document_separator = arguments->whole_files ? "" : unescape(arguments->separator);
         run_prepare(chosen_options);
+        if (by_default) {
+          fmt::print(
+              "A document ended at each empty line. In a plain text that makes every paragraph one of its own, and "
+              "with\n"
+              "data.reset_at_documents a model does not see those before it: --whole-files makes each file a "
+              "document.\n");
+        }
       });
       return 0;
     };

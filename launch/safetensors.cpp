@@ -3,13 +3,13 @@
 #include <algorithm>
 #include <array>
 #include <bit>
-#include <cstring>
 #include <functional>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string_view>
 
 #include "core/error.h"
+#include "data/file_reader.h"
 #include "data/file_writer.h"
 
 namespace mudelta {
@@ -70,8 +70,13 @@ std::optional<std::int64_t> checked_num_bytes(std::span<const std::int64_t> size
   return num_bytes;
 }
 
-// `where` begins the messages: the file and the key. `data`: the bytes after the header.
-SafetensorsFile::Entry parse_entry(const std::string& where, const Json& value, std::span<const std::byte> data) {
+// The bytes after the header.
+struct Data {
+  std::int64_t begin, num_bytes;
+};
+
+// `where` begins the messages: the file and the key.
+SafetensorsFile::Entry parse_entry(const std::string& where, const Json& value, const Data& data) {
   require(value.is_object() && value.contains("dtype") && value.contains("shape") && value.contains("data_offsets"),
           "{}: found {}, expected an object with dtype, shape and data_offsets", where, value.dump());
   const auto dtype_name = std::ranges::find_if(
@@ -86,25 +91,24 @@ SafetensorsFile::Entry parse_entry(const std::string& where, const Json& value, 
   require(offsets && offsets->size() == 2 && (*offsets)[0] <= (*offsets)[1],
           "{}: data_offsets {}, expected [begin, end]", where, value["data_offsets"].dump());
   const auto [begin, end] = std::pair((*offsets)[0], (*offsets)[1]);
-  require(end <= std::ssize(data), "{}: its data end {} bytes after the header, but the file has only {}", where, end,
-          data.size());
+  require(end <= data.num_bytes, "{}: its data end {} bytes after the header, but the file has only {}", where, end,
+          data.num_bytes);
   const auto num_bytes = checked_num_bytes(*sizes, dtype);
   require(num_bytes == end - begin, "{}: {} bytes of data, expected those of {} {}", where, end - begin,
           dtype_name->name, value["shape"].dump());
-  return {dtype, Shape(std::span<const std::int64_t>(*sizes)),
-          data.subspan(static_cast<std::size_t>(begin), static_cast<std::size_t>(end - begin))};
+  return {dtype, Shape(std::span<const std::int64_t>(*sizes)), data.begin + begin, end - begin};
 }
 
 void check_tiling(const std::string& path, const std::map<std::string, SafetensorsFile::Entry>& entries,
-                  std::span<const std::byte> data) {
+                  const Data& data) {
   struct Extent {
     std::int64_t begin, end;
     std::string_view key;
   };
   std::vector<Extent> extents;
   for (const auto& [key, entry] : entries) {
-    const std::int64_t begin = entry.bytes.data() - data.data();
-    extents.push_back({begin, begin + std::ssize(entry.bytes), key});
+    const std::int64_t begin = entry.begin - data.begin;
+    extents.push_back({begin, begin + entry.num_bytes, key});
   }
   std::ranges::sort(extents, {}, [](const Extent& extent) { return std::pair(extent.begin, extent.end); });
   std::int64_t end = 0;
@@ -113,7 +117,7 @@ void check_tiling(const std::string& path, const std::map<std::string, Safetenso
             extent.begin, end, extent.begin < end ? "they overlap another tensor's" : "there is a gap before");
     end = extent.end;
   }
-  require(end == std::ssize(data), "{}: has {} bytes after the header, expected {}", path, data.size(), end);
+  require(end == data.num_bytes, "{}: has {} bytes after the header, expected {}", path, data.num_bytes, end);
 }
 
 }  // namespace
@@ -140,19 +144,24 @@ std::int64_t write_safetensors(const std::filesystem::path& path,
   return num_bytes;
 }
 
-SafetensorsFile::SafetensorsFile(const std::filesystem::path& path) : file_(path) {
+SafetensorsFile::SafetensorsFile(const std::filesystem::path& path) : path_(path) {
+  const FileReader file(path);
   const std::string name = path.string();
+  num_bytes_ = file.num_bytes();
   require(num_bytes() >= kLengthBytes, "{}: has {} bytes, expected the {} of a header's length at least", name,
           num_bytes(), kLengthBytes);
   std::uint64_t length = 0;
-  std::memcpy(&length, file_.bytes().data(), kLengthBytes);
+  file.read(0, std::as_writable_bytes(std::span(&length, 1)));
   const std::int64_t most = std::min(num_bytes() - kLengthBytes, kMaxHeaderBytes);
   require(length <= static_cast<std::uint64_t>(most), "{}: a header of {} bytes, expected at most {}", name, length,
           most);
-  const Json header = Json::parse(file_.text().substr(kLengthBytes, length), nullptr, /*allow_exceptions=*/false);
+  std::string text(length, '\0');
+  file.read(kLengthBytes, std::as_writable_bytes(std::span(text)));
+  const Json header = Json::parse(text, nullptr, /*allow_exceptions=*/false);
   require(header.is_object(), "{}: the header is not a JSON object", name);
 
-  const std::span<const std::byte> data = file_.bytes().subspan(kLengthBytes + length);
+  const std::int64_t header_bytes = kLengthBytes + static_cast<std::int64_t>(length);
+  const Data data = {header_bytes, num_bytes() - header_bytes};
   for (const auto& [key, value] : header.items()) {
     if (key == kMetadataKey) {
       const bool is_strings = value.is_object() && std::ranges::all_of(value, &Json::is_string);
@@ -174,7 +183,7 @@ const SafetensorsFile::Entry& SafetensorsFile::find(const std::string& key) cons
 Tensor SafetensorsFile::read(const std::string& key) const {
   const Entry& entry = find(key);
   const Tensor tensor = Tensor::empty(entry.shape, entry.dtype);
-  std::ranges::copy(entry.bytes, tensor.raw());
+  FileReader(path_).read(entry.begin, {tensor.raw(), static_cast<std::size_t>(entry.num_bytes)});
   return tensor;
 }
 

@@ -10,7 +10,6 @@
 #include <vector>
 
 #include "core/tensor.h"
-#include "data/mapped_file.h"
 
 namespace mudelta {
 
@@ -26,29 +25,32 @@ std::int64_t write_safetensors(const std::filesystem::path& path,
                                std::span<const std::pair<std::string, Tensor>> tensors,
                                const std::map<std::string, std::string>& metadata);
 
-// A safetensors file, mapped for reading.
+// A safetensors file, to be read a tensor at a time; it is open only meanwhile.
 class SafetensorsFile {
  public:
   struct Entry {
     DType dtype;
     Shape shape;
-    std::span<const std::byte> bytes;  // need not be aligned
+    std::int64_t begin;  // of its bytes in the file
+    std::int64_t num_bytes;
   };
 
   // Throws Error, saying what was found and what was expected, unless the header is well formed and describes exactly
   // the bytes that the file has: no gap, no overlap, sizes as shapes and dtypes say.
   explicit SafetensorsFile(const std::filesystem::path& path);
 
-  const std::filesystem::path& path() const { return file_.path(); }
-  std::int64_t num_bytes() const { return std::ssize(file_.bytes()); }
+  const std::filesystem::path& path() const { return path_; }
+  std::int64_t num_bytes() const { return num_bytes_; }
   const std::map<std::string, Entry>& entries() const { return entries_; }
   const std::map<std::string, std::string>& metadata() const { return metadata_; }
 
   const Entry& find(const std::string& key) const;  // throws Error if there is none
-  Tensor read(const std::string& key) const;        // a copy
+  // Throws Error, naming the file, if there is none or the file has become shorter.
+  Tensor read(const std::string& key) const;
 
  private:
-  MappedFile file_;
+  std::filesystem::path path_;
+  std::int64_t num_bytes_;
   std::map<std::string, Entry> entries_;
   std::map<std::string, std::string> metadata_;
 };

@@ -13,9 +13,18 @@ namespace {
 using ::testing::ElementsAre;
 using ::testing::IsEmpty;
 
-std::vector<std::string> documents(std::string_view text, std::string_view separator) {
+// Of a text that comes `part` bytes at a time; 0: whole.
+std::vector<std::string> documents(std::string_view text, const std::string& separator, std::size_t part = 0) {
   std::vector<std::string> found;
-  for_each_document(text, separator, [&](std::string_view document) { found.emplace_back(document); });
+  DocumentSplitter splitter(separator, [&](std::string_view piece, bool starts_document) {
+    EXPECT_FALSE(piece.empty());
+    if (starts_document) found.emplace_back();
+    ASSERT_FALSE(found.empty());
+    found.back() += piece;
+  });
+  for (; part > 0 && text.size() > part; text.remove_prefix(part)) splitter.append(text.substr(0, part));
+  splitter.append(text);
+  splitter.finish();
   return found;
 }
 
@@ -41,6 +50,38 @@ TEST(Documents, AnEmptySeparatorKeepsTheText) { EXPECT_THAT(documents("a\n\nb", 
 TEST(Documents, HoldAnyByte) {
   const std::string text("a\0\xff|\0b", 6);
   EXPECT_THAT(documents(text, "|"), ElementsAre(std::string("a\0\xff", 3), std::string("\0b", 2)));
+}
+
+TEST(Documents, LineEndsMayBeCrlf) {
+  EXPECT_THAT(documents("a\r\n\r\nb\r\nc\r\n\r\n", "\n\n"), ElementsAre("a", "b\r\nc"));
+  EXPECT_THAT(documents("a\n\nb\r\n\r\nc\n\r\nd\r\n\ne", "\n\n"), ElementsAre("a", "b", "c", "d", "e"));
+  EXPECT_THAT(documents("a\r\n--\r\nb", "\n--\n"), ElementsAre("a", "b"));
+  EXPECT_THAT(documents("a--\r\nb", "--\n"), ElementsAre("a", "b"));
+  EXPECT_THAT(documents("a\rb\r\r\n\nc", "\n\n"), ElementsAre("a\rb\r", "c"));
+}
+
+TEST(Documents, ASeparatorMayNameItsCarriageReturns) {
+  EXPECT_THAT(documents("a\r\n\r\nb\n\nc", "\r\n\r\n"), ElementsAre("a", "b\n\nc"));
+}
+
+// However the text comes in parts, the documents are the same.
+RC_GTEST_PROP(Documents, DoNotDependOnTheParts, ()) {
+  const auto text = *rc::gen::container<std::string>(rc::gen::element('a', '-', '\r', '\n'));
+  const std::string separator = *rc::gen::element<std::string>("\n\n", "\n", "-\n", "\n-\n", "--", "");
+  const auto whole = documents(text, separator);
+  for (const std::size_t part : {1, 2, 3, 5}) RC_ASSERT(documents(text, separator, part) == whole);
+}
+
+TEST(DocumentSizes, Median) {
+  DocumentSizes sizes;
+  EXPECT_EQ(sizes.median(), 0);
+  for (const std::int64_t size : {9, 1, 5}) sizes.add(size);
+  EXPECT_EQ(sizes.median(), 5);
+  sizes.add(1);
+  EXPECT_EQ(sizes.median(), 1);
+  sizes.add(100);
+  EXPECT_EQ(sizes.median(), 5);
+  EXPECT_EQ(sizes.num_documents(), 5);
 }
 
 RC_GTEST_PROP(Documents, JoinBackToTheText, (const std::vector<std::string>& pieces)) {

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 
 #include <algorithm>
 #include <csignal>
@@ -43,6 +44,12 @@ class PrepareTest : public ::testing::Test {
     return error_of([&] { prepare(options, {}); });
   }
   std::vector<std::string> documents(Split split) const { return documents_of(all_tokens(out_, split)); }
+  static void verify(const std::filesystem::path& folder) {
+    const DatasetInfo info = read_dataset_info(folder);
+    for (const auto& shards : {info.train, info.validation}) {
+      for (const auto& shard : shards) verify_shard(folder, info, shard, {});
+    }
+  }
   // Documents of both splits.
   std::vector<std::string> all_documents() const {
     auto all = documents(Split::kTrain);
@@ -62,8 +69,7 @@ TEST_F(PrepareTest, WritesADataset) {
 
   EXPECT_THAT(names_in(out_), ElementsAre("dataset.json", "train_000000.bin", "validation_000000.bin"));
   const Dataset train(out_, Split::kTrain), validation(out_, Split::kValidation);
-  train.verify_checksums();
-  validation.verify_checksums();
+  verify(out_);
   EXPECT_EQ(train.info().tokenizer, "byte");
   EXPECT_EQ(train.info().vocab_size, 257);
   EXPECT_EQ(report.num_documents, 200);
@@ -132,7 +138,7 @@ TEST_F(PrepareTest, ManyShards) {
   EXPECT_EQ(info.train[3].file, "train_000003.bin");
   for (std::size_t i = 0; i + 1 < info.train.size(); ++i) EXPECT_EQ(info.train[i].num_tokens, 101);
   EXPECT_EQ(all_tokens(out_, Split::kTrain), all_tokens(whole.out, Split::kTrain));
-  Dataset(out_, Split::kTrain).verify_checksums();
+  verify(out_);
 }
 
 TEST_F(PrepareTest, ShardsThatEndWithTheText) {
@@ -155,6 +161,52 @@ TEST_F(PrepareTest, DocumentsLongerThanAPiece) {
   const PrepareReport report = run(options({write_file(folder_ / "a.txt", text)}));
   EXPECT_EQ(report.num_documents, 5);
   EXPECT_THAT(all_documents(), ::testing::UnorderedElementsAreArray(expected));
+}
+
+// Carriage returns stay in the text; they do not hide a separator.
+TEST_F(PrepareTest, CrlfLineEnds) {
+  const PrepareReport report =
+      run(options({write_file(folder_ / "a.txt", "one\r\nline\r\n\r\ntwo"), write_file(folder_ / "b.txt", "three")}));
+  EXPECT_EQ(report.num_crlf_inputs, 1);
+  EXPECT_THAT(all_documents(), ::testing::UnorderedElementsAre("one\r\nline", "two", "three"));
+}
+
+TEST_F(PrepareTest, EmptyInputsAreCounted) {
+  const auto empty = write_file(folder_ / "empty.txt", "");
+  const PrepareReport report = run(options({empty, write_file(folder_ / "a.txt", "a\n\nbcd\n\nef"), empty}));
+  EXPECT_EQ(report.num_inputs, 3);
+  EXPECT_EQ(report.num_empty_inputs, 2);
+  EXPECT_EQ(report.num_documents, 3);
+  EXPECT_EQ(report.median_document_bytes, 2);
+}
+
+// More inputs than files may be open, or mapped.
+TEST_F(PrepareTest, ManySmallInputs) {
+  const auto input = write_file(folder_ / "a.txt", "ab");
+  rlimit old_limit{};
+  ASSERT_EQ(getrlimit(RLIMIT_NOFILE, &old_limit), 0);
+  const rlimit few{50, old_limit.rlim_max};
+  ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &few), 0);
+  const PrepareReport report = run(options(std::vector<std::filesystem::path>(500, input)));
+  setrlimit(RLIMIT_NOFILE, &old_limit);
+  EXPECT_EQ(report.num_documents, 500);
+}
+
+TEST_F(PrepareTest, ALoneDocumentLongerThanAPiece) {
+  std::string text(5 << 20, 'x');
+  for (std::size_t i = 0; i < text.size(); ++i) text[i] = static_cast<char>('a' + i * i % 26);
+  PrepareOptions options = this->options({write_file(folder_ / "a.txt", text)});
+  for (const double fraction : {0.2, 0.25, 1e-9}) {  // the middle at the end of a block, within one, in the last
+    options.validation_fraction = fraction;
+    options.out = folder_ / fmt::format("out{}", fraction);
+    run(options);
+    const auto train = documents_of(all_tokens(options.out, Split::kTrain));
+    const auto validation = documents_of(all_tokens(options.out, Split::kValidation));
+    ASSERT_EQ(train.size(), 1u);
+    ASSERT_EQ(validation.size(), 1u);
+    EXPECT_EQ(validation[0].size(), std::max<std::size_t>(1, static_cast<std::size_t>(fraction * (5 << 20))));
+    EXPECT_TRUE(train[0] + validation[0] == text);
+  }
 }
 
 TEST_F(PrepareTest, ALoneDocumentGivesItsTail) {
@@ -206,6 +258,45 @@ TEST_F(PrepareTest, InputThatIsAFolder) {
 TEST_F(PrepareTest, EmptyInput) {
   const auto input = write_file(folder_ / "empty.txt", "");
   EXPECT_THAT(error(options({input})), AllOf(HasSubstr(input.string()), HasSubstr("empty")));
+  EXPECT_FALSE(std::filesystem::exists(out_));
+}
+
+TEST_F(PrepareTest, InputThatIsAPipe) {
+  const auto pipe = folder_ / "pipe";
+  ASSERT_EQ(mkfifo(pipe.c_str(), 0600), 0);
+  EXPECT_THAT(error(options({pipe})), AllOf(HasSubstr(pipe.string()), HasSubstr("not a regular file but a pipe")));
+}
+
+TEST_F(PrepareTest, InputThatIsNoText) {
+  const auto text = write_file(folder_ / "a.txt", numbered_documents(10));
+  const auto gzip = write_file(folder_ / "b.txt", "\x1f\x8b compressed");
+  EXPECT_THAT(error(options({text, gzip})),
+              AllOf(HasSubstr("input " + gzip.string()), HasSubstr("gunzip -k"), ::testing::Not(HasSubstr("either"))));
+  EXPECT_THAT(error(options({text, gzip, gzip, gzip})), HasSubstr("; 2 other inputs are no text either"));
+  EXPECT_FALSE(std::filesystem::exists(out_));
+}
+
+// Under a mapping this was SIGBUS, and what had been written stayed.
+TEST_F(PrepareTest, InputCutShortWhileInUse) {
+  const auto input = folder_ / "a.txt";
+  for (const bool while_writing : {false, true}) {
+    write_file(input, std::string(3 << 20, 'x') + numbered_documents(10));
+    const auto cut = [&](std::int64_t bytes_done, std::int64_t) {
+      if (!while_writing || bytes_done > 0) std::filesystem::resize_file(input, 100);
+    };
+    EXPECT_THAT(error_of([&] { prepare(options({input}), cut); }),
+                AllOf(HasSubstr(input.string()), HasSubstr("cut short")));
+    EXPECT_FALSE(std::filesystem::exists(out_));
+  }
+}
+
+TEST_F(PrepareTest, InputThatGrowsBetweenReadings) {
+  const auto input = write_file(folder_ / "a.txt", numbered_documents(10));
+  const auto grow = [&](std::int64_t bytes_done, std::int64_t) {
+    if (bytes_done == 0) write_file(input, numbered_documents(11));
+  };
+  EXPECT_THAT(error_of([&] { prepare(options({input}), grow); }),
+              AllOf(HasSubstr(input.string()), HasSubstr("has changed")));
   EXPECT_FALSE(std::filesystem::exists(out_));
 }
 

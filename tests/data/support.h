@@ -6,9 +6,9 @@
 #include <string_view>
 #include <vector>
 
+#include "data/checksum.h"
 #include "data/dataset.h"
 #include "data/dataset_info.h"
-#include "data/mapped_file.h"
 #include "data/prepare.h"
 #include "data/shard.h"
 #include "tests/support/errors.h"
@@ -52,7 +52,7 @@ inline void write_dataset(const std::filesystem::path& folder, const std::vector
     writer.append(part);
     writer.commit();
     return DatasetInfo::ShardInfo{name, static_cast<std::int64_t>(part.size()),
-                                  xxh64_of(MappedFile(folder / name).bytes())};
+                                  xxh64_of(FileReader(folder / name))};
   };
   for (std::span<const std::int32_t> rest = tokens; !rest.empty();) {
     const auto part = rest.first(std::min(rest.size(), static_cast<std::size_t>(shard_tokens_wanted)));

@@ -3,6 +3,7 @@
 #include "tests/support/program.h"
 
 #include <gmock/gmock.h>
+#include <sys/stat.h>
 
 #include <string>
 
@@ -67,10 +68,46 @@ TEST(Program, PrepareMakesADataSet) {
 
 TEST(Program, PrepareSeparatorIsEscaped) {
   const TemporaryFolder folder;
-  write_file(folder / "a.txt", "one\ttwo\tthree\tfour");
-  const std::string arguments = "prepare --input " + (folder / "a.txt").string() + " --out " + (folder / "d").string();
-  EXPECT_THAT(mudelta(arguments + " --separator '\\x'").output, HasSubstr("--separator \\x: after a backslash"));
-  EXPECT_THAT(mudelta(arguments + " --separator '\\t'").output, HasSubstr("4 documents"));
+  write_file(folder / "a.txt",
+             "one\ttwo\fthree\nfour\x1e"
+             "five\vsix\\");
+  auto prepare = [&, number = 0](const std::string& separator) mutable {
+    return mudelta("prepare --input " + (folder / "a.txt").string() + " --out " +
+                   (folder / std::to_string(number++)).string() + " --separator '" + separator + "'")
+        .output;
+  };
+  for (const char* two : {"\\t", "\\f", "\\x1E", "three\\nfour"}) {
+    EXPECT_THAT(prepare(two), HasSubstr("2 documents")) << two;
+  }
+  EXPECT_THAT(prepare("\\\\"), HasSubstr("1 documents"));
+  for (const char* bad : {"\\", "\\y", "\\x1g"}) {
+    EXPECT_THAT(prepare(bad), HasSubstr(std::string("--separator ") + bad + ": after a backslash expected")) << bad;
+  }
+}
+
+TEST(Program, PrepareSaysWhatItTookForDocuments) {
+  const TemporaryFolder folder;
+  write_file(folder / "a.txt", "one\r\n\r\nthree");
+  write_file(folder / "b.txt", "");
+  const std::string inputs =
+      "prepare --input " + (folder / "a.txt").string() + " " + (folder / "b.txt").string() + " --out ";
+  const Outcome by_default = mudelta(inputs + (folder / "0").string());
+  EXPECT_THAT(by_default.output, AllOf(HasSubstr("2 files, 1 of them empty"), HasSubstr("CRLF line ends in 1 of 2"),
+                                       HasSubstr("2 documents, of 3 bytes at the median"), HasSubstr("--whole-files")));
+  const Outcome whole = mudelta(inputs + (folder / "1").string() + " --whole-files");
+  EXPECT_THAT(whole.output, AllOf(HasSubstr("1 documents, of 12 bytes"), ::testing::Not(HasSubstr("--whole-files"))));
+}
+
+// It would wait for the pipe's other end for ever.
+TEST(Program, PipesAreRefused) {
+  const TemporaryFolder folder;
+  const std::string pipe = (folder / "pipe").string(), out = " --out " + (folder / "out").string();
+  ASSERT_EQ(::mkfifo(pipe.c_str(), 0600), 0);
+  for (const std::string& command : {"prepare --input " + pipe + out, "train " + pipe + out, "sweep " + pipe + out}) {
+    const Outcome refused = mudelta(command);
+    EXPECT_EQ(refused.exit_code, 2) << command;
+    EXPECT_THAT(refused.output, HasSubstr(pipe + " is not a regular file but a pipe")) << command;
+  }
 }
 
 TEST(Program, PrepareErrorsWriteNothing) {

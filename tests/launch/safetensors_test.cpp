@@ -70,8 +70,7 @@ TEST_F(SafetensorsTest, GivesBackEveryDtypeAndShape) {
   EXPECT_EQ(file.metadata(), (std::map<std::string, std::string>{{"format", "pt"}}));
   for (const auto& [key, tensor] : tensors) {
     EXPECT_TRUE(same_bits(file.read(key), tensor)) << key;
-    const auto address = reinterpret_cast<std::uintptr_t>(file.find(key).bytes.data());
-    EXPECT_EQ(address % static_cast<std::uintptr_t>(size_of(tensor.dtype())), 0u) << key;
+    EXPECT_EQ(file.find(key).begin % size_of(tensor.dtype()), 0) << key;
   }
   EXPECT_THAT(error_of([&] { file.read("absent"); }), AllOf(HasSubstr(path.string()), HasSubstr("absent")));
 }
@@ -180,6 +179,15 @@ TEST_F(SafetensorsTest, RefusesAKeyThatOccursTwice) {
               }),
               HasSubstr("w"));
   EXPECT_TRUE(names_in(folder_.path()).empty());
+}
+
+// Under a mapping this was SIGBUS.
+TEST_F(SafetensorsTest, FileCutShortWhileInUse) {
+  const auto path = folder_ / "a.safetensors";
+  write_safetensors(path, Tensors{{"w", Tensor::zeros({10000})}}, {});
+  const SafetensorsFile file(path);
+  std::filesystem::resize_file(path, 5000);
+  EXPECT_THAT(error_of([&] { file.read("w"); }), AllOf(HasSubstr(path.string()), HasSubstr("cut short")));
 }
 
 TEST_F(SafetensorsTest, ReportsWritesThatFail) {
