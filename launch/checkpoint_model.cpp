@@ -9,6 +9,7 @@
 #include <string_view>
 
 #include "core/error.h"
+#include "model/config.h"
 
 namespace mudelta {
 namespace {
@@ -32,6 +33,13 @@ Shape shape_of(const CheckpointParameter& parameter) {
   return Shape(std::span<const std::int64_t>(parameter.shape().data(), parameter.shape_size()));
 }
 
+// The norm's eps in one form, whichever version wrote it.
+ModelConfig with_o_norm_eps(ModelConfig model) {
+  model.set_o_norm_eps(o_norm_eps(model));
+  model.clear_query_scale();
+  return model;
+}
+
 void check_config(const std::string& where, const RunConfig& stored, const RunConfig& present) {
   using google::protobuf::util::MessageDifferencer;
   MessageDifferencer differencer;
@@ -39,7 +47,7 @@ void check_config(const std::string& where, const RunConfig& stored, const RunCo
   differencer.IgnoreField(ModelConfig::descriptor()->FindFieldByNumber(ModelConfig::kRecomputeFieldNumber));
   std::string differences;
   differencer.ReportDifferencesToString(&differences);
-  const bool is_same = differencer.Compare(stored.model(), present.model());
+  const bool is_same = differencer.Compare(with_o_norm_eps(stored.model()), with_o_norm_eps(present.model()));
   std::ranges::replace(differences, '\n', ';');
   require(is_same, "{}: another model than here (checkpoint -> here): {}", where, differences);
 

@@ -15,13 +15,13 @@ struct SlopeRange {
   double lowest = 0, highest = 0;
 };
 
-SlopeRange promise(CoordKind kind, const std::string& quantity, GrowthAxis axis, ModelConfig::QueryScale query_scale) {
+SlopeRange promise(CoordKind kind, const std::string& quantity, GrowthAxis axis) {
   if (kind == CoordKind::kValue && quantity == "logits") return {-0.5, 0};
   if (axis == GrowthAxis::kHeads || kind == CoordKind::kOwn) return {};
   if (quantity == "state") return {-0.5, 0};
   // Keys and queries of unit norm: k.q is of the order of head_dim^-1/2 while they are independent, of 1 once they are
   // not. The norm that follows takes out the difference.
-  if (quantity == "o") return query_scale == ModelConfig::RMS ? SlopeRange{0, 0.5} : SlopeRange{-1, -0.5};
+  if (quantity == "o") return {0, 0.5};
   return {};
 }
 
@@ -66,8 +66,7 @@ PowerLaw fit_power_law(std::span<const std::pair<double, double>> points) {
   return {slope, std::sqrt(residual / (count - 2) / xx)};
 }
 
-std::vector<CoordVerdict> judge(std::span<const CoordRecord> records, std::int64_t last_step, GrowthAxis axis,
-                                ModelConfig::QueryScale query_scale) {
+std::vector<CoordVerdict> judge(std::span<const CoordRecord> records, std::int64_t last_step, GrowthAxis axis) {
   std::vector<CoordVerdict> verdicts;
   std::vector<std::vector<std::pair<double, double>>> points;  // of each verdict
   for (const CoordRecord& record : records) {
@@ -86,7 +85,7 @@ std::vector<CoordVerdict> judge(std::span<const CoordRecord> records, std::int64
     CoordVerdict& verdict = verdicts[i];
     verdict.law = fit_power_law(points[i]);
     if (verdict.kind == CoordKind::kGradient || verdict.kind == CoordKind::kUpdate) continue;
-    verdict.passed = within(verdict.law, promise(verdict.kind, verdict.quantity, axis, query_scale));
+    verdict.passed = within(verdict.law, promise(verdict.kind, verdict.quantity, axis));
   }
   std::ranges::stable_sort(verdicts, {}, &CoordVerdict::kind);
   return verdicts;

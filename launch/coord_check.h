@@ -16,9 +16,9 @@ namespace mudelta {
 
 // The coordinate check (docs/mup.md): how large each quantity of a model is in its first steps, width by width.
 enum class CoordKind : std::uint8_t {
-  kValue,   // an activation
-  kChange,  // an activation's change since step 0
-  kOwn,     // what one parameter's own change does: (W_t - W_0) x_t of a matrix, the change itself of a vector
+  kValue,     // an activation
+  kChange,    // an activation's change since step 0
+  kOwn,       // what one parameter's own change does: (W_t - W_0) x_t of a matrix, the change itself of a vector
   kGradient,  // of the last step, before clipping, over all parameters of a role
   kUpdate,    // what the last step added to all parameters of a role
 };
@@ -59,10 +59,10 @@ struct CoordVerdict {
 };
 
 // Of the records of one axis and parametrization: values are judged at step 0, changes and own contributions at
-// `last_step`, where gradients and updates are fitted but not judged. A slope passes within 0.2 and twice its uncertainty of what muP promises: 0, except for a range between
-// incoherent and coherent sums where that is all that can be said: logits at step 0 (width^-1/2 to 1), and, as head_dim
-// grows, the state (head_dim^-1/2 to 1) and its readout o (1 to head_dim^1/2, 1/head_dim of that with INV_SQRT).
-std::vector<CoordVerdict> judge(std::span<const CoordRecord> records, std::int64_t last_step, GrowthAxis axis,
-                                ModelConfig::QueryScale query_scale);
+// `last_step`, where gradients and updates are fitted but not judged. A slope passes within 0.2 and twice its
+// uncertainty of what muP promises: 0, except for a range between incoherent and coherent sums where that is all that
+// can be said: logits at step 0 (width^-1/2 to 1), and, as head_dim grows, the state (head_dim^-1/2 to 1) and its
+// readout o (1 to head_dim^1/2).
+std::vector<CoordVerdict> judge(std::span<const CoordRecord> records, std::int64_t last_step, GrowthAxis axis);
 
 }  // namespace mudelta

@@ -103,7 +103,7 @@ class CoordCheck {
       std::vector<std::string> plots;
       for (const ParametrizationConfig::Kind kind : request_.parametrizations) {
         const std::vector<CoordRecord> records = measure(axis, kind);
-        columns.push_back({kind, judge(records, request_.steps.back(), axis, config_.model().query_scale())});
+        columns.push_back({kind, judge(records, request_.steps.back(), axis)});
         plots.push_back(draw(records, axis, kind));
         const bool decides = request_.parametrizations.size() == 1 || kind == ParametrizationConfig::GDN_MUP;
         fails = fails || (decides && !passed(columns.back()));

@@ -9,6 +9,8 @@
 namespace mudelta {
 namespace {
 
+constexpr double kDefaultONormEps = 4e-3;
+
 void require_positive(std::string_view field, std::int64_t value) {
   require(value >= 1, "model.{} is {}, expected at least 1", field, value);
 }
@@ -55,11 +57,24 @@ ModelConfig resolve(ModelConfig config) {
     config.set_mlp_size(whole_product("mlp_ratio", config.mlp_ratio(), "width", config.width()));
   }
   require_positive("mlp_size", config.mlp_size());
+
+  if (config.has_o_norm_eps()) {
+    config.clear_query_scale();
+  } else if (!config.has_query_scale()) {
+    config.set_o_norm_eps(kDefaultONormEps);
+  }
+  require(o_norm_eps(config) > 0, "model.o_norm_eps is {}, expected a number above 0", o_norm_eps(config));
   return config;
 }
 
 std::int64_t value_dim(const ModelConfig& resolved) {
   return std::llround(resolved.expand_v() * static_cast<double>(resolved.head_dim()));
+}
+
+double o_norm_eps(const ModelConfig& resolved) {
+  if (resolved.has_o_norm_eps()) return resolved.o_norm_eps();
+  if (resolved.query_scale() == ModelConfig::RMS) return resolved.norm_eps();
+  return resolved.norm_eps() * std::pow(resolved.head_dim(), 2);
 }
 
 }  // namespace mudelta

@@ -14,11 +14,6 @@ constexpr float kL2NormEps = 1e-6f;
 
 Tensor like(const Tensor& x) { return Tensor::empty(x.shape(), x.dtype(), x.device()); }
 
-float query_scale(const ModelConfig& config) {
-  const auto head_dim = static_cast<float>(config.head_dim());
-  return config.query_scale() == ModelConfig::RMS ? std::sqrt(head_dim) : 1.0f / std::sqrt(head_dim);
-}
-
 }  // namespace
 
 Mixer::Mixer(const ModelConfig& c, ParameterStore& store, const std::string& prefix)
@@ -28,8 +23,8 @@ Mixer::Mixer(const ModelConfig& c, ParameterStore& store, const std::string& pre
       head_dim_(c.head_dim()),
       value_dim_(mudelta::value_dim(c)),
       conv_size_(c.conv_size()),
-      norm_eps_(static_cast<float>(c.norm_eps())),
-      query_scale_(query_scale(c)),
+      o_norm_eps_(static_cast<float>(o_norm_eps(c))),
+      readout_scale_(std::sqrt(static_cast<float>(c.head_dim()))),
       beta_max_(c.allow_neg_eigval() ? 2.0f : 1.0f),
       q_path_{Linear(store.find(prefix + "q_proj.weight")), &store.find(prefix + "q_conv1d.weight")},
       k_path_{Linear(store.find(prefix + "k_proj.weight")), &store.find(prefix + "k_conv1d.weight")},
@@ -150,7 +145,7 @@ void Mixer::derive_output(const Saved& s, Derived& derived, const Pass& pass) co
   const Shape per_head{s.x.size(0) * value_heads_, value_dim_};
   derived.o_rstd = Tensor::empty({per_head[0]}, DType::kFloat32, s.x.device());
   derived.y = like(s.gate);
-  kernels::gated_rms_norm_forward(s.o.view(per_head), s.gate.view(per_head), o_norm_->value, norm_eps_,
+  kernels::gated_rms_norm_forward(s.o.view(per_head), s.gate.view(per_head), o_norm_->value, o_norm_eps_,
                                   derived.y.view(per_head), derived.o_rstd, pass.stream);
 }
 
@@ -187,7 +182,7 @@ Tensor Mixer::unit_vectors_backward(const ConvPath& path, const Tensor& x, const
 }
 
 kernels::GatedDeltaRuleInputs Mixer::rule_inputs(const Derived& derived, const Pass& pass) const {
-  return {derived.q, derived.k, derived.v, derived.g, derived.beta, pass.cu_seqlens, {}, query_scale_};
+  return {derived.q, derived.k, derived.v, derived.g, derived.beta, pass.cu_seqlens, {}, readout_scale_};
 }
 
 }  // namespace mudelta

@@ -22,7 +22,8 @@ struct MixerState {
 // The gated delta mixer:
 //   q, k, v = silu(conv(W_{q,k,v} x)),  q and k L2-normalised per head
 //   beta = sigmoid(W_b x),  g = -exp(A_log) softplus(W_a x + dt_bias)
-//   out = W_o (rms_norm(gated_delta_rule(q, k, v, g, beta)) * silu(W_g x))
+//   o = head_dim^1/2 S q, S the state of gated_delta_rule(q, k, v, g, beta)
+//   out = W_o (rms_norm(o; o_norm_eps) * silu(W_g x))
 class Mixer {
  public:
   // Binds the parameters named `prefix`...
@@ -66,7 +67,7 @@ class Mixer {
 
   bool recompute_;
   std::int64_t heads_, value_heads_, head_dim_, value_dim_, conv_size_;
-  float norm_eps_, query_scale_, beta_max_;
+  float o_norm_eps_, readout_scale_, beta_max_;
   ConvPath q_path_, k_path_, v_path_;
   Linear a_proj_, b_proj_, g_proj_, o_proj_;
   Parameter *a_log_, *dt_bias_, *o_norm_;

@@ -303,12 +303,32 @@ TEST_F(CheckpointMismatchTest, AnotherModel) {
   CheckpointRun wider;
   wider.config.mutable_model()->set_width(128);
   EXPECT_THAT(error_of_loading(wider), AllOf(HasSubstr("step-00000001"), HasSubstr("width: 64 -> 128")));
-  CheckpointRun scaled;
-  scaled.config.mutable_model()->set_query_scale(ModelConfig::INV_SQRT);
-  EXPECT_THAT(error_of_loading(scaled), HasSubstr("query_scale"));
   CheckpointRun recomputing;
   recomputing.config.mutable_model()->set_recompute(ModelConfig::FULL);
   EXPECT_EQ(error_of_loading(recomputing), kNoError);
+}
+
+TEST(CheckpointOfAnEarlierVersion, KeepsTheEpsOfTheReadoutsNorm) {
+  for (const auto& [query_scale, eps] : {std::pair{ModelConfig::RMS, 0.5}, std::pair{ModelConfig::INV_SQRT, 32.0}}) {
+    const TemporaryFolder folder;
+    CheckpointRun earlier;
+    earlier.config.mutable_model()->set_head_dim(8);
+    earlier.config.mutable_model()->set_norm_eps(0.5);
+    earlier.config.mutable_model()->set_query_scale(query_scale);
+    earlier.save(folder.path(), 1);
+    const auto error_of_loading = [&](CheckpointRun& run) {
+      return error_of([&] { run.load(checkpoint_path(folder.path(), 1)); });
+    };
+    EXPECT_EQ(error_of_loading(earlier), kNoError);
+
+    CheckpointRun present;
+    present.config = earlier.config;
+    present.config.mutable_model()->clear_query_scale();
+    present.config.mutable_model()->set_o_norm_eps(eps);
+    EXPECT_EQ(error_of_loading(present), kNoError);
+    present.config.mutable_model()->set_o_norm_eps(0.25);
+    EXPECT_THAT(error_of_loading(present), HasSubstr(fmt::format("o_norm_eps: {} -> 0.25", eps)));
+  }
 }
 
 TEST_F(CheckpointMismatchTest, OtherParameters) {

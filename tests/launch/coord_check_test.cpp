@@ -67,8 +67,7 @@ TEST(PowerLawFit, HasNoSlopeWhereAValueIsZeroOrNotFinite) {
 }
 
 // One quantity whose RMS is width^slope, judged on `axis`.
-bool passes(CoordKind kind, const std::string& quantity, double slope, GrowthAxis axis,
-            ModelConfig::QueryScale query_scale = ModelConfig::RMS) {
+bool passes(CoordKind kind, const std::string& quantity, double slope, GrowthAxis axis) {
   std::vector<CoordRecord> records;
   for (const std::int64_t width : {16, 32, 64}) {
     for (const std::int64_t step : {0, 5, 10}) {
@@ -78,7 +77,7 @@ bool passes(CoordKind kind, const std::string& quantity, double slope, GrowthAxi
       records.push_back({axis, ParametrizationConfig::GDN_MUP, width, 1, {kind, quantity, step, rms}});
     }
   }
-  const auto verdicts = judge(records, 10, axis, query_scale);
+  const auto verdicts = judge(records, 10, axis);
   EXPECT_EQ(verdicts.size(), 1u);
   return verdicts[0].passed.value();
 }
@@ -106,7 +105,6 @@ TEST(Verdict, AllowsIncoherentSumsWhereTheyAreExpected) {
   EXPECT_TRUE(passes(kChange, "o", 0.5, kHeadDim));
   EXPECT_FALSE(passes(kChange, "o", 0.5, kHeads));
   EXPECT_FALSE(passes(kChange, "o", -0.5, kHeadDim));
-  EXPECT_TRUE(passes(kChange, "o", -0.5, kHeadDim, ModelConfig::INV_SQRT));
 }
 
 template <class F>
@@ -131,7 +129,8 @@ class CoordCheckRun : public ::testing::Test {
     CoordCheckRequest request = request_;
     request.axes = std::move(axes);
     request.config = testing::write_file(folder_ / "run.textproto", R"(
-        model { width: 32 layers: 1 heads: 4 head_dim: 8 }
+        # Values large enough that o_norm_eps does not show: what is below its root keeps o's growth with head_dim.
+        model { width: 32 layers: 1 heads: 4 head_dim: 8 conv_init_std: 0.5 }
         train { global_batch: 4 sequence_length: 64 }
         schedule { kind: CONSTANT warmup_steps: 2 } )" + more);
     Result result{quietly([&] { return run_coord_check(request); }), {}};

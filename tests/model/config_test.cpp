@@ -78,6 +78,30 @@ TEST(Resolve, FollowsTheRatios) {
   EXPECT_EQ(config.mlp_size(), 1280);
 }
 
+TEST(Resolve, SaysWhatTheNormOfTheReadoutAdds) {
+  const ModelConfig left_out = resolve(paper_config());
+  EXPECT_TRUE(left_out.has_o_norm_eps());
+  EXPECT_EQ(o_norm_eps(left_out), 4e-3);
+
+  ModelConfig given = paper_config();
+  given.set_o_norm_eps(0.25);
+  EXPECT_EQ(o_norm_eps(resolve(given)), 0.25);
+  given.set_query_scale(ModelConfig::INV_SQRT);  // of a complete configuration of an earlier version
+  EXPECT_EQ(o_norm_eps(resolve(given)), 0.25);
+  EXPECT_FALSE(resolve(given).has_query_scale());
+}
+
+TEST(Resolve, KeepsTheMeaningOfTheRetiredQueryScale) {
+  ModelConfig older = paper_config();
+  older.set_norm_eps(1e-5);
+  older.set_query_scale(ModelConfig::RMS);
+  EXPECT_EQ(o_norm_eps(resolve(older)), 1e-5);
+  older.set_query_scale(ModelConfig::INV_SQRT);
+  EXPECT_DOUBLE_EQ(o_norm_eps(resolve(older)), 1e-5 * 32 * 32);
+  older.set_head_dim(64);  // as in a wider run of an earlier version's sweep
+  EXPECT_DOUBLE_EQ(o_norm_eps(resolve(older)), 1e-5 * 64 * 64);
+}
+
 TEST(Resolve, RefusesSizesBelowOne) {
   const std::vector<std::pair<std::string, void (ModelConfig::*)(std::int64_t)>> fields{
       {"width", &ModelConfig::set_width},           {"layers", &ModelConfig::set_layers},
@@ -95,6 +119,7 @@ TEST(Resolve, RefusesSizesBelowOne) {
 TEST(Resolve, RefusesNumbersThatMustBePositive) {
   const std::vector<std::pair<std::string, void (ModelConfig::*)(double)>> fields{
       {"norm_eps", &ModelConfig::set_norm_eps},
+      {"o_norm_eps", &ModelConfig::set_o_norm_eps},
       {"init_std", &ModelConfig::set_init_std},
       {"conv_init_std", &ModelConfig::set_conv_init_std}};
   for (const auto& [name, setter] : fields) {

@@ -143,12 +143,13 @@ Vector LanguageModel::mixer(const Vector& x, const Weights& weights, const std::
     g[i] = -std::exp(w("A_log")[head]) * softplus(z_a[i] + w("dt_bias")[head]);
     beta[i] = (config_.allow_neg_eigval() ? 2 : 1) * sigmoid(z_b[i]);
   }
+  // In flash-linear-attention's units, head_dim times smaller than the program's.
   const GatedDeltaRule rule{
       .heads = config_.heads(),
       .value_heads = config_.value_heads(),
       .key_dim = config_.head_dim(),
       .value_dim = value_dim(config_),
-      .scale = std::pow(config_.head_dim(), config_.query_scale() == ModelConfig::RMS ? 0.5 : -0.5),
+      .scale = std::pow(config_.head_dim(), -0.5),
       .cu_seqlens = cu_seqlens_,
       .q = q,
       .k = k,
@@ -157,7 +158,7 @@ Vector LanguageModel::mixer(const Vector& x, const Weights& weights, const std::
       .beta = beta,
       .initial_state = Vector((cu_seqlens_.size() - 1) * value_heads * key_dim * w("o_norm.weight").size(), 0.0)};
 
-  Vector y = rms_norm(rule.forward().o, w("o_norm.weight"), config_.norm_eps());
+  Vector y = rms_norm(rule.forward().o, w("o_norm.weight"), o_norm_eps(config_) / std::pow(config_.head_dim(), 2));
   const Vector gate = linear(x, w("g_proj.weight"), width);
   for (std::size_t i = 0; i < y.size(); ++i) y[i] *= silu(gate[i]);
   return linear(y, w("o_proj.weight"), v.size() / tokens_.size());

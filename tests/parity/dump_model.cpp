@@ -29,8 +29,8 @@ class CaseWriter {
                         {"head_dim", c.head_dim()},
                         {"value_dim", value_dim(c)},
                         {"norm_eps", c.norm_eps()},
+                        {"o_norm_eps", o_norm_eps(c)},
                         {"tie_embeddings", c.tie_embeddings()},
-                        {"query_scale", ModelConfig::QueryScale_Name(c.query_scale())},
                         {"allow_neg_eigval", c.allow_neg_eigval()}};
   }
 
@@ -143,9 +143,13 @@ void dump_all(const std::filesystem::path& root) {
   odd.set_conv_size(3);
   dump_mixer(root, "mixer_odd_sizes", odd, {45});
 
-  ModelConfig inverse_sqrt = plain;
-  inverse_sqrt.set_query_scale(ModelConfig::INV_SQRT);
-  dump_mixer(root, "mixer_inverse_sqrt_query_scale", inverse_sqrt, {50});
+  ModelConfig sharp = plain;
+  sharp.set_o_norm_eps(1e-6);
+  dump_mixer(root, "mixer_small_o_norm_eps", sharp, {50});
+
+  ModelConfig blunt = plain;
+  blunt.set_o_norm_eps(0.5);
+  dump_mixer(root, "mixer_large_o_norm_eps", blunt, {50});
 
   ModelConfig tied = parity_config();
   tied.set_layers(2);

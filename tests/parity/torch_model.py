@@ -59,10 +59,9 @@ def mixer(x, weights, prefix, config, cu_seqlens):
     v = path("v", value_heads)
     beta = torch.sigmoid(x @ w("b_proj.weight").T) * (2 if config["allow_neg_eigval"] else 1)
     g = -torch.exp(w("A_log")) * F.softplus(x @ w("a_proj.weight").T + w("dt_bias"))
-    scale = head_dim ** {"RMS": 0.5, "INV_SQRT": -0.5}[config["query_scale"]]
-    o = gated_delta_rule(q, k, v, g, beta, scale, cu_seqlens)
+    o = gated_delta_rule(q, k, v, g, beta, head_dim**0.5, cu_seqlens)
     gate = (x @ w("g_proj.weight").T).view_as(o)
-    y = rms_norm(o, w("o_norm.weight"), config["norm_eps"]) * F.silu(gate)
+    y = rms_norm(o, w("o_norm.weight"), config["o_norm_eps"]) * F.silu(gate)
     return y.reshape(len(x), -1) @ w("o_proj.weight").T
 
 
