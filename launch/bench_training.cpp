@@ -43,9 +43,9 @@ TrainingSpeed measure_training(const RunConfig& config, Device device, double se
   const Parametrization parametrization = make_parametrization(config);
   StoredModel stored(config, parametrization.logit_multiplier(), device);
   const Stream stream(device);
-  initialize(stored.store, parametrization, train.seed());
   GradientBuckets buckets(stored.store, ProcessGroup::single(), kBucketBytes);
   Optimizer optimizer(config.optimizer(), stored.store, buckets, parametrization.scaling(), ProcessGroup::single());
+  initialize(stored.store, optimizer, parametrization, train.seed());
   const std::int64_t micro = train.has_micro_batch() ? train.micro_batch() : train.global_batch();
   const RandomText text = random_text(micro, train.sequence_length(), config.model().vocab_size(), device);
   const double tokens = static_cast<double>(train.global_batch() * train.sequence_length());

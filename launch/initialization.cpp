@@ -1,22 +1,36 @@
 #include "launch/initialization.h"
 
 namespace mudelta {
+namespace {
 
-void initialize(ParameterStore& store, const Parametrization& parametrization, std::uint64_t seed) {
+// `drawn`: elements of the parameter from `begin` on.
+void draw(const ParameterSpec& spec, std::uint64_t seed, double spread, std::int64_t begin, const Tensor& drawn) {
+  const bool on_host = !drawn.device().is_cuda();
+  const Tensor host = on_host ? drawn : Tensor::empty(drawn.shape(), drawn.dtype());
+  dispatch_float(drawn.dtype(), [&]<class T>() {
+    const auto values = host.span<T>();
+#pragma omp parallel for schedule(static)
+    for (std::size_t i = 0; i < values.size(); ++i) {
+      values[i] =
+          static_cast<T>(static_cast<float>(initial_value(spec, seed, spread, begin + static_cast<std::int64_t>(i))));
+    }
+  });
+  if (!on_host) drawn.copy_from(host);
+}
+
+}  // namespace
+
+void initialize(ParameterStore& store, Optimizer& optimizer, const Parametrization& parametrization,
+                std::uint64_t seed) {
+  const auto& scaling = parametrization.scaling();
   for (std::size_t i = 0; i < store.parameters().size(); ++i) {
     const Parameter& parameter = store.parameters()[i];
-    const double spread = parametrization.scaling()[i].init;
-    const bool on_host = !parameter.value.device().is_cuda();
-    const Tensor drawn = on_host ? parameter.value : Tensor::empty(parameter.spec.shape, parameter.value.dtype());
-    dispatch_float(drawn.dtype(), [&]<class T>() {
-      const auto values = drawn.span<T>();
-#pragma omp parallel for schedule(static)
-      for (std::size_t j = 0; j < values.size(); ++j) {
-        values[j] = static_cast<T>(
-            static_cast<float>(initial_value(parameter.spec, seed, spread, static_cast<std::int64_t>(j))));
-      }
-    });
-    if (!on_host) parameter.value.copy_from(drawn);
+    draw(parameter.spec, seed, scaling[i].init, 0, parameter.value);
+  }
+  for (const OptimizerSegment& segment : optimizer.segments()) {
+    const Parameter& parameter = store.parameters()[segment.parameter];
+    if (parameter.value.dtype() == DType::kFloat32) continue;  // the value is the master
+    draw(parameter.spec, seed, scaling[segment.parameter].init, segment.begin, segment.state[0].second);
   }
 }
 

@@ -52,11 +52,11 @@ Trainer::Trainer(const RunConfig& config, const Mesh& mesh, Device device)
   if (config_.train().cuda_graph()) graph_ = std::make_unique<Graph>(stream_);
   // An evaluation must not be the first to find the split too short.
   const Loader validation_rows(validation_data_, {.sequence_length = config.train().sequence_length()});
-  initialize(stored_.store, parametrization_, config_.train().seed());
   const auto bucket_bytes = static_cast<std::int64_t>(config_.parallel().bucket_mib() * 1024 * 1024);
   buckets_ = std::make_unique<GradientBuckets>(stored_.store, mesh_.data(), bucket_bytes);
   optimizer_ = std::make_unique<Optimizer>(config_.optimizer(), stored_.store, *buckets_, parametrization_.scaling(),
                                            mesh_.data());
+  initialize(stored_.store, *optimizer_, parametrization_, config_.train().seed());
   state_.set_step(0);
   state_.set_tokens(0);
   state_.set_skipped_in_a_row(0);

@@ -29,7 +29,8 @@ struct StepReport {
 // AdamW or SGD over the parts of a store's flat buffers that this rank owns (ZeRO stage 1).
 class Optimizer {
  public:
-  // Takes the store's present values as the float32 masters. `scaling`: one entry per parameter.
+  // Takes the store's present values as the float32 masters; who has unrounded ones writes them into the segments'
+  // "weight". `scaling`: one entry per parameter.
   // The store and the buckets must outlive the optimizer.
   Optimizer(const OptimizerConfig& config, ParameterStore& store, GradientBuckets& buckets,
             std::vector<ParameterScaling> scaling, ProcessGroup data);
