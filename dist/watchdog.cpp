@@ -56,6 +56,8 @@ void limit_mpi_calls(int seconds) {
   if (seconds > 0) std::call_once(started, [] { std::thread(watch).detach(); });
 }
 
+int mpi_call_limit() { return limit_seconds; }
+
 MpiCall::MpiCall(const char* name) {
   current_call = name;
   ++moves;

@@ -7,6 +7,7 @@ namespace mudelta {
 // of the job. 0, as at the start: calls may last for ever.
 // Only time in which this process runs counts: a job may be suspended and go on.
 void limit_mpi_calls(int seconds);
+int mpi_call_limit();
 
 // Marks a call into MPI, whose name outlives it, while this object lives. Calls are made by one thread and do not nest.
 class MpiCall {

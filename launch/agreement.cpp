@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "core/host_name.h"
-#include "dist/mpi.h"
+#include "dist/watchdog.h"
 #include "launch/atomic_file.h"
 
 namespace mudelta {
@@ -28,22 +28,42 @@ std::pair<std::string, std::string> first_difference(const std::string& a, const
   return lines;
 }
 
-}  // namespace
-
-void run_or_fail_together(const ProcessGroup& group, const std::function<void()>& body) {
-  std::string failure;  // empty: none
+// What `body` throws; empty: nothing.
+std::string failure_of(const std::function<void()>& body) {
   try {
     body();
   } catch (const std::exception& error) {
-    failure = *error.what() != '\0' ? error.what() : "an error without a message";
+    return *error.what() != '\0' ? error.what() : "an error without a message";
   }
+  return "";
+}
+
+}  // namespace
+
+void run_or_fail_together(const ProcessGroup& group, const std::function<void()>& body) {
+  const std::string failure = failure_of(body);
+  if (group.all_reduce(failure.empty() ? 0.0 : 1.0, ReduceOp::kMax) == 0) return;
   const std::vector<std::string> failures = group.all_gather(failure);
   const auto first = std::ranges::find_if(failures, [](const std::string& text) { return !text.empty(); });
-  if (first == failures.end()) return;
   const bool all_alike = std::ranges::count(failures, *first) == group.size();
   const std::string message = all_alike ? *first : fmt::format("rank {}: {}", first - failures.begin(), *first);
-  if (group.size() == rank_info().size) throw SharedError(message);
-  throw Error(message);
+  throw SharedError(message);
+}
+
+int run_on_first_rank(const std::function<int()>& body) {
+  const ProcessGroup world = ProcessGroup::world();
+  const int limit = mpi_call_limit();
+  std::string failure;
+  int result = 0;
+  if (world.rank() == 0) {
+    failure = failure_of([&] { result = body(); });
+  } else {
+    limit_mpi_calls(0);
+  }
+  failure = world.all_gather(failure).front();
+  limit_mpi_calls(limit);
+  if (!failure.empty()) throw SharedError(failure);
+  return static_cast<int>(world.all_reduce(result, ReduceOp::kMax));
 }
 
 void require_alike(const ProcessGroup& group, std::string_view thing, const std::string& text) {

@@ -10,7 +10,7 @@
 
 #include "core/error.h"
 #include "core/tensor.h"
-#include "dist/mpi.h"
+#include "launch/agreement.h"
 #include "launch/bench_kernels.h"
 #include "launch/bench_rule.h"
 #include "launch/bench_training.h"
@@ -138,7 +138,6 @@ void print_training(const RunConfig& config, Device device, double seconds) {
 }
 
 int run_bench(const BenchArguments& arguments) {
-  if (rank_info().rank != 0) return 0;
   const Device device = choose_devices(ProcessGroup::single(), parse_device_choice(arguments.device)).device;
   require(device.is_cuda() || !arguments.cuda_graph, "--cuda-graph is given: expected a GPU, but the device is {}",
           device.to_string());
@@ -203,7 +202,9 @@ void add_bench_command(CLI::App& app, Command& chosen) {
   command->add_flag("--no-kernels", arguments->no_kernels, "Leave out the kernels");
   command->add_flag("--no-rule", arguments->no_rule, "Leave out the gated delta rule by itself");
   command->add_flag("--no-training", arguments->no_training, "Leave out the training steps");
-  command->callback([arguments, &chosen] { chosen = [arguments] { return run_bench(*arguments); }; });
+  command->callback([arguments, &chosen] {
+    chosen = [arguments] { return run_on_first_rank([&] { return run_bench(*arguments); }); };
+  });
 }
 
 }  // namespace mudelta

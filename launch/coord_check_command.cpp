@@ -2,7 +2,7 @@
 #include <map>
 #include <memory>
 
-#include "dist/mpi.h"
+#include "launch/agreement.h"
 #include "launch/commands.h"
 #include "launch/coord_check_run.h"
 
@@ -57,7 +57,6 @@ void add_coord_check_command(CLI::App& app, Command& chosen) {
   command->add_option("--out", arguments->out, "Folder of the results")->capture_default_str();
   command->callback([arguments, axes, optimizers, &chosen] {
     chosen = [arguments, axes, optimizers] {
-      if (rank_info().rank != 0) return 0;
       CoordCheckRequest chosen_request = arguments->request;
       chosen_request.config = arguments->config;
       chosen_request.data = arguments->data;
@@ -69,7 +68,7 @@ void add_coord_check_command(CLI::App& app, Command& chosen) {
         ParametrizationConfig::Kind_Parse(name, &kind);
         chosen_request.parametrizations.push_back(kind);
       }
-      return run_coord_check(chosen_request);
+      return run_on_first_rank([&] { return run_coord_check(chosen_request); });
     };
   });
 }

@@ -8,7 +8,7 @@
 
 #include "core/error.h"
 #include "data/tokenizer.h"
-#include "dist/mpi.h"
+#include "launch/agreement.h"
 #include "launch/commands.h"
 #include "launch/job_devices.h"
 #include "launch/loaded_model.h"
@@ -52,7 +52,6 @@ void print_text(const std::string& text) {
 }
 
 int run_generate(const GenerateArguments& arguments) {
-  if (rank_info().rank != 0) return 0;
   validate(arguments.sampling);
   const auto [device, alone] = choose_devices(ProcessGroup::single(), parse_device_choice(arguments.device));
   const LoadedModel loaded(arguments.checkpoint, device);
@@ -102,7 +101,9 @@ void add_generate_command(CLI::App& app, Command& chosen) {
       ->capture_default_str();
   command->add_option("--seed", sampling.seed, "Of the choices: the same seed gives the same text")
       ->capture_default_str();
-  command->callback([arguments, &chosen] { chosen = [arguments] { return run_generate(*arguments); }; });
+  command->callback([arguments, &chosen] {
+    chosen = [arguments] { return run_on_first_rank([&] { return run_generate(*arguments); }); };
+  });
 }
 
 }  // namespace mudelta

@@ -15,6 +15,7 @@
 #include "core/gpu.h"
 #include "dist/mpi.h"
 #include "dist/nccl_backend.h"
+#include "launch/agreement.h"
 #include "launch/build_info.h"
 #include "launch/commands.h"
 #include "launch/job_devices.h"
@@ -79,8 +80,10 @@ void print_info() {
 void add_info_command(CLI::App& app, Command& chosen) {
   app.add_subcommand("info", "Show version, libraries, CPU and devices")->callback([&chosen] {
     chosen = [] {
-      if (rank_info().rank == 0) print_info();
-      return 0;
+      return run_on_first_rank([] {
+        print_info();
+        return 0;
+      });
     };
   });
 }

@@ -9,8 +9,6 @@
 
 #include "core/error.h"
 #include "data/prepare.h"
-#include "dist/mpi.h"
-#include "dist/process_group.h"
 #include "launch/agreement.h"
 #include "launch/commands.h"
 #include "launch/progress.h"
@@ -109,9 +107,7 @@ void add_prepare_command(CLI::App& app, Command& chosen) {
   command->callback([arguments, separator, &chosen] {
     const bool by_default = separator->count() == 0 && !arguments->whole_files;
     chosen = [arguments, by_default] {
-      // One rank does it; the others only learn whether it worked.
-      run_or_fail_together(ProcessGroup::world(), [&] {
-        if (rank_info().rank != 0) return;
+      return run_on_first_rank([&] {
         PrepareOptions& chosen_options = arguments->options;
         chosen_options.inputs.assign(arguments->inputs.begin(), arguments->inputs.end());
         chosen_options.out = arguments->out;
@@ -124,8 +120,8 @@ void add_prepare_command(CLI::App& app, Command& chosen) {
               "data.reset_at_documents a model does not see those before it: --whole-files makes each file a "
               "document.\n");
         }
+        return 0;
       });
-      return 0;
     };
   });
 }

@@ -3,7 +3,6 @@
 #include <CLI/CLI.hpp>
 #include <memory>
 
-#include "dist/mpi.h"
 #include "launch/agreement.h"
 #include "launch/atomic_file.h"
 #include "launch/commands.h"
@@ -60,10 +59,10 @@ void add_scale_up_command(CLI::App& app, Command& chosen) {
   command->add_option("--out", arguments->out, "File to write")->type_name("WIDE.textproto")->required();
   command->callback([arguments, &chosen] {
     chosen = [arguments] {
-      run_or_fail_together(ProcessGroup::world(), [&] {
-        if (rank_info().rank == 0) write_wide_run(*arguments);
+      return run_on_first_rank([&] {
+        write_wide_run(*arguments);
+        return 0;
       });
-      return 0;
     };
   });
 }

@@ -3,7 +3,6 @@
 #include <CLI/CLI.hpp>
 #include <memory>
 
-#include "dist/mpi.h"
 #include "launch/agreement.h"
 #include "launch/commands.h"
 #include "launch/sweep_job.h"
@@ -13,10 +12,10 @@ namespace mudelta {
 namespace {
 
 int report_only(const std::string& folder) {
-  run_or_fail_together(ProcessGroup::world(), [&] {
-    if (rank_info().rank == 0) fmt::print("{}", write_report(SweepDirectory(folder)));
+  return run_on_first_rank([&] {
+    fmt::print("{}", write_report(SweepDirectory(folder)));
+    return 0;
   });
-  return 0;
 }
 
 }  // namespace

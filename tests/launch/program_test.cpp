@@ -161,6 +161,28 @@ TEST(Program, RanksReportAWrongCommandLineOnce) {
   EXPECT_EQ(count(outcome.output, "mudelta: error: `trian` is not a command"), 1) << outcome.output;
 }
 
+// Of which the others would wait for ever.
+TEST(Program, ARankWithAnotherCommandLineIsReportedOnce) {
+  const Outcome outcome = shell(from_environment("MUDELTA_MPIRUN", MUDELTA_MPIRUN) + " 1 " + program_path() +
+                                " train run.textproto --out x : -n 1 " + program_path() + " trian run.textproto");
+  EXPECT_EQ(outcome.exit_code, 2);
+  EXPECT_EQ(count(outcome.output, "mudelta: error:"), 1) << outcome.output;
+  EXPECT_THAT(outcome.output, AllOf(HasSubstr("error: rank 1: the command line on "),
+                                    HasSubstr("has the line `trian`, expected `train` as on rank 0")));
+}
+
+TEST(Program, WhatOneRankDoesFailsOnce) {
+  const TemporaryFolder folder;
+  const std::string absent = (folder / "absent").string();
+  for (const std::string command : {"generate --prompt x --checkpoint ", "coord-check ", "bench --rule ",
+                                    "scale-up --out x --from ", "sweep --report "}) {
+    const Outcome outcome = mpirun(2, command + absent);
+    EXPECT_EQ(outcome.exit_code, 2) << outcome.output;
+    EXPECT_EQ(count(outcome.output, "mudelta: error:"), 1) << outcome.output;
+    EXPECT_EQ(count(outcome.output, "MPI_ABORT"), 0) << outcome.output;
+  }
+}
+
 TEST(Program, PrepareUnderMpirunIsDoneByOneRank) {
   const TemporaryFolder folder;
   write_file(folder / "a.txt", "one\n\ntwo\n\nthree");
@@ -171,7 +193,7 @@ TEST(Program, PrepareUnderMpirunIsDoneByOneRank) {
   EXPECT_EQ(count(prepared.output, "3 documents"), 1);
   const Outcome again = mpirun(2, arguments);
   EXPECT_EQ(again.exit_code, 2);
-  EXPECT_EQ(count(again.output, "mudelta: error: rank 0: "), 1) << again.output;
+  EXPECT_EQ(count(again.output, "mudelta: error: "), 1) << again.output;
 }
 
 TEST(Job, FailureOfOneRankEndsTheOthers) {
@@ -189,6 +211,12 @@ TEST(Job, SharedFailureIsToldOnceAndNothingIsAborted) {
   EXPECT_EQ(count(shared.output, "mudelta: error: all ranks know\n"), 1) << shared.output;
   EXPECT_EQ(count(shared.output, "mudelta: error:"), 1) << shared.output;
   EXPECT_EQ(count(shared.output, "MPI_ABORT"), 0) << shared.output;
+}
+
+TEST(Job, RanksWaitForOthersForALimitedTime) {
+  const Outcome outcome = mpirun(2, "limit", MUDELTA_FAILING_JOB);
+  EXPECT_EQ(outcome.exit_code, 0) << outcome.output;
+  EXPECT_EQ(count(outcome.output, "the limit is 600 s\n"), 2) << outcome.output;
 }
 
 TEST(Job, OneRankAloneReturnsItsExitCode) {
