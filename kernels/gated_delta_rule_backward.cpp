@@ -8,7 +8,10 @@
 //   dS <- a_last dS + scale (diag(a) Q)^T dO + K^T dU
 //   dbeta = rowsum(dY . W) - rowsum(stril(dY N^T) . G . KK)
 //   dg_t = a_last <dS, S> + sum_{i >= t} from_i + sum_{j < t} to_j + sum_{i >= t > j} M_ij,
-// where from_i and to_j are the derivatives by log a_i and log e_j, and M_ij (i > j) is that by log G_ij.
+// where from_i and to_j are the derivatives by log a_i and log e_j, and M_ij (i > j) is that by log G_ij. Every term
+// holds the factor e^{g_t}, so that a token that decays to 0 has a dg of exactly 0. The sums are formed as they stand:
+// a running sum over t, from which terms are taken away again, would leave the rounding of the other tokens' terms in
+// such a dg, and its product with a large |g| would swamp the gradient of A_log.
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/gated_delta_rule_backward.cpp"
 #include "hwy/foreach_target.h"  // IWYU pragma: keep
@@ -33,7 +36,8 @@ struct BackwardBuffers {
   Matrix state_transposed;   // [value_dim, key_dim], of S, then of dS
   Matrix dstates;            // [value heads, key_dim, value_dim]
   float *dbeta, *dg;         // [tokens]
-  float *from, *to;          // [tokens]: see the formula of dg; `to` with the sums of M added
+  float *from, *to;          // [tokens]: see the formula of dg
+  float* m_columns;          // [tokens]: sums of the columns of M over the rows so far
 
   BackwardBuffers(Scratch& scratch, const Inputs& inputs, std::int64_t heads)
       : BackwardBuffers(scratch, inputs.sizes, inputs.chunks.length, heads * inputs.sizes.group()) {}
@@ -62,7 +66,8 @@ struct BackwardBuffers {
         dbeta(scratch.take(chunk)),
         dg(scratch.take(chunk)),
         from(scratch.take(chunk)),
-        to(scratch.take(chunk)) {}
+        to(scratch.take(chunk)),
+        m_columns(scratch.take(chunk)) {}
 };
 
 // What the next value head, or the first one of the previous chunk, reads and writes.
@@ -135,20 +140,20 @@ void differentiate_values(const BackwardBuffers& b, Matrix dstate, std::int64_t 
   }
 }
 
-// Adds to dqk and dkk, completes dbeta, and sets `to` to the column sums of M less its row sums.
+// Adds to dqk and dkk, completes dbeta, and sets dg to its sum of M.
 void differentiate_scores(const BackwardBuffers& b, float scale, std::int64_t rows) {
   const std::int64_t columns = b.w.stride;
   transpose(b.n, rows, columns, b.n_transposed);
   multiply(plain(b.d_o), b.n_transposed, b.do_n, {rows, columns, rows}, 0, Triangle::kLowerResult);
   multiply(plain(b.dy), b.n_transposed, b.dy_n, {rows, columns, rows}, 0, Triangle::kLowerResult);
-  fill_zero(b.to, rows);
+  fill_zero(b.m_columns, rows);
   const hn::Rebind<std::int32_t, FloatTag> int_tag;
   const auto lane_numbers = hn::Iota(int_tag, 0);
   const auto scales = broadcast(scale);
-  for (std::int64_t i = 0; i < rows; ++i) {
+  for (std::int64_t i = rows - 1; i >= 0; --i) {
     const auto diagonal = hn::Set(int_tag, static_cast<std::int32_t>(i));
     const auto minus_beta = broadcast(-b.gates.beta[i]);
-    auto row_sum = hn::Zero(kFloatTag), dbeta = hn::Zero(kFloatTag);
+    auto m_sum = hn::Zero(kFloatTag), dbeta = hn::Zero(kFloatTag);
     for (std::int64_t j = 0; j < round_up(i + 1, kPadding); j += kLanes) {
       const auto column = hn::Add(lane_numbers, hn::Set(int_tag, static_cast<std::int32_t>(j)));
       const auto below = hn::RebindMask(kFloatTag, hn::Lt(column, diagonal));
@@ -159,17 +164,18 @@ void differentiate_scores(const BackwardBuffers& b, float scale, std::int64_t ro
       const auto kk = hn::Load(kFloatTag, b.keys.kk.row(i) + j), qk = hn::Load(kFloatTag, b.keys.qk.row(i) + j);
       dbeta = hn::MulAdd(dx, kk, dbeta);
       const auto m = hn::MulAdd(dkk, kk, hn::IfThenElseZero(below, hn::Mul(dqk, qk)));
-      row_sum = hn::Add(row_sum, m);
-      hn::Store(hn::Add(m, hn::Load(kFloatTag, b.to + j)), kFloatTag, b.to + j);
+      const auto m_column = hn::Add(m, hn::Load(kFloatTag, b.m_columns + j));
+      hn::Store(m_column, kFloatTag, b.m_columns + j);
+      m_sum = hn::Add(m_sum, hn::IfThenElseZero(below, m_column));
       hn::Store(hn::Add(dqk, hn::Load(kFloatTag, b.dqk.row(i) + j)), kFloatTag, b.dqk.row(i) + j);
       hn::Store(hn::Add(dkk, hn::Load(kFloatTag, b.dkk.row(i) + j)), kFloatTag, b.dkk.row(i) + j);
     }
-    b.to[i] -= sum_of_lanes(row_sum);
+    b.dg[i] = sum_of_lanes(m_sum);
     b.dbeta[i] -= sum_of_lanes(dbeta);
   }
 }
 
-// The terms of dq and dk that come through the state, with their share of `from` and `to`, and dg.
+// The terms of dq and dk that come through the state, with `to` and their share of `from`, and the rest of dg.
 void differentiate_state(const BackwardBuffers& b, Matrix dstate, float scale, Rows tokens,
                          const UpcomingBackward& next) {
   const std::int64_t rows = tokens.padded_count(), columns = b.w.stride, key_columns = b.keys.k.stride;
@@ -186,20 +192,23 @@ void differentiate_state(const BackwardBuffers& b, Matrix dstate, float scale, R
   multiply(plain(b.n), b.state_transposed, b.partial, {rows, columns, key_columns}, 0);
   for (std::int64_t i = 0; i < rows; ++i) {
     next.dv.fetch(i);
-    b.to[i] += add_scaled(b.partial.row(i), b.gates.to_end[i], b.keys.k.row(i), key_columns, b.dk.row(i));
+    b.to[i] = add_scaled(b.partial.row(i), b.gates.to_end[i], b.keys.k.row(i), key_columns, b.dk.row(i));
   }
 
   const float whole = b.gates.whole_chunk(tokens);
-  double sum = 0;
+  double through = 0, later = 0, earlier = 0;
   for (std::int64_t r = 0; r < key_columns; ++r) {
     next.state.fetch(r);
-    sum += dot(dstate.row(r), b.state.row(r), columns);
+    through += dot(dstate.row(r), b.state.row(r), columns);
   }
-  sum *= whole;
-  for (std::int64_t i = 0; i < rows; ++i) sum += b.from[i];
+  through *= whole;
+  for (std::int64_t i = rows - 1; i >= 0; --i) {
+    later += b.from[i];
+    b.dg[i] += static_cast<float>(through + later);
+  }
   for (std::int64_t i = 0; i < rows; ++i) {
-    b.dg[i] = static_cast<float>(sum);
-    sum += static_cast<double>(b.to[i]) - b.from[i];
+    b.dg[i] += static_cast<float>(earlier);
+    earlier += b.to[i];
   }
 
   for (std::int64_t i = 0; i < rows; ++i) {

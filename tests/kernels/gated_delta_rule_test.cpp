@@ -7,6 +7,7 @@
 
 #include <cmath>
 #include <functional>
+#include <vector>
 
 #include "tests/kernels/gated_delta_rule_cases.h"
 #include "tests/support/compare.h"
@@ -160,6 +161,26 @@ TEST(GatedDeltaRule, EverySimdTargetMatchesOracle) {
     expect_oracle_results(half);
   }
   hwy::SetSupportedTargetsForTest(0);
+}
+
+// The gradient of A_log is the sum of g dg: where |g| is large, noise in the place of a zero dg would drown the rest.
+TEST(GatedDeltaRule, StrongDecaysAddNothingToTheGradientOfTheirRate) {
+  constexpr std::int64_t kTokens = 150, kHeads = 4;
+  const auto sums = [](const Tensor& g, const std::vector<double>& dg) {
+    std::vector<double> sum(kHeads, 0.0);
+    for (std::size_t i = 0; i < dg.size(); ++i) sum[i % kHeads] += g.data<float>()[i] * dg[i];
+    return sum;
+  };
+  for (const float strong : {-2e3f, -1.6e4f, -9e5f, -9e6f}) {
+    const GatedDeltaRuleProblem p({"", {kTokens}, 2, kHeads, 32, 32});
+    for (std::int64_t i = 0; i < p.inputs.g.numel(); i += 5) p.inputs.g.data<float>()[i] = strong;
+    const auto expected = p.oracle().backward(testing::to_doubles(p.d_o), testing::to_doubles(p.dfinal_state));
+    for (const auto algorithm : kAlgorithms) {
+      const Tensor dg = run(p, algorithm).gradients.dg;
+      for (std::int64_t i = 0; i < dg.numel(); i += 5) EXPECT_EQ(dg.data<float>()[i], 0) << "token " << i / kHeads;
+      EXPECT_TRUE(close(sums(p.inputs.g, testing::to_doubles(dg)), sums(p.inputs.g, expected.dg), 1e-6)) << strong;
+    }
+  }
 }
 
 TEST(GatedDeltaRule, AutoIsOneOfTheAlgorithms) {
