@@ -20,9 +20,20 @@ double monotonic_seconds() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
 
+// "  " and as many of the parts of `text`, which two spaces separate, as fit into `columns`; "" if none does.
+std::string beginning(std::string_view text, std::size_t columns) {
+  while (text.size() + 2 > columns) {
+    const std::size_t gap = text.rfind("  ");
+    if (gap == std::string_view::npos) return "";
+    text = text.substr(0, gap);
+  }
+  return text.empty() ? "" : fmt::format("  {}", text);
+}
+
 ProgressOptions options_for(std::FILE* out) {
   ProgressOptions options;
   options.columns = terminal_columns(out);
+  options.measure_columns = [out] { return terminal_columns(out); };
   return options;
 }
 
@@ -83,37 +94,39 @@ double Progress::fraction() const {
   return std::clamp(static_cast<double>(done_) / static_cast<double>(total_), 0.0, 1.0);
 }
 
-std::string Progress::status() const {
-  std::string status = fmt::format("{:3.0f}%", std::floor(100 * fraction()));
-  if (!text_.empty()) status += "  " + text_;
-  if (done_ > first_done_ && done_ < total_) {
-    const double seconds_each = (options_.clock() - start_) / static_cast<double>(done_ - first_done_);
-    status += fmt::format("  {} left", format_duration(seconds_each * static_cast<double>(total_ - done_)));
-  }
-  return status;
+std::string Progress::share() const { return fmt::format("{:3.0f}%", std::floor(100 * fraction())); }
+
+std::string Progress::time_left() const {
+  if (done_ <= first_done_ || done_ >= total_) return "";
+  const double seconds_each = (options_.clock() - start_) / static_cast<double>(done_ - first_done_);
+  return fmt::format("  {} left", format_duration(seconds_each * static_cast<double>(total_ - done_)));
 }
 
+// On a narrow terminal first the bar is left out, then what must be of the text, then the title.
 std::string Progress::live_line() const {
-  const std::string right = status();
-  const auto columns = static_cast<std::size_t>(options_.columns - 1);  // the last would wrap on some terminals
-  const int room = static_cast<int>(columns) - static_cast<int>(title_.size() + right.size()) - 5;
-  std::string line = title_ + "  " + right;
+  const int columns = options_.columns - 1;  // the last would wrap on some terminals
+  const std::string left = time_left();
+  const std::string all = share() + beginning(text_, std::string::npos) + left;
+  const int room = columns - static_cast<int>(title_.size() + all.size()) - 5;
   if (room >= kMinBarColumns) {
     const int bar = std::min(room, kMaxBarColumns);
     const int filled = static_cast<int>(std::lround(fraction() * bar));
-    line = fmt::format("{} [{:#<{}}{:.<{}}] {}", title_, "", filled, "", bar - filled, right);
+    return fmt::format("{} [{:#<{}}{:.<{}}] {}", title_, "", filled, "", bar - filled, all);
   }
-  return line.substr(0, columns);
+  const int for_text = columns - static_cast<int>(title_.size() + 2 + share().size() + left.size());
+  const std::string right = share() + beginning(text_, static_cast<std::size_t>(std::max(for_text, 0))) + left;
+  return (for_text >= 0 ? title_ + "  " + right : right).substr(0, static_cast<std::size_t>(columns));
 }
 
 void Progress::draw() {
   last_drawn_ = options_.clock();
   last_fraction_ = fraction();
   if (options_.columns > 0) {
+    if (options_.measure_columns) options_.columns = std::max(options_.measure_columns(), 2);
     live_ = true;
     fmt::print(out_, "{}{}", kClearLine, live_line());
   } else {
-    fmt::print(out_, "{} {}\n", title_, status());
+    fmt::print(out_, "{} {}{}{}\n", title_, share(), beginning(text_, std::string::npos), time_left());
   }
   std::fflush(out_);
 }

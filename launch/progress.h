@@ -9,7 +9,8 @@
 namespace mudelta {
 
 struct ProgressOptions {
-  int columns = 0;  // of the terminal; 0: `out` is no terminal
+  int columns = 0;                       // of the terminal; 0: `out` is no terminal
+  std::function<int()> measure_columns;  // what they are now, asked before each drawing; empty: they stay
   double seconds_between_redraws = 0.1;
   // Without a terminal a line is due when either has passed since the last.
   double seconds_between_lines = 10;
@@ -39,7 +40,8 @@ class Progress {
 
  private:
   double fraction() const;
-  std::string status() const;     // "42%  text  1:02 left"
+  std::string share() const;      // "42%"
+  std::string time_left() const;  // "  1:02 left", or "" if it cannot be told
   std::string live_line() const;  // fits the terminal
   void draw();
 

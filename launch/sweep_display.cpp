@@ -1,5 +1,6 @@
 #include "launch/sweep_display.h"
 
+#include <algorithm>
 #include <cmath>
 #include <utility>
 
@@ -9,7 +10,8 @@
 namespace mudelta {
 namespace {
 
-constexpr int kBarColumns = 30;
+constexpr int kMinBarColumns = 10;
+constexpr int kMaxBarColumns = 30;
 constexpr int kSeriesColumns = 16;
 constexpr int kCellColumns = 18;
 
@@ -82,9 +84,12 @@ const SweepResult* SweepDisplay::best_of(const Series& series, std::int64_t widt
 }
 
 std::vector<std::string> SweepDisplay::table() const {
-  const int filled = total_cost_ > 0 ? static_cast<int>(done_cost_ / total_cost_ * kBarColumns) : 0;
-  std::vector<std::string> lines = {
-      fmt::format("sweep [{:#<{}}{:.<{}}] {}", "", filled, "", kBarColumns - filled, summary())};
+  std::vector<std::string> lines = {"sweep " + summary()};
+  const int room = options_.columns - static_cast<int>(lines.front().size()) - 4;
+  if (const int bar = std::min(room, kMaxBarColumns); bar >= kMinBarColumns) {
+    const int filled = total_cost_ > 0 ? static_cast<int>(done_cost_ / total_cost_ * bar) : 0;
+    lines.front() = fmt::format("sweep [{:#<{}}{:.<{}}] {}", "", filled, "", bar - filled, summary());
+  }
   std::string header = fmt::format("{:<{}}", "best so far", kSeriesColumns);
   for (const std::int64_t width : widths_) header += fmt::format("{:>{}}", width, kCellColumns);
   lines.push_back(header);
@@ -101,6 +106,7 @@ std::vector<std::string> SweepDisplay::table() const {
 
 void SweepDisplay::draw() {
   last_drawn_ = options_.clock();
+  if (options_.measure_columns) options_.columns = std::max(options_.measure_columns(), 2);
   if (lines_drawn_ > 0) fmt::print(out_, "\x1b[{}A", lines_drawn_);
   const std::vector<std::string> lines = table();
   // The last column would wrap on some terminals.

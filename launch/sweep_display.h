@@ -15,7 +15,8 @@
 namespace mudelta {
 
 struct SweepDisplayOptions {
-  int columns = 0;  // of the terminal; 0: `out` is no terminal
+  int columns = 0;                       // of the terminal; 0: `out` is no terminal
+  std::function<int()> measure_columns;  // what they are now, asked before each drawing; empty: they stay
   double seconds_between_redraws = 0.5;
   std::function<double()> clock;  // seconds from any start
 };

@@ -32,7 +32,9 @@ class SweepWatch {
   SweepWatch(const SweepDirectory& folder, std::vector<SweepRun> runs, std::vector<double> costs)
       : folder_(folder),
         display_(stdout, std::move(runs), std::move(costs),
-                 {.columns = terminal_columns(stdout), .clock = monotonic_seconds}) {
+                 {.columns = terminal_columns(stdout),
+                  .measure_columns = [] { return terminal_columns(stdout); },
+                  .clock = monotonic_seconds}) {
     display_.start(folder.read());
   }
 

@@ -126,6 +126,36 @@ TEST(LiveProgress, FitsTheTerminal) {
   }
 }
 
+TEST(LiveProgress, NarrowTerminalsKeepTheTimeLeft) {
+  const auto line_of = [](int columns) {
+    Stage stage;
+    Progress progress(stage.out(), "train", 100, 0, stage.options(columns));
+    stage.now += 10;
+    progress.update(50, "step 50/100  loss 3.21  10000 tokens/s");
+    return stage.written().substr(std::string("\r\x1b[K").size());
+  };
+  EXPECT_EQ(line_of(70), "train   50%  step 50/100  loss 3.21  10000 tokens/s  0:10 left");
+  EXPECT_EQ(line_of(60), "train   50%  step 50/100  loss 3.21  0:10 left");
+  EXPECT_EQ(line_of(40), "train   50%  step 50/100  0:10 left");
+  EXPECT_EQ(line_of(30), "train   50%  0:10 left");
+  EXPECT_EQ(line_of(20), " 50%  0:10 left");
+}
+
+TEST(LiveProgress, FollowsTheWidthOfTheTerminal) {
+  Stage stage;
+  int columns = 80;
+  ProgressOptions options = stage.options(columns);
+  options.measure_columns = [&] { return columns; };
+  Progress progress(stage.out(), "train", 100, 0, options);
+  stage.now += 10;
+  progress.update(50, "loss 3.21");
+  EXPECT_THAT(stage.written(), HasSubstr("train [####"));
+  columns = 30;
+  stage.now += 10;
+  progress.update(60, "loss 3.21");
+  EXPECT_THAT(stage.written(), EndsWith("\r\x1b[Ktrain   60%  0:13 left"));
+}
+
 TEST(LiveProgress, AnUnfinishedLineIsEnded) {
   Stage stage;
   { Progress(stage.out(), "train", 10, 0, stage.options(80)).update(5); }
