@@ -17,6 +17,7 @@
 #include "launch/commands.h"
 #include "launch/gemm_peak.h"
 #include "launch/job_devices.h"
+#include "launch/number_options.h"
 #include "launch/run_config.h"
 #include "launch/stopwatch.h"
 #include "launch/stored_model.h"
@@ -143,7 +144,7 @@ int run_bench(const BenchArguments& arguments) {
           device.to_string());
   std::vector<RuleShape> rules;
   for (const std::string& rule : arguments.rules.empty() ? default_rule_shapes(device.is_cuda()) : arguments.rules) {
-    rules.push_back(parse_rule_shape(rule));
+    for (const std::string& shape : split_rule_shapes(rule)) rules.push_back(parse_rule_shape(shape));
   }
   const Peaks peaks{.float32 = measure_gemm_peak(DType::kFloat32, device, arguments.seconds),
                     .bfloat16 = measure_gemm_peak(DType::kBFloat16, device, arguments.seconds),
@@ -175,27 +176,21 @@ void add_bench_command(CLI::App& app, Command& chosen) {
   auto arguments = std::make_shared<BenchArguments>();
   CLI::App* command = app.add_subcommand("bench", "Measure matrix products, every kernel, and whole training steps");
   command->footer(
-      "Example: mudelta bench --widths 256 512\n"
+      "Example: mudelta bench --widths 256,512\n"
       "FLOPs are those of the mathematics (the recurrent form of the gated delta rule). Figures are medians; on a\n"
       "machine that others use too, compare only figures of one run.");
   add_device_option(*command, arguments->device);
-  command->add_option("--widths", arguments->widths, "Model widths")->check(CLI::PositiveNumber)->capture_default_str();
-  command->add_option("--layers", arguments->layers, "Of the training step")
-      ->check(CLI::PositiveNumber)
-      ->capture_default_str();
-  command->add_option("--sequences", arguments->sequences, "Per step")
-      ->check(CLI::PositiveNumber)
-      ->capture_default_str();
-  command->add_option("--sequence-length", arguments->sequence_length, "Tokens per sequence")
-      ->check(CLI::PositiveNumber)
-      ->capture_default_str();
-  command->add_option("--vocab-size", arguments->vocab_size)->check(CLI::PositiveNumber)->capture_default_str();
+  add_list(*command, "--widths", arguments->widths, whole_number(1), "Model widths");
+  add_whole_number(*command, "--layers", arguments->layers, 1, "Of the training step");
+  add_whole_number(*command, "--sequences", arguments->sequences, 1, "Per step");
+  add_whole_number(*command, "--sequence-length", arguments->sequence_length, 1, "Tokens per sequence");
+  add_whole_number(*command, "--vocab-size", arguments->vocab_size, 1, "Token ids");
   command->add_option(
       "--rule", arguments->rules,
-      "Shapes of the gated delta rule by itself: SEQUENCESxTOKENS,HEADS/VALUE_HEADS,KEY_DIMxVALUE_DIM,\n"
+      "Shapes of the gated delta rule by itself: SEQUENCESxTOKENS,HEADS/VALUE_HEADS,KEY_DIMxVALUE_DIM[,...],\n"
       "as in 8x2048,16/32,128x256. Default: some that suit the device");
   command->add_option("--seconds", arguments->seconds, "Per kernel; ten times as much per training figure")
-      ->check(CLI::PositiveNumber)
+      ->check(positive_number())
       ->capture_default_str();
   command->add_flag("--bfloat16", arguments->bfloat16, "Matrices and activations in bfloat16");
   command->add_flag("--cuda-graph", arguments->cuda_graph, "Training steps with train.cuda_graph");

@@ -7,6 +7,7 @@
 #include <cstdio>
 #include <limits>
 #include <memory>
+#include <sstream>
 
 #include "core/error.h"
 
@@ -37,6 +38,20 @@ RuleShape parse_rule_shape(const std::string& text) {
   constexpr long long kMaxTokens = std::numeric_limits<std::int32_t>::max();
   require(n[0] <= kMaxTokens / n[1], "--rule {}: expected at most {} tokens", text, kMaxTokens);
   return shape;
+}
+
+std::vector<std::string> split_rule_shapes(const std::string& list) {
+  std::vector<std::string> shapes;
+  std::istringstream parts(list);
+  int count = 0;
+  for (std::string part; std::getline(parts, part, ','); ++count) {
+    if (count % 3 == 0) {
+      shapes.push_back(part);
+    } else {
+      shapes.back() += "," + part;
+    }
+  }
+  return shapes;
 }
 
 std::vector<std::string> default_rule_shapes(bool on_gpu) {

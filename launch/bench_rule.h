@@ -19,6 +19,8 @@ struct RuleShape {
 };
 // From to_string's form; throws Error, naming what is wrong, for another.
 RuleShape parse_rule_shape(const std::string& text);
+// The shapes in a list: "A,B,C,D,E,F" -> "A,B,C" and "D,E,F"; the last may be incomplete.
+std::vector<std::string> split_rule_shapes(const std::string& list);
 // What `mudelta bench` measures unless told otherwise.
 std::vector<std::string> default_rule_shapes(bool on_gpu);
 

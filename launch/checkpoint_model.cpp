@@ -45,6 +45,7 @@ void check_config(const std::string& where, const RunConfig& stored, const RunCo
   MessageDifferencer differencer;
   differencer.set_message_field_comparison(MessageDifferencer::EQUIVALENT);
   differencer.IgnoreField(ModelConfig::descriptor()->FindFieldByNumber(ModelConfig::kRecomputeFieldNumber));
+  differencer.set_report_ignores(false);
   std::string differences;
   differencer.ReportDifferencesToString(&differences);
   const bool is_same = differencer.Compare(with_o_norm_eps(stored.model()), with_o_norm_eps(present.model()));

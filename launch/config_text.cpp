@@ -4,10 +4,16 @@
 #include <google/protobuf/io/tokenizer.h>
 #include <google/protobuf/io/zero_copy_stream_impl_lite.h>
 #include <google/protobuf/text_format.h>
+#include <strings.h>
 
+#include <algorithm>
+#include <cctype>
+#include <iterator>
 #include <memory>
 #include <optional>
 #include <regex>
+#include <set>
+#include <sstream>
 #include <utility>
 #include <vector>
 
@@ -18,6 +24,8 @@ namespace mudelta {
 namespace {
 
 using google::protobuf::Descriptor;
+using google::protobuf::EnumDescriptor;
+using google::protobuf::EnumValueDescriptor;
 using google::protobuf::FieldDescriptor;
 using google::protobuf::Message;
 using google::protobuf::TextFormat;
@@ -88,6 +96,48 @@ std::optional<std::string> quoted_after(const std::string& message, const std::s
   return match[1].str();
 }
 
+// Bytes before a place in the text; the tokenizer's columns go on to the next multiple of 8 at a tab.
+std::size_t offset_of(const std::string& text, Position position) {
+  std::size_t offset = 0;
+  for (int line = 0; line < position.line && offset < text.size(); ++offset) line += text[offset] == '\n' ? 1 : 0;
+  for (int column = 0; column < position.column && offset < text.size(); ++offset) {
+    column += text[offset] == '\t' ? 8 - column % 8 : 1;
+  }
+  return offset;
+}
+
+// The value called `name`, in any case; null if there is none.
+const EnumValueDescriptor* find_value(const EnumDescriptor& type, const std::string& name) {
+  for (int i = 0; i < type.value_count(); ++i) {
+    if (strcasecmp(type.value(i)->name().c_str(), name.c_str()) == 0) return type.value(i);
+  }
+  return nullptr;
+}
+
+// Writes an enum value that the parser did not know as it is declared, if only its case was wrong.
+bool correct_case(std::string& text, const Descriptor& root, const FirstError& error) {
+  const auto value = quoted_after(*error.message, "Unknown enumeration value of");
+  if (!value) return false;
+  const Context context = find_context(text, root, error.position, *value);
+  const FieldDescriptor* field = context.message->FindFieldByName(context.field);
+  if (field == nullptr || field->enum_type() == nullptr) return false;
+  const EnumValueDescriptor* known = find_value(*field->enum_type(), *value);
+  const std::size_t offset = offset_of(text, context.word);
+  if (known == nullptr || text.compare(offset, value->size(), *value) != 0) return false;
+  text.replace(offset, value->size(), known->name());
+  return true;
+}
+
+// Files that are no text at all, such as a checkpoint's.
+void require_text(const std::string& text, std::string_view name) {
+  const auto is_binary = [](char c) { return std::iscntrl(static_cast<unsigned char>(c)) != 0 && !std::isspace(c); };
+  const auto found = std::ranges::find_if(text, is_binary);
+  require(found == text.end(),
+          "{}: expected a configuration in protobuf text format, got a file that is no text: its "
+          "byte {} is {:#04x}",
+          name, found - text.begin(), static_cast<unsigned>(*found));
+}
+
 std::string without_full_stop(std::string text) {
   if (text.ends_with('.')) text.pop_back();
   return text;
@@ -113,6 +163,10 @@ std::string without_full_stop(std::string text) {
       fail_at(name, context.word,
               unknown_value_message(*field->enum_type(), join_path(context.path, context.field), *value));
     }
+  }
+  if (message.starts_with("Interpreting non ascii codepoint")) {
+    fail_at(name, error.position,
+            "expected a field's name or its value, got a letter that only quotes and comments may hold");
   }
   fail_at(name, error.position, without_full_stop(message));
 }
@@ -172,41 +226,64 @@ void set_value(Message& parent, const FieldDescriptor& field, const std::string&
     parent.GetReflection()->SetString(&parent, &field, value);
     return;
   }
+  const EnumValueDescriptor* known = field.enum_type() != nullptr ? find_value(*field.enum_type(), value) : nullptr;
   FirstError error;
   TextFormat::Parser parser;
   parser.RecordErrorsTo(&error);
-  if (parser.ParseFieldValueFromString(value, &field, &parent)) return;
+  if (parser.ParseFieldValueFromString(known != nullptr ? known->name() : value, &field, &parent)) return;
   if (field.enum_type() != nullptr) fail("{}", unknown_value_message(*field.enum_type(), path, value));
   fail("`{}` cannot be `{}`: expected {}", path, value, expected_value(field));
+}
+
+// The items of "[64, 128]" or "64,128".
+std::vector<std::string> items_of(std::string list) {
+  if (list.starts_with('[') && list.ends_with(']')) list = list.substr(1, list.size() - 2);
+  std::ranges::replace(list, ',', ' ');
+  std::istringstream words(list);
+  return {std::istream_iterator<std::string>(words), {}};
+}
+
+// `lists`: paths of those that have been set, which are added to.
+void apply_override(const std::string& path, const std::string& value, Message& message, std::set<std::string>& lists) {
+  const auto [parent_path, name] = split_last(path);
+  Message& parent = message_at(message, parent_path);
+  const FieldDescriptor& field = find_field(message, parent, parent_path, name);
+  if (field.is_repeated() && lists.insert(path).second) parent.GetReflection()->ClearField(&parent, &field);
+  if (field.message_type() != nullptr) {
+    set_message(parent, field, path, value);
+  } else if (field.is_repeated()) {
+    for (const std::string& item : items_of(value)) set_value(parent, field, path, item);
+  } else {
+    set_value(parent, field, path, value);
+  }
 }
 
 }  // namespace
 
 void parse_text(const std::string& text, std::string_view name, Message& message) {
+  require_text(text, name);
+  std::string spelt = text;  // with enum values as they are declared
   FirstError error;
   TextFormat::Parser parser;
   parser.RecordErrorsTo(&error);
   parser.AllowPartialMessage(true);
-  if (!parser.ParseFromString(text, &message)) explain(text, name, *message.GetDescriptor(), error);
+  while (!parser.ParseFromString(spelt, &message)) {
+    if (!correct_case(spelt, *message.GetDescriptor(), error)) explain(spelt, name, *message.GetDescriptor(), error);
+    error.message.reset();
+  }
 }
 
-void apply_override(std::string_view assignment, Message& message) {
-  const std::size_t equals = assignment.find('=');
-  require(equals != std::string_view::npos && equals > 0, "--set {}: expected FIELD=VALUE, as in model.width=512",
-          assignment);
-  const std::string path(assignment.substr(0, equals));
-  const std::string value(assignment.substr(equals + 1));
-  try {
-    const auto [parent_path, name] = split_last(path);
-    Message& parent = message_at(message, parent_path);
-    const FieldDescriptor& field = find_field(message, parent, parent_path, name);
-    if (field.message_type() != nullptr) {
-      set_message(parent, field, path, value);
-    } else {
-      set_value(parent, field, path, value);
+void apply_overrides(const std::vector<std::string>& assignments, Message& message) {
+  std::set<std::string> lists;
+  for (const std::string& assignment : assignments) {
+    const std::size_t equals = assignment.find('=');
+    require(equals != std::string::npos && equals > 0, "--set {}: expected FIELD=VALUE, as in model.width=512",
+            assignment);
+    try {
+      apply_override(assignment.substr(0, equals), assignment.substr(equals + 1), message, lists);
+    } catch (const Error& error) {
+      fail("--set {}: {}", assignment, error.what());
     }
-  } catch (const Error& error) {
-    fail("--set {}: {}", assignment, error.what());
   }
 }
 

@@ -5,6 +5,7 @@
 #include "launch/agreement.h"
 #include "launch/commands.h"
 #include "launch/coord_check_run.h"
+#include "launch/number_options.h"
 
 namespace mudelta {
 
@@ -31,28 +32,19 @@ void add_coord_check_command(CLI::App& app, Command& chosen) {
       "The exit code is 1 if the only parametrization fails, or GDN_MUP among several. docs/mup.md explains the "
       "table.");
   command->add_option("config", arguments->config, "Configuration of a run, as for `train`")
-      ->type_name("CONFIG.textproto")
+      ->type_name("CONFIG")
       ->required();
   add_set_option(*command, request.overrides);
-  command->add_option("--widths", request.widths, "At least three; the first is the base width")
-      ->delimiter(',')
-      ->allow_extra_args(false)
-      ->capture_default_str();
+  add_list(*command, "--widths", request.widths, whole_number(1), "At least three; the first is the base width");
   command->add_option("--axis", arguments->axis, "What grows with the width; both: one after the other")
       ->transform(CLI::IsMember({"head_dim", "heads", "both"}, CLI::ignore_case))
       ->capture_default_str();
   command->add_option("--optimizer", arguments->optimizer, "adamw or sgd, where not that of the configuration")
       ->transform(CLI::IsMember({"adamw", "sgd"}, CLI::ignore_case));
-  command->add_option("--parametrization", arguments->parametrizations, "Of SP, MUP and GDN_MUP")
-      ->delimiter(',')
-      ->allow_extra_args(false)
-      ->transform(CLI::IsMember({"SP", "MUP", "GDN_MUP"}, CLI::ignore_case))
-      ->capture_default_str();
-  command->add_option("--steps", request.steps, "After which steps to measure; the last one is judged")
-      ->delimiter(',')
-      ->allow_extra_args(false)
-      ->capture_default_str();
-  command->add_option("--seeds", request.seeds, "Runs per width")->capture_default_str();
+  add_list(*command, "--parametrization", arguments->parametrizations,
+           CLI::IsMember({"SP", "MUP", "GDN_MUP"}, CLI::ignore_case), "Of SP, MUP and GDN_MUP");
+  add_list(*command, "--steps", request.steps, whole_number(1), "After which steps to measure; the last one is judged");
+  add_whole_number(*command, "--seeds", request.seeds, 1, "Runs per width");
   command->add_option("--data", arguments->data, "Data set; without one in CONFIG either, random text is made");
   command->add_option("--out", arguments->out, "Folder of the results")->capture_default_str();
   command->callback([arguments, axes, optimizers, &chosen] {

@@ -12,6 +12,7 @@
 #include "launch/evaluation.h"
 #include "launch/job_devices.h"
 #include "launch/loaded_model.h"
+#include "launch/number_options.h"
 
 namespace mudelta {
 namespace {
@@ -93,16 +94,11 @@ void add_eval_command(CLI::App& app, Command& chosen) {
       ->required();
   command->add_option("--data", arguments->data, "Folder written by mudelta prepare")->type_name("DIR")->required();
   command->add_option("--split", arguments->split, "validation or train")->capture_default_str();
-  command->add_option("--sequences", arguments->sequences, "Only the first N sequences of the split; 0: all")
-      ->check(CLI::NonNegativeNumber)
-      ->capture_default_str();
-  command->add_option("--sequence-length", arguments->sequence_length, "Tokens per sequence; 0: as in training")
-      ->check(CLI::NonNegativeNumber)
-      ->capture_default_str();
+  add_whole_number(*command, "--sequences", arguments->sequences, 0, "Only the first N sequences of the split; 0: all");
+  add_whole_number(*command, "--sequence-length", arguments->sequence_length, 0,
+                   "Tokens per sequence; 0: as in training");
   add_device_option(*command, arguments->device);
-  command->add_option("--batch", arguments->batch, "Sequences at a time on each rank")
-      ->check(CLI::PositiveNumber)
-      ->capture_default_str();
+  add_whole_number(*command, "--batch", arguments->batch, 1, "Sequences at a time on each rank");
   command
       ->add_option("--per-token", arguments->per_token,
                    "Write each target token's log-probability, a JSON object a line")

@@ -12,6 +12,7 @@
 #include "launch/commands.h"
 #include "launch/job_devices.h"
 #include "launch/loaded_model.h"
+#include "launch/number_options.h"
 #include "launch/sampler.h"
 #include "launch/stopwatch.h"
 
@@ -89,18 +90,17 @@ void add_generate_command(CLI::App& app, Command& chosen) {
       ->type_name("DIR")
       ->required();
   command->add_option("--prompt", arguments->prompt, "The text to continue; may be empty")->required();
-  command->add_option("--tokens", arguments->tokens, "Tokens to add at most; fewer if the text ends")
-      ->check(CLI::NonNegativeNumber)
-      ->capture_default_str();
+  add_whole_number(*command, "--tokens", arguments->tokens, 0, "Tokens to add at most; fewer if the text ends");
   add_device_option(*command, arguments->device);
   SamplingOptions& sampling = arguments->sampling;
-  command->add_option("--temperature", sampling.temperature, "0: always the most likely token")->capture_default_str();
-  command->add_option("--top-k", sampling.top_k, "Choose among the K most likely tokens; 0: all")
+  command->add_option("--temperature", sampling.temperature, "0: always the most likely token")
+      ->check(finite_number())
       ->capture_default_str();
+  add_whole_number(*command, "--top-k", sampling.top_k, 0, "Choose among the K most likely tokens; 0: all");
   command->add_option("--top-p", sampling.top_p, "Choose among the fewest tokens whose probability reaches P")
+      ->check(finite_number())
       ->capture_default_str();
-  command->add_option("--seed", sampling.seed, "Of the choices: the same seed gives the same text")
-      ->capture_default_str();
+  add_whole_number(*command, "--seed", sampling.seed, 0, "Of the choices: the same seed gives the same text");
   command->callback([arguments, &chosen] {
     chosen = [arguments] { return run_on_first_rank([&] { return run_generate(*arguments); }); };
   });

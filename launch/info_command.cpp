@@ -78,7 +78,9 @@ void print_info() {
 }  // namespace
 
 void add_info_command(CLI::App& app, Command& chosen) {
-  app.add_subcommand("info", "Show version, libraries, CPU and devices")->callback([&chosen] {
+  CLI::App* command = app.add_subcommand("info", "Show version, libraries, CPU and devices");
+  command->footer("Example: mudelta info");
+  command->callback([&chosen] {
     chosen = [] {
       return run_on_first_rank([] {
         print_info();

@@ -3,11 +3,14 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <chrono>
 #include <cstdio>
+#include <cstring>
 #include <exception>
 #include <string>
 #include <string_view>
+#include <system_error>
 #include <thread>
 
 #include "core/error.h"
@@ -49,10 +52,23 @@ int exit_code_of(const Command& command, int argc, char** argv) {
   } catch (const std::exception& error) {
     leave_it_to_lower_ranks(ranks.rank);
     print_error(ranks.size == 1 ? error.what() : fmt::format("[rank {}] {}", ranks.rank, error.what()));
-    const int code = dynamic_cast<const Error*>(&error) != nullptr ? kUserError : kOtherError;
+    // The system's errors (a full disk, say) are no mistakes of ours either.
+    const bool is_ours =
+        dynamic_cast<const Error*>(&error) == nullptr && dynamic_cast<const std::system_error*>(&error) == nullptr;
+    const int code = is_ours ? kOtherError : kUserError;
     if (ranks.size > 1) abort_job(code);
     return code;
   }
+}
+
+// `code`, unless all went well but for what was to be printed.
+int code_with_output(int code) {
+  errno = 0;
+  const bool written = std::fflush(stdout) == 0 && std::ferror(stdout) == 0;
+  if (written || code != 0) return code;
+  const std::string reason = errno != 0 ? fmt::format(": {}", std::strerror(errno)) : "";
+  print_error(fmt::format("cannot write to the standard output{}", reason));
+  return kUserError;
 }
 
 }  // namespace
@@ -61,7 +77,7 @@ int run_job(const Command& command, int argc, char** argv) {
   try {
     limit_mpi_calls(ParallelConfig::default_instance().timeout_seconds());
     MpiSession mpi(&argc, &argv);
-    return exit_code_of(command, argc, argv);
+    return code_with_output(exit_code_of(command, argc, argv));
   } catch (const Error& error) {  // MPI did not start
     print_error(error.what());
     return kUserError;

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <sstream>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "dist/mpi.h"
@@ -13,6 +14,7 @@
 #include "launch/job.h"
 #include "launch/logging.h"
 #include "launch/name_hints.h"
+#include "launch/number_options.h"
 
 namespace mudelta {
 namespace {
@@ -47,7 +49,9 @@ Command parse(int argc, char** argv) {
   Command chosen;
   describe(app, chosen);
   try {
-    app.parse(argc, argv);
+    std::vector<std::string> arguments = join_lists(app, {argv + 1, argv + argc});
+    std::ranges::reverse(arguments);  // as CLI11 wants them
+    app.parse(std::move(arguments));
   } catch (const CLI::Success& help) {
     std::ostringstream text;
     app.exit(help, text, text);

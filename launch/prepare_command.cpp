@@ -11,6 +11,7 @@
 #include "data/prepare.h"
 #include "launch/agreement.h"
 #include "launch/commands.h"
+#include "launch/number_options.h"
 #include "launch/progress.h"
 #include "launch/stop_signals.h"
 
@@ -100,9 +101,10 @@ void add_prepare_command(CLI::App& app, Command& chosen) {
           ->capture_default_str();
   command->add_flag("--whole-files", arguments->whole_files, "Each file is one document")->excludes(separator);
   command->add_option("--validation-fraction", options.validation_fraction, "Share of documents kept for validation")
+      ->check(finite_number())
       ->capture_default_str();
-  command->add_option("--seed", options.seed, "Of the draw of validation documents")->capture_default_str();
-  command->add_option("--shard-tokens", options.shard_tokens, "Tokens per file")->capture_default_str();
+  add_whole_number(*command, "--seed", options.seed, 0, "Of the draw of validation documents");
+  add_whole_number(*command, "--shard-tokens", options.shard_tokens, 1, "Tokens per file");
 
   command->callback([arguments, separator, &chosen] {
     const bool by_default = separator->count() == 0 && !arguments->whole_files;

@@ -59,7 +59,7 @@ void fill_defaults(Message& message) {
 RunConfig load_run_config(const std::filesystem::path& path, const std::vector<std::string>& overrides) {
   RunConfig config;
   parse_text(read_file(path), path.string(), config);
-  for (const std::string& assignment : overrides) apply_override(assignment, config);
+  apply_overrides(overrides, config);
   require(config.IsInitialized(), "{}: not given: {}", path.string(), config.InitializationErrorString());
   return config;
 }

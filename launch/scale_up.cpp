@@ -66,7 +66,7 @@ const SweepSeries& choose_series(const SweepReport& report, const SeriesChoice& 
 RunConfig scale_up(const SweepConfig& sweep, const SweepReport& report, const SweepSeries& series,
                    const std::vector<std::string>& overrides) {
   RunConfig given;
-  for (const std::string& assignment : overrides) apply_override(assignment, given);
+  apply_overrides(overrides, given);
   require(given.model().has_width(), "no width is given: expected --set model.width=...");
   const RunConfig base = config_of(sweep, {.parametrization = series.parametrization,
                                            .optimizer = series.optimizer,
@@ -74,7 +74,7 @@ RunConfig scale_up(const SweepConfig& sweep, const SweepReport& report, const Sw
                                            .lr = lr_of(tuned(report, series)),
                                            .seed = sweep.seeds(0)});
   RunConfig wide = widened(base, given.model(), axis_of(sweep));
-  for (const std::string& assignment : overrides) apply_override(assignment, wide);
+  apply_overrides(overrides, wide);
   validate(wide, 1);
   return with_defaults(wide);
 }

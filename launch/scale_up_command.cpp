@@ -6,6 +6,7 @@
 #include "launch/agreement.h"
 #include "launch/atomic_file.h"
 #include "launch/commands.h"
+#include "launch/number_options.h"
 #include "launch/run_config.h"
 #include "launch/scale_up.h"
 
@@ -51,11 +52,10 @@ void add_scale_up_command(CLI::App& app, Command& chosen) {
   command->add_option("--from", arguments->from, "Folder of the sweep")->type_name("SWEEP_DIR")->required();
   add_set_option(*command, arguments->overrides);
   command->add_option("--parametrization", arguments->parametrization, "GDN_MUP if the sweep has it")
-      ->type_name("SP|MUP|GDN_MUP");
-  command->add_option("--optimizer", arguments->optimizer, "Needed if the sweep has both")->type_name("ADAMW|SGD");
-  command->add_option("--ranks", arguments->ranks, "Data ranks, for the estimate of memory")
-      ->check(CLI::PositiveNumber)
-      ->capture_default_str();
+      ->transform(CLI::IsMember({"SP", "MUP", "GDN_MUP"}, CLI::ignore_case));
+  command->add_option("--optimizer", arguments->optimizer, "Needed if the sweep has both")
+      ->transform(CLI::IsMember({"ADAMW", "SGD"}, CLI::ignore_case));
+  add_whole_number(*command, "--ranks", arguments->ranks, 1, "Data ranks, for the estimate of memory");
   command->add_option("--out", arguments->out, "File to write")->type_name("WIDE.textproto")->required();
   command->callback([arguments, &chosen] {
     chosen = [arguments] {

@@ -131,7 +131,7 @@ std::string SweepRun::to_string() const {
 SweepConfig load_sweep(const std::filesystem::path& path, const std::vector<std::string>& overrides) {
   SweepConfig sweep;
   parse_text(read_file(path), path.string(), sweep);
-  for (const std::string& assignment : overrides) apply_override(assignment, sweep);
+  apply_overrides(overrides, sweep);
   if (sweep.has_run_config()) {
     RunConfig run = load_run_config(path.parent_path() / sweep.run_config(), {});
     run.MergeFrom(sweep.run());

@@ -89,7 +89,7 @@ TEST_F(Inference, BadInputEndsWithTwo) {
   const std::string start = "generate --prompt a --checkpoint " + path("run");
   expect_error(mudelta(start + " --temperature -1"), "--temperature is -1");
   expect_error(mudelta(start + " --top-p 0"), "--top-p is 0");
-  expect_error(mudelta(start + " --top-k -2"), "--top-k is -2");
+  expect_error(mudelta(start + " --top-k -2"), "--top-k: got -2");
 }
 
 }  // namespace

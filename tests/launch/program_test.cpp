@@ -15,12 +15,14 @@ namespace {
 using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using ::testing::Not;
 using ::testing::StartsWith;
 
 TEST(Program, HelpNamesEveryCommand) {
   const Outcome help = mudelta("--help");
   EXPECT_EQ(help.exit_code, 0);
-  for (const char* command : {"prepare", "train", "eval", "generate", "sweep", "scale-up", "bench", "info"}) {
+  for (const char* command :
+       {"prepare", "train", "eval", "generate", "sweep", "scale-up", "bench", "info"}) {
     EXPECT_THAT(help.output, HasSubstr(std::string("\n  ") + command + " "));
     const Outcome own = mudelta(std::string(command) + " --help");
     EXPECT_EQ(own.exit_code, 0) << command;
@@ -50,6 +52,34 @@ TEST(Program, InfoNamesItsLibraries) {
   for (const char* name : {"mudelta", "CPU", "memory", "oneDNN", "Highway", "OpenMP", "MPI", "protobuf", "CUDA"}) {
     EXPECT_EQ(count("\n" + info.output, std::string("\n") + name + " "), 1) << name;
   }
+}
+
+TEST(Program, WhatStdoutDoesNotTakeIsAnError) {
+  for (const std::string arguments : {"info", "--help", "train --help"}) {
+    const Outcome full = shell(program_path() + " " + arguments + " 2>&1 > /dev/full");
+    EXPECT_EQ(full.exit_code, 2) << arguments;
+    EXPECT_EQ(full.output, "mudelta: error: cannot write to the standard output: No space left on device\n");
+  }
+}
+
+TEST(Program, EachHelpHasItsOwnExample) {
+  EXPECT_THAT(mudelta("info --help").output, AllOf(HasSubstr("mudelta info"), Not(HasSubstr("mudelta prepare"))));
+}
+
+TEST(Program, ListsAreSpeltInSeveralWays) {
+  const std::string bench = "bench --layers 1 --vocab-size 16 --sequences 1 --sequence-length 8 --seconds 0.001 ";
+  for (const std::string widths : {"--widths 16,32", "--widths 16 32", "--widths 16 --widths 32", "--widths=16 32"}) {
+    const Outcome outcome = mudelta(bench + "--no-rule --no-kernels --no-training " + widths);
+    EXPECT_EQ(outcome.exit_code, 0) << widths << ": " << outcome.output;
+  }
+  const Outcome shapes = mudelta(bench + "--no-kernels --no-training --rule 1x8,1/1,8x8,1x8,1/2,8x8 1x8,2/2,8x8");
+  for (const char* shape : {"1x8,1/1,8x8 ", "1x8,1/2,8x8 ", "1x8,2/2,8x8 "}) {
+    EXPECT_EQ(count(shapes.output, shape), 1) << shapes.output;
+  }
+  const Outcome word = mudelta(bench + "--widths 16,wide");
+  EXPECT_EQ(word.exit_code, 2);
+  EXPECT_EQ(word.output,
+            "mudelta: error: --widths: got wide, expected a whole number, at least 1 (see mudelta bench --help)\n");
 }
 
 TEST(Program, PrepareMakesADataSet) {

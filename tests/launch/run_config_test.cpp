@@ -8,6 +8,7 @@
 
 #include "launch/config_text.h"
 #include "launch/name_hints.h"
+#include "launch/sweep.pb.h"
 #include "tests/support/errors.h"
 #include "tests/support/files.h"
 
@@ -32,7 +33,7 @@ std::string parse_error(const std::string& text) {
 
 RunConfig overridden(const std::vector<std::string>& assignments, const std::string& text = "") {
   RunConfig config = parsed(text);
-  for (const std::string& assignment : assignments) apply_override(assignment, config);
+  apply_overrides(assignments, config);
   return config;
 }
 
@@ -71,11 +72,44 @@ TEST(ConfigText, WrongTypeIsPointedAt) {
 }
 
 TEST(ConfigText, UnknownEnumValueIsPointedAtWithThoseThatExist) {
-  EXPECT_EQ(parse_error("train {\n  compute_dtype: FLOAT23\n}"),
-            "run.textproto:2:18: `train.compute_dtype` cannot be `FLOAT23`: expected one of FLOAT32, BFLOAT16");
+  EXPECT_EQ(
+      parse_error("train {\n  compute_dtype: FLOAT23\n}"),
+      "run.textproto:2:18: `train.compute_dtype` cannot be `FLOAT23`: expected one of FLOAT32, FP32, BFLOAT16, BF16");
   // `kind` is a field of two messages: the one around it counts.
   EXPECT_EQ(parse_error("schedule { kind: COSINE }\nparametrization { kind: COSINE }"),
             "run.textproto:2:25: `parametrization.kind` cannot be `COSINE`: expected one of SP, MUP, GDN_MUP");
+}
+
+TEST(ConfigText, EnumValuesMayBeWrittenInAnyCaseAndShort) {
+  const RunConfig config = parsed(
+      "train {\n\tcompute_dtype: bf16 device: Cpu }\nschedule { kind: cosine }\n"
+      "parametrization { kind: sp scaling { role: gate } scaling { role: Conv } }");
+  EXPECT_EQ(config.train().compute_dtype(), TrainConfig::BFLOAT16);
+  EXPECT_EQ(config.train().device(), TrainConfig::CPU);
+  EXPECT_EQ(config.schedule().kind(), ScheduleConfig::COSINE);
+  EXPECT_EQ(config.parametrization().kind(), ParametrizationConfig::SP);
+  EXPECT_EQ(config.parametrization().scaling(0).role(), ScalingOverride::GATE);
+  EXPECT_EQ(config.parametrization().scaling(1).role(), ScalingOverride::CONV);
+  // What is written back has the one name, and errors further on keep their place.
+  EXPECT_THAT(resolved_text(config), HasSubstr("compute_dtype: BFLOAT16"));
+  EXPECT_EQ(parse_error("train { compute_dtype: bf16 setps: 3 }"),
+            "run.textproto:1:29: `train` has no field `setps`; did you mean `steps`?");
+  EXPECT_EQ(overridden({"train.compute_dtype=fp32", "optimizer.eps_rule=Width_Scaled"}).optimizer().eps_rule(),
+            OptimizerConfig::WIDTH_SCALED);
+}
+
+TEST(ConfigText, OtherFilesAreNotConfigurations) {
+  EXPECT_EQ(
+      parse_error(std::string("\x7f"
+                              "ELF\x02\x01",
+                              6)),
+      "run.textproto: expected a configuration in protobuf text format, got a file that is no text: its byte 0 is "
+      "0x7f");
+  EXPECT_THAT(parse_error(std::string("model {\0}", 9)), HasSubstr("its byte 7 is 0x00"));
+  EXPECT_EQ(parse_error("caf\xc3\xa9 au lait"),
+            "run.textproto:1:4: expected a field's name or its value, got a letter that only quotes and comments may "
+            "hold");
+  EXPECT_EQ(parsed("# caf\xc3\xa9\ndata { path: \"caf\xc3\xa9\" }").data().path(), "caf\xc3\xa9");
 }
 
 TEST(ConfigText, SyntaxErrorsAndRepeatedFieldsAreErrors) {
@@ -112,13 +146,32 @@ TEST(Override, LaterOnesWinAndOtherFieldsStay) {
   EXPECT_EQ(config.train().global_batch(), 3);
 }
 
-TEST(Override, EntriesAreAppendedToLists) {
+TEST(Override, ListsBecomeWhatIsGivenForThem) {
   const RunConfig config =
-      overridden({"parametrization.scaling={role: GATE lr_width: -0.5}"}, "parametrization { scaling { role: CONV } }");
+      overridden({"parametrization.scaling={role: GATE lr_width: -0.5}", "parametrization.scaling={role: NORM}"},
+                 "parametrization { scaling { role: CONV } }");
   ASSERT_EQ(config.parametrization().scaling_size(), 2);
-  EXPECT_EQ(config.parametrization().scaling(0).role(), ScalingOverride::CONV);
-  EXPECT_EQ(config.parametrization().scaling(1).role(), ScalingOverride::GATE);
-  EXPECT_EQ(config.parametrization().scaling(1).lr_width(), -0.5);
+  EXPECT_EQ(config.parametrization().scaling(0).role(), ScalingOverride::GATE);
+  EXPECT_EQ(config.parametrization().scaling(0).lr_width(), -0.5);
+  EXPECT_EQ(config.parametrization().scaling(1).role(), ScalingOverride::NORM);
+}
+
+TEST(Override, ListsAreSpeltInSeveralWays) {
+  const auto widths = [](const std::vector<std::string>& assignments) {
+    SweepConfig sweep;
+    parse_text("widths: [1, 2, 3] parametrizations: [SP]", "sweep.textproto", sweep);
+    apply_overrides(assignments, sweep);
+    return std::vector<std::int64_t>(sweep.widths().begin(), sweep.widths().end());
+  };
+  const std::vector<std::int64_t> expected = {64, 128};
+  EXPECT_EQ(widths({"widths=64,128"}), expected);
+  EXPECT_EQ(widths({"widths=[64, 128]"}), expected);
+  EXPECT_EQ(widths({"widths=64 128"}), expected);
+  EXPECT_EQ(widths({"widths=64", "widths=128"}), expected);
+  EXPECT_EQ(widths({"widths=[]"}), std::vector<std::int64_t>());
+  EXPECT_EQ(error_of([&] { widths({"widths=64,wide"}); }),
+            "--set widths=64,wide: `widths` cannot be `wide`: expected a whole number");
+  EXPECT_EQ(widths({"parametrizations=sp,Gdn_Mup"}), (std::vector<std::int64_t>{1, 2, 3}));
 }
 
 TEST(Override, SettingInsideAOneofSwitchesIt) {
@@ -157,7 +210,7 @@ TEST(Override, WrongValuesAreErrorsThatSayWhatWasExpected) {
   EXPECT_THAT(override_error("train.steps="), HasSubstr("expected a whole number"));
   EXPECT_THAT(override_error("data.shuffle=perhaps"), HasSubstr("expected true or false"));
   EXPECT_THAT(override_error("optimizer.adamw.lr=fast"), HasSubstr("expected a number"));
-  EXPECT_THAT(override_error("train.compute_dtype=float32"), HasSubstr("expected one of FLOAT32, BFLOAT16"));
+  EXPECT_THAT(override_error("train.compute_dtype=float16"), HasSubstr("expected one of FLOAT32, FP32, BFLOAT16"));
   EXPECT_THAT(override_error("model=3"), HasSubstr("`model` holds fields"));
   EXPECT_THAT(override_error("parametrization.scaling={role: GATES}"),
               HasSubstr("parametrization.scaling:1:8: `role` cannot be `GATES`: expected one of EMBEDDING"));

@@ -27,7 +27,7 @@ RunConfig good_config() {
 
 std::string validation_error(const std::vector<std::string>& overrides, int world_size = 1) {
   RunConfig config = good_config();
-  for (const std::string& assignment : overrides) apply_override(assignment, config);
+  apply_overrides(overrides, config);
   return error_of([&] { validate(config, world_size); });
 }
 
