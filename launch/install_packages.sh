@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # install_packages.sh [GROUP...]: the Debian packages that mudelta needs, installed where they are missing.
-# Groups: build (the default), test, corpus (the text that quickstart.sh trains on).
+# Groups: build (the default), test, corpus (the text that quickstart.sh trains on), run (what an installed program
+# needs on Debian 12).
 # Root is asked for only if something is missing; without it, the command to run is printed.
 set -euo pipefail
 
@@ -13,6 +14,11 @@ build=(
 )
 test=(libboost-context-dev libgtest-dev libgmock-dev librapidcheck-dev procps)
 corpus=(dict-gcide)
+run=(
+  openmpi-bin
+  libdnnl2 libfmt9 libgomp1 libgoogle-glog0v6 libhwy1 libopenmpi3 libprotobuf32 libxxhash0
+  gnuplot-nox
+)
 
 wanted=()
 for group in "${@:-build}"; do
@@ -20,15 +26,17 @@ for group in "${@:-build}"; do
     build) wanted+=("${build[@]}") ;;
     test) wanted+=("${test[@]}") ;;
     corpus) wanted+=("${corpus[@]}") ;;
+    run) wanted+=("${run[@]}") ;;
     *)
-      echo "install_packages.sh: unknown group \"$group\", expected build, test or corpus" >&2
+      echo "install_packages.sh: unknown group \"$group\", expected build, test, corpus or run" >&2
       exit 2
       ;;
   esac
 done
 
 if ! command -v apt-get > /dev/null; then
-  echo "This machine has no apt-get. mudelta needs what these Debian packages hold; please install it and build by hand:" >&2
+  echo "This machine has no apt-get. mudelta needs what these Debian packages hold; please install it and build by hand" >&2
+  echo "(docs/install.md has the names that others have for them):" >&2
   echo "  ${wanted[*]}" >&2
   exit 1
 fi
@@ -47,6 +55,7 @@ elif sudo -n true 2> /dev/null; then
 else
   echo "These packages are missing, and installing them needs root. Please run:" >&2
   echo "  sudo apt-get update && sudo apt-get install --no-install-recommends ${missing[*]}" >&2
+  echo "docs/install.md has ways without root." >&2
   exit 1
 fi
 echo "Installing ${missing[*]}"

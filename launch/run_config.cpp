@@ -6,6 +6,7 @@
 #include "core/error.h"
 #include "launch/atomic_file.h"
 #include "launch/config_text.h"
+#include "launch/presets.h"
 
 namespace mudelta {
 namespace {
@@ -57,10 +58,11 @@ void fill_defaults(Message& message) {
 }  // namespace
 
 RunConfig load_run_config(const std::filesystem::path& path, const std::vector<std::string>& overrides) {
+  const std::filesystem::path file = find_config(path);
   RunConfig config;
-  parse_text(read_file(path), path.string(), config);
+  parse_text(read_file(file), file.string(), config);
   apply_overrides(overrides, config);
-  require(config.IsInitialized(), "{}: not given: {}", path.string(), config.InitializationErrorString());
+  require(config.IsInitialized(), "{}: not given: {}", file.string(), config.InitializationErrorString());
   return config;
 }
 

@@ -32,8 +32,9 @@ void add_sweep_command(CLI::App& app, Command& chosen) {
       "         mudelta sweep --report runs/sweep-adamw\n"
       "Each rank trains one run at a time. Runs whose results are in DIR are not run again: the same command goes on\n"
       "after an interruption, or with longer lists. All fields are described in launch/sweep.proto.");
-  CLI::Option* config = command->add_option("config", arguments->config, "The sweep, in protobuf text format")
-                            ->type_name("SWEEP.textproto");
+  CLI::Option* config =
+      command->add_option("config", arguments->config, "The sweep, in protobuf text format; a file or a preset")
+          ->type_name("SWEEP");
   add_set_option(*command, arguments->overrides);
   CLI::Option* out = command->add_option("--out", arguments->out, "Folder of the sweep")->type_name("DIR");
   CLI::Option* report =
@@ -42,7 +43,7 @@ void add_sweep_command(CLI::App& app, Command& chosen) {
   out->needs(config)->excludes(report);
   command->callback([arguments, &chosen] {
     if (arguments->config.empty() && arguments->report.empty()) {
-      throw CLI::ValidationError("expected SWEEP.textproto and --out DIR, or --report DIR");
+      throw CLI::ValidationError("expected SWEEP and --out DIR, or --report DIR");
     }
     chosen = [arguments] {
       if (!arguments->report.empty()) return report_only(arguments->report);

@@ -9,6 +9,7 @@
 #include "core/error.h"
 #include "launch/atomic_file.h"
 #include "launch/config_text.h"
+#include "launch/presets.h"
 #include "launch/run_config.h"
 #include "launch/training_run.h"
 #include "model/config.h"
@@ -128,7 +129,8 @@ std::string SweepRun::to_string() const {
                      name_of(optimizer), width, lr, seed);
 }
 
-SweepConfig load_sweep(const std::filesystem::path& path, const std::vector<std::string>& overrides) {
+SweepConfig load_sweep(const std::filesystem::path& name, const std::vector<std::string>& overrides) {
+  const std::filesystem::path path = find_config(name);
   SweepConfig sweep;
   parse_text(read_file(path), path.string(), sweep);
   apply_overrides(overrides, sweep);

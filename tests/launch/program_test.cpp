@@ -22,7 +22,7 @@ TEST(Program, HelpNamesEveryCommand) {
   const Outcome help = mudelta("--help");
   EXPECT_EQ(help.exit_code, 0);
   for (const char* command :
-       {"prepare", "train", "eval", "generate", "sweep", "scale-up", "bench", "info"}) {
+       {"prepare", "configs", "train", "eval", "generate", "sweep", "scale-up", "bench", "info"}) {
     EXPECT_THAT(help.output, HasSubstr(std::string("\n  ") + command + " "));
     const Outcome own = mudelta(std::string(command) + " --help");
     EXPECT_EQ(own.exit_code, 0) << command;
@@ -173,6 +173,42 @@ TEST(Program, SetTakesOneAssignmentEachTime) {
                                   (folder / "run").string());
   EXPECT_EQ(outcome.exit_code, 2);
   EXPECT_EQ(outcome.output, "mudelta: error: train.steps is -1: expected at least 1\n");
+}
+
+TEST(Program, PrintConfigDescribesEveryFieldAndParsesBack) {
+  const TemporaryFolder folder;
+  const auto config = write_file(folder / "run.textproto", "model { width: 64 heads: 4 } optimizer { sgd { lr: 2 } }");
+  const Outcome printed = mudelta("train " + config.string() + " --print-config");
+  EXPECT_EQ(printed.exit_code, 0) << printed.output;
+  for (const char* part :
+       {"model {\n  # Size of the residual stream.\n  width: 64\n", "\n  vocab_size: 257\n", "\n  head_dim: 12\n",
+        "\n  # micro_batch: not set\n", "\n  # - BFLOAT16, BF16: bfloat16 matrices", "\n  compute_dtype: FLOAT32\n",
+        "\n  # adamw: not set\n", "\n  sgd {\n"}) {
+    EXPECT_EQ(count(printed.output, part), 1) << part << "\n" << printed.output;
+  }
+  const auto again = write_file(folder / "again.textproto", printed.output);
+  EXPECT_EQ(mudelta("train " + again.string() + " --print-config").output, printed.output);
+  EXPECT_EQ(mudelta("train " + config.string() + " --print-config=optimizer.sgd.lr").output, "lr: 2\n");
+  const Outcome unknown = mudelta("train " + config.string() + " --print-config=model.widht");
+  EXPECT_EQ(unknown.exit_code, 2);
+  EXPECT_THAT(unknown.output, HasSubstr("did you mean `width`?"));
+  EXPECT_THAT(names_in(folder.path()), ElementsAre("again.textproto", "run.textproto"));
+}
+
+TEST(Program, DryRunSaysWhatARunTakesAndWritesNothing) {
+  const TemporaryFolder folder;
+  const auto config = write_file(folder / "run.textproto", "model { width: 64 heads: 4 } train { global_batch: 6 }");
+  const std::string arguments = "train " + config.string() + " --dry-run --out " + (folder / "run").string();
+  const Outcome outcome = mudelta(arguments + " --ranks 3");
+  EXPECT_EQ(outcome.exit_code, 0) << outcome.output;
+  for (const char* part :
+       {"attn.q_proj.weight ", "\nparameters  ", "\nmemory      on each of 3 data ranks", "\ntime "}) {
+    EXPECT_EQ(count(outcome.output, part), 1) << part << "\n" << outcome.output;
+  }
+  EXPECT_THAT(mudelta(arguments + " --ranks 4").output, HasSubstr("train.global_batch is 6: expected a multiple"));
+  EXPECT_EQ(count(mpirun(2, arguments).output, "on each of 2 data ranks"), 1);
+  EXPECT_THAT(names_in(folder.path()), ElementsAre("run.textproto"));
+  EXPECT_THAT(mudelta("train " + config.string()).output, HasSubstr("--out is required"));
 }
 
 TEST(Program, BatchThatTheRanksCannotShareEndsWithTwo) {
