@@ -54,10 +54,10 @@ double sgd_lr_rule(ParametrizationConfig::Kind kind, Role role, const ParameterG
     case Role::kEmbedding:
     case Role::kReadout: return model.width;
     case Role::kHidden: return parameter.fan_out / parameter.fan_in;
-    case Role::kGate: return gdn ? 1 / std::sqrt(model.head_dim) : 1;
-    case Role::kGateScalar: return gdn ? model.width / std::sqrt(model.head_dim) : model.width;
+    case Role::kGate: return gdn ? parameter.fan_out * std::sqrt(model.head_dim) / parameter.fan_in : 1;
+    case Role::kGateScalar: return gdn ? parameter.numel * std::sqrt(model.head_dim) : model.width;
     case Role::kConv:
-    case Role::kNorm: return parameter.numel;  // vectors: channels grow as the width, o_norm's as the value head
+    case Role::kNorm: return parameter.numel;
   }
   fail("[parametrization] unknown role {}", static_cast<int>(role));
 }

@@ -30,9 +30,10 @@ struct ParameterScaling {
 // With m and n of GrowthRatios, and "x" meaning the growth of x (AdamW's lr rule, then SGD's):
 //   EMBEDDING, READOUT   init 1               lr 1;         m
 //   HIDDEN               init fan_in^-1/2     lr 1/fan_in;  fan_out/fan_in
-//   GATE                 init fan_in^-1/2     lr 1/fan_in;  n^-1/2 (MUP: 1)
-//   GATE_SCALAR          init 1               lr 1;         m n^-1/2 (MUP: m)
+//   GATE                 init fan_in^-1/2     lr 1/fan_in;  fan_out n^1/2/fan_in (MUP: 1)
+//   GATE_SCALAR          init 1               lr 1;         numel n^1/2 (MUP: m)
 //   CONV, NORM           init 1               lr 1;         numel
+// Where everything grows in proportion, GATE is n^-1/2, GATE_SCALAR m n^-1/2, CONV m, NORM m (o_norm: n).
 // SP: all 1. Logits: 1/m (SP: 1). ParametrizationConfig.scaling and OptimizerConfig.eps_rule hold under every kind.
 class Parametrization {
  public:

@@ -157,8 +157,8 @@ TEST(SgdRates, BothAxes) {  // m = 4, n = 2
                                   {"q_proj", 1},
                                   {"o_proj", 1},
                                   {"down_proj", 1},
-                                  {"a_proj", 1 / root},
-                                  {"A_log", 4 / root},
+                                  {"a_proj", root / 2},
+                                  {"A_log", 2 * root},
                                   {"q_conv", 4},
                                   {"norm", 4},
                                   {"o_norm", 2},
@@ -188,6 +188,22 @@ TEST(ActualFans, DecideWhereTheMlpDoesNotFollowTheWidth) {
   EXPECT_DOUBLE_EQ(table(kLr, with_adamw)["q_proj"], 0.25);
   const Parametrization with_sgd = parametrize(kind(ParametrizationConfig::GDN_MUP), sgd(), target);
   EXPECT_DOUBLE_EQ(table(kLr, with_sgd)["down_proj"], 4.0 / 9);
+}
+
+TEST(ActualFans, DecideWhereHeadsDoNotFollowTheWidth) {
+  const ModelSize target{.width = 1024, .heads = 24, .head_dim = 64, .mlp = 4096};  // m = 4, n = 2, channels x 6
+  const double root = std::sqrt(2.0);
+  EXPECT_EQ(table(kLr, parametrize(kind(ParametrizationConfig::GDN_MUP), sgd(), target)),
+            (Table{{"embeddings", 4},
+                   {"q_proj", 1.5},
+                   {"o_proj", 4.0 / 6},
+                   {"down_proj", 1},
+                   {"a_proj", 3 * root / 4},
+                   {"A_log", 3 * root},
+                   {"q_conv", 6},
+                   {"norm", 4},
+                   {"o_norm", 2},
+                   {"lm_head", 4}}));
 }
 
 TEST(BaseWidth, EveryMultiplierIsOne) {
