@@ -35,6 +35,8 @@ inline constexpr AddCommand kCommands[] = {
 
 // `--set FIELD=VALUE`, any number of times.
 void add_set_option(CLI::App& command, std::vector<std::string>& overrides);
+// `--force`: results may replace what is there (launch/output_path.h).
+void add_force_option(CLI::App& command, bool& force);
 // `--device AUTO|CPU|CUDA`, in any case; `device` holds the default.
 void add_device_option(CLI::App& command, std::string& device);
 

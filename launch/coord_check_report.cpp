@@ -23,10 +23,15 @@ std::string_view heading(CoordKind kind) {
 
 bool failed(const CoordVerdict& verdict) { return verdict.passed == false; }
 
+std::string_view word(const CoordVerdict& verdict) { return !verdict.passed ? "" : failed(verdict) ? "FAIL" : "pass"; }
+
+std::string name_of(const CoordVerdict& verdict) {
+  return fmt::format("{} {}", heading(verdict.kind), verdict.quantity);
+}
+
 std::string cell(const CoordVerdict& verdict) {
-  const std::string_view word = !verdict.passed ? "    " : failed(verdict) ? "FAIL" : "pass";
-  if (!std::isfinite(verdict.law.slope)) return fmt::format("   zero or not finite  {}", word);
-  return fmt::format("{:+10.2f} ± {:.2f}  {}", verdict.law.slope, verdict.law.uncertainty, word);
+  if (!std::isfinite(verdict.law.slope)) return fmt::format("   zero or not finite  {:<4}", word(verdict));
+  return fmt::format("{:+10.2f} ± {:.2f}  {:<4}", verdict.law.slope, verdict.law.uncertainty, word(verdict));
 }
 
 // Mean and standard deviation over seeds, at one width.
@@ -36,6 +41,27 @@ PlotPoint point_of(double width, const std::vector<double>& values) {
   for (const double value : values) mean += value / count;
   for (const double value : values) square += (value - mean) * (value - mean);
   return {width, mean, values.size() > 1 ? std::sqrt(square / (count - 1)) : 0};
+}
+
+PlotPanel panel_of(std::span<const CoordRecord> records, const CoordVerdict& verdict) {
+  std::map<std::int64_t, std::map<std::int64_t, std::vector<double>>> steps;  // step, width: the values of all seeds
+  for (const CoordRecord& record : records) {
+    const CoordMeasurement& m = record.measured;
+    if (m.kind == verdict.kind && m.quantity == verdict.quantity) steps[m.step][record.width].push_back(m.rms);
+  }
+  const std::string slope = std::isfinite(verdict.law.slope)
+                                ? fmt::format("{:+.2f} ± {:.2f}", verdict.law.slope, verdict.law.uncertainty)
+                                : "zero or not finite";
+  PlotPanel panel{.title = fmt::format("{}: {} {}", name_of(verdict), slope, word(verdict)),
+                  .lines = {},
+                  .verticals = {},
+                  .alert = failed(verdict)};
+  for (const auto& [step, widths] : steps) {
+    PlotLine line{.label = fmt::format("step {}", step), .points = {}, .marks = {}};
+    for (const auto& [width, values] : widths) line.points.push_back(point_of(static_cast<double>(width), values));
+    panel.lines.push_back(std::move(line));
+  }
+  return panel;
 }
 
 }  // namespace
@@ -53,7 +79,7 @@ std::string coord_table(std::span<const CoordColumn> columns) {
   // All columns have the same rows: the same quantities are measured.
   for (std::size_t row = 0; row < columns[0].verdicts.size(); ++row) {
     const CoordVerdict& first = columns[0].verdicts[row];
-    table += fmt::format("{:<24}", fmt::format("{} {}", heading(first.kind), first.quantity));
+    table += fmt::format("{:<24}", name_of(first));
     for (const CoordColumn& column : columns) table += fmt::format("{:>24}", cell(column.verdicts[row]));
     table += '\n';
   }
@@ -61,8 +87,8 @@ std::string coord_table(std::span<const CoordColumn> columns) {
   for (const CoordColumn& column : columns) {
     const auto failures = std::ranges::count_if(column.verdicts, failed);
     const bool expected = column.parametrization == ParametrizationConfig::SP;
-    table +=
-        fmt::format("{:>24}", failures == 0 ? "PASS" : fmt::format("FAIL: {}{}", failures, expected ? " (expected)" : ""));
+    table += fmt::format("{:>24}",
+                         failures == 0 ? "PASS" : fmt::format("FAIL: {}{}", failures, expected ? " (expected)" : ""));
   }
   return table + '\n';
 }
@@ -81,29 +107,18 @@ std::string coord_json_line(const CoordRecord& record, const std::string& optimi
   return line.dump() + '\n';
 }
 
-Plot coord_plot(std::span<const CoordRecord> records, const std::string& title) {
-  Plot plot{.title = title, .x_label = "width", .y_label = "RMS", .columns = 6, .log_y = true};
-  // By panel, step and width, the values of all seeds.
-  using Steps = std::map<std::int64_t, std::map<std::int64_t, std::vector<double>>>;
-  std::vector<std::pair<std::string, Steps>> panels;
+Plot coord_plot(std::span<const CoordRecord> records, std::span<const CoordVerdict> verdicts,
+                const std::string& title) {
+  Plot plot{
+      .title = title, .x_label = "width", .y_label = "RMS", .panels = {}, .columns = 6, .x_ticks = {}, .log_y = true};
+  plot.infinite_label = "not finite";
+  std::vector<CoordVerdict> shown(verdicts.begin(), verdicts.end());
+  std::erase_if(shown, [](const CoordVerdict& v) { return v.kind == CoordKind::kValue && !failed(v); });
+  std::ranges::stable_partition(shown, failed);
+  for (const CoordVerdict& verdict : shown) plot.panels.push_back(panel_of(records, verdict));
   for (const CoordRecord& record : records) {
-    const CoordMeasurement& m = record.measured;
-    if (m.kind == CoordKind::kValue) continue;
-    const std::string name = fmt::format("{} {}", heading(m.kind), m.quantity);
-    auto found = std::ranges::find(panels, name, &std::pair<std::string, Steps>::first);
-    if (found == panels.end()) found = panels.insert(panels.end(), {name, {}});
-    found->second[m.step][record.width].push_back(m.rms);
     const auto width = static_cast<double>(record.width);
     if (std::ranges::find(plot.x_ticks, width) == plot.x_ticks.end()) plot.x_ticks.push_back(width);
-  }
-  for (const auto& [name, steps] : panels) {
-    PlotPanel panel{.title = name, .lines = {}};
-    for (const auto& [step, widths] : steps) {
-      PlotLine line{.label = fmt::format("step {}", step), .points = {}, .marks = {}};
-      for (const auto& [width, values] : widths) line.points.push_back(point_of(static_cast<double>(width), values));
-      panel.lines.push_back(std::move(line));
-    }
-    plot.panels.push_back(std::move(panel));
   }
   return plot;
 }

@@ -22,9 +22,9 @@ std::string coord_table(std::span<const CoordColumn> columns);
 // One line of coord-check.jsonl, with its line end. A number that is not finite becomes null.
 std::string coord_json_line(const CoordRecord& record, const std::string& optimizer);
 
-// All but the values: a panel per quantity, a line per step with the standard deviation over seeds. Of the
-// records of one axis and parametrization.
-Plot coord_plot(std::span<const CoordRecord> records, const std::string& title);
+// A panel per quantity with its slope and verdict, those that fail first; of values, only those. A line per step with
+// the standard deviation over seeds. Of the records of one axis and parametrization, and what they were judged.
+Plot coord_plot(std::span<const CoordRecord> records, std::span<const CoordVerdict> verdicts, const std::string& title);
 
 // "head_dim", "heads"
 std::string name_of(GrowthAxis axis);

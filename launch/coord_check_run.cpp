@@ -13,6 +13,7 @@
 #include "launch/atomic_file.h"
 #include "launch/coord_check_probe.h"
 #include "launch/coord_check_report.h"
+#include "launch/output_path.h"
 #include "launch/progress.h"
 #include "launch/run_config.h"
 #include "launch/training_run.h"
@@ -21,6 +22,7 @@ namespace mudelta {
 namespace {
 
 constexpr std::int64_t kProbeSequences = 4;
+constexpr std::string_view kRandomText = "random-text", kRandomTextFile = "random-text.txt";
 
 void check(const CoordCheckRequest& request) {
   const auto ascends = [](const std::vector<std::int64_t>& values) {
@@ -33,11 +35,12 @@ void check(const CoordCheckRequest& request) {
           "--steps is {}: expected numbers of steps above 0, each larger than the one before it",
           fmt::join(request.steps, ","));
   require(request.seeds >= 1, "--seeds is {}: expected at least 1", request.seeds);
+  require_free_folder(request.out, request.force, {kRandomText, kRandomTextFile});
 }
 
 // Words of random letters, a few of which are frequent. Returns the prepared data set.
 std::filesystem::path random_text(const std::filesystem::path& folder) {
-  const std::filesystem::path data = folder / "random-text";
+  const std::filesystem::path data = folder / kRandomText, file = folder / kRandomTextFile;
   if (std::filesystem::exists(data / "dataset.json")) return data;
   const CounterRng rng(1, "coord-check");
   std::string text;
@@ -48,8 +51,8 @@ std::filesystem::path random_text(const std::filesystem::path& folder) {
     }
     text += word % 200 == 199 ? "\n\n" : " ";
   }
-  write_file_atomically(folder / "random-text.txt", text);
-  prepare({.inputs = {folder / "random-text.txt"}, .out = data, .validation_fraction = 0.1}, {});
+  write_file_atomically(file, text);
+  prepare({.inputs = {file}, .out = data, .validation_fraction = 0.1}, {});
   return data;
 }
 
@@ -63,6 +66,7 @@ void choose_optimizer(OptimizerConfig& optimizer, OptimizerKind kind) {
 
 RunConfig resolve_config(const CoordCheckRequest& request) {
   RunConfig config = load_run_config(request.config, request.overrides);
+  make_folder(request.out);
   if (!request.data.empty()) config.mutable_data()->set_path(request.data);
   if (config.data().path().empty()) config.mutable_data()->set_path(random_text(request.out));
   if (request.optimizer) choose_optimizer(*config.mutable_optimizer(), *request.optimizer);
@@ -104,7 +108,7 @@ class CoordCheck {
       for (const ParametrizationConfig::Kind kind : request_.parametrizations) {
         const std::vector<CoordRecord> records = measure(axis, kind);
         columns.push_back({kind, judge(records, request_.steps.back(), axis)});
-        plots.push_back(draw(records, axis, kind));
+        plots.push_back(draw(records, columns.back(), axis));
         const bool decides = request_.parametrizations.size() == 1 || kind == ParametrizationConfig::GDN_MUP;
         fails = fails || (decides && !passed(columns.back()));
       }
@@ -165,9 +169,11 @@ class CoordCheck {
     return all;
   }
 
-  std::string draw(const std::vector<CoordRecord>& records, GrowthAxis axis, ParametrizationConfig::Kind kind) const {
-    const std::string& name = ParametrizationConfig::Kind_Name(kind);
-    return write_plot(coord_plot(records, fmt::format("{}, {}, {} grows", name, optimizer_, name_of(axis))),
+  std::string draw(const std::vector<CoordRecord>& records, const CoordColumn& column, GrowthAxis axis) const {
+    const std::string& name = ParametrizationConfig::Kind_Name(column.parametrization);
+    const std::string title = fmt::format("{}, {}, {} grows: slopes of log RMS after step {}", name, optimizer_,
+                                          name_of(axis), request_.steps.back());
+    return write_plot(coord_plot(records, column.verdicts, title),
                       request_.out / fmt::format("coord-check-{}-{}", name_of(axis), name));
   }
 
@@ -183,7 +189,6 @@ class CoordCheck {
 
 int run_coord_check(const CoordCheckRequest& request) {
   check(request);
-  std::filesystem::create_directories(request.out);
   return CoordCheck(request).run();
 }
 

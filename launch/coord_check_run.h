@@ -18,6 +18,7 @@ struct CoordCheckRequest {
   std::vector<std::string> overrides;  // of --set
   std::filesystem::path data;          // empty: the configuration's data set, or else random text
   std::filesystem::path out;
+  bool force = false;                // `out` may hold results, which are written over
   std::vector<std::int64_t> widths;  // the first is the base
   std::vector<std::int64_t> steps;   // after which to measure
   std::vector<GrowthAxis> axes;
@@ -28,7 +29,8 @@ struct CoordCheckRequest {
 
 // Trains the first steps of the configured run at every width, with every seed and parametrization, on the CPU in
 // float32; prints the table of slopes on stdout and writes coord-check.{txt,jsonl} and the plots to the folder `out`.
-// Returns the exit code: 1 if the only parametrization fails, or GDN_MUP among several; else 0.
+// Throws Error if `out` holds something. Returns the exit code: 1 if the only parametrization fails, or GDN_MUP among
+// several; else 0.
 int run_coord_check(const CoordCheckRequest& request);
 
 }  // namespace mudelta

@@ -13,6 +13,7 @@
 #include "launch/job_devices.h"
 #include "launch/loaded_model.h"
 #include "launch/number_options.h"
+#include "launch/output_path.h"
 
 namespace mudelta {
 namespace {
@@ -24,6 +25,7 @@ struct EvalArguments {
   std::int64_t sequences = 0;
   std::int64_t sequence_length = 0;
   std::int64_t batch = 8;
+  bool force = false;
 };
 
 // The tokens' log-probabilities, a JSON object a line.
@@ -49,6 +51,7 @@ int run_eval(const EvalArguments& arguments) {
   run_or_fail_together(world, [&, &world = world, device = device] {
     require(arguments.per_token.empty() || world.size() == 1, "--per-token works on one rank: this job has {}",
             world.size());
+    if (!arguments.per_token.empty()) require_free_file(arguments.per_token, arguments.force);
     require(arguments.split == "validation" || arguments.split == "train",
             "--split is {}, expected validation or train", arguments.split);
     loaded = std::make_unique<LoadedModel>(arguments.checkpoint, device);
@@ -103,6 +106,7 @@ void add_eval_command(CLI::App& app, Command& chosen) {
       ->add_option("--per-token", arguments->per_token,
                    "Write each target token's log-probability, a JSON object a line")
       ->type_name("FILE.jsonl");
+  add_force_option(*command, arguments->force);
   command->callback([arguments, &chosen] { chosen = [arguments] { return run_eval(*arguments); }; });
 }
 

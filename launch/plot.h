@@ -1,6 +1,8 @@
 #pragma once
 
+#include <cstdint>
 #include <filesystem>
+#include <limits>
 #include <string>
 #include <vector>
 
@@ -8,7 +10,7 @@ namespace mudelta {
 
 struct PlotPoint {
   double x, y;
-  double error = 0;  // half the height of a shaded band around the line
+  double error = 0;
 };
 
 // A point that stands out, in its line's colour. Where x_low < x_high, a vertical band over that range is shaded.
@@ -19,23 +21,34 @@ struct PlotMark {
 
 struct PlotLine {
   std::string label;  // lines with the same label have the same colour in all panels, and one entry in the legend
-  std::vector<PlotPoint> points;  // in the order in which they are joined; one that is not finite breaks the line
+  // In the order in which they are joined. NaN breaks the line; so does infinity, which is a cross at the upper edge.
+  std::vector<PlotPoint> points;
   std::vector<PlotMark> marks;
 };
 
 struct PlotPanel {
   std::string title;
   std::vector<PlotLine> lines;
+  std::vector<double> verticals;  // dashed lines at these x
+  bool alert = false;             // title in red
 };
+
+enum class ErrorStyle : std::uint8_t { kBand, kBar };  // from y - error to y + error
 
 // Panels in a grid over a common legend; the x axes are logarithmic.
 struct Plot {
   std::string title, x_label, y_label;
   std::vector<PlotPanel> panels;
   int columns = 3;
-  std::vector<double> x_ticks;  // empty: chosen by gnuplot
+  int panel_width = 250, panel_height = 210;  // pixels
+  std::vector<double> x_ticks;                // empty: chosen by gnuplot
   bool log_y = false;
-  bool points = true;  // a small marker at each point
+  ErrorStyle errors = ErrorStyle::kBand;
+  // One y scale for all panels, which ends at y_limit at the latest. What lies above is a triangle at the upper edge.
+  bool share_y = false;
+  double y_limit = std::numeric_limits<double>::infinity();
+  // Legend entries; empty: none.
+  std::string mark_label, vertical_label, infinite_label;
 };
 
 // Writes STEM.dat and STEM.gnuplot, and has gnuplot turn them into STEM.svg and STEM.png. Returns a line that tells

@@ -7,6 +7,7 @@
 #include "launch/atomic_file.h"
 #include "launch/commands.h"
 #include "launch/number_options.h"
+#include "launch/output_path.h"
 #include "launch/run_config.h"
 #include "launch/scale_up.h"
 
@@ -17,9 +18,11 @@ struct Arguments {
   std::string from, out, parametrization, optimizer;
   std::vector<std::string> overrides;
   int ranks = 1;
+  bool force = false;
 };
 
 void write_wide_run(const Arguments& arguments) {
+  require_free_file(arguments.out, arguments.force);
   const SweepDirectory folder(arguments.from);
   const SweepConfig sweep = folder.read_config();
   const SweepReport report = analyse(sweep.base_width(), folder.read());
@@ -56,7 +59,10 @@ void add_scale_up_command(CLI::App& app, Command& chosen) {
   command->add_option("--optimizer", arguments->optimizer, "Needed if the sweep has both")
       ->transform(CLI::IsMember({"ADAMW", "SGD"}, CLI::ignore_case));
   add_whole_number(*command, "--ranks", arguments->ranks, 1, "Data ranks, for the estimate of memory");
-  command->add_option("--out", arguments->out, "File to write")->type_name("WIDE.textproto")->required();
+  command->add_option("--out", arguments->out, "File to write; must not exist, except with --force")
+      ->type_name("WIDE.textproto")
+      ->required();
+  add_force_option(*command, arguments->force);
   command->callback([arguments, &chosen] {
     chosen = [arguments] {
       return run_on_first_rank([&] {

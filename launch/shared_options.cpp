@@ -11,6 +11,10 @@ void add_set_option(CLI::App& command, std::vector<std::string>& overrides) {
       ->allow_extra_args(false);
 }
 
+void add_force_option(CLI::App& command, bool& force) {
+  command.add_flag("--force", force, "Write over results that are there already");
+}
+
 void add_device_option(CLI::App& command, std::string& device) {
   command.add_option("--device", device, "AUTO (a GPU where there is one), CPU or CUDA")
       ->transform(CLI::IsMember({"AUTO", "CPU", "CUDA"}, CLI::ignore_case))

@@ -4,23 +4,28 @@
 
 #include <algorithm>
 #include <chrono>
-#include <cmath>
 #include <memory>
 #include <numeric>
 #include <optional>
 #include <thread>
 
+#include "dist/watchdog.h"
 #include "launch/agreement.h"
+#include "launch/heartbeat.h"
 #include "launch/job_devices.h"
+#include "launch/stop_signals.h"
 #include "launch/stopwatch.h"
-#include "launch/sweep_report.h"
+#include "launch/sweep_display.h"
+#include "launch/sweep_results.h"
+#include "launch/sweep_run.h"
 #include "launch/terminal.h"
-#include "launch/trainer.h"
 
 namespace mudelta {
 namespace {
 
 constexpr double kSecondsBetweenLooks = 2;
+constexpr double kSecondsOfSleep = 0.5;
+constexpr int kStoppedBySignal = 143;  // 128 + SIGTERM, as for `train`
 
 double monotonic_seconds() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
@@ -46,12 +51,8 @@ class SweepWatch {
     last_look_.lap();
     display_.update(folder_.read());
   }
-  // Until every run has its result.
-  void wait() {
-    for (look(); display_.num_done() < display_.num_runs(); look()) {
-      display_.working("waiting for the other ranks");
-      std::this_thread::sleep_for(std::chrono::duration<double>(kSecondsBetweenLooks / 4));
-    }
+  void finish() {
+    look();
     display_.finish();
   }
 
@@ -108,6 +109,109 @@ std::unique_ptr<ResultWriter> open_results(const ProcessGroup& world, const Proc
   return writer;
 }
 
+// Trains the runs of one group of ranks.
+class SweepGroup {
+ public:
+  SweepGroup(const SweepDirectory& folder, const SweepConfig& sweep, const Mesh& mesh, Device device,
+             ResultWriter* writer, SweepWatch* watch)
+      : folder_(folder), sweep_(sweep), mesh_(mesh), device_(device), writer_(writer), watch_(watch) {}
+
+  // Until all have results, or the sweep stops. An error of the group stops it.
+  void train(const std::vector<SweepRun>& runs) {
+    for (const SweepRun& run : runs) {
+      if (!train(run)) return;
+    }
+  }
+
+ private:
+  bool train(const SweepRun& run) {
+    try {
+      const SweepRunRequest request{.run = run,
+                                    .config = config_of(sweep_, run),
+                                    .folder = folder_.folder_of(run),
+                                    .keep_checkpoint = sweep_.keep_checkpoints()};
+      const auto result =
+          train_run(request, mesh_, device_, [this](const std::string& status) { return look(status); });
+      if (!result) {
+        if (is_first()) folder_.request_stop("");
+        return false;
+      }
+      run_or_fail_together(mesh_.world(), [&] {
+        if (!is_first()) return;
+        writer_->append(*result);
+        if (!request.keep_checkpoint) folder_.remove_folder_of(run);
+      });
+    } catch (const std::exception& error) {
+      const bool shared = mesh_.world().size() == 1 || dynamic_cast<const SharedError*>(&error) != nullptr;
+      if (!shared) throw;
+      if (is_first()) folder_.request_stop(fmt::format("{}: {}", run.to_string(), error.what()));
+      return false;
+    }
+    if (watch_ != nullptr) watch_->look();
+    return true;
+  }
+
+  bool is_first() const { return mesh_.world().rank() == 0; }
+
+  // Whether this rank knows that the sweep stops.
+  bool look(const std::string& status) {
+    if (watch_ != nullptr) watch_->look(status);
+    if (stop_signalled()) return true;
+    if (!is_first() || since_look_.seconds() < kSecondsBetweenLooks) return false;
+    since_look_.lap();
+    return folder_.stop_requested();
+  }
+
+  const SweepDirectory& folder_;
+  const SweepConfig& sweep_;
+  const Mesh& mesh_;
+  const Device device_;
+  ResultWriter* const writer_;  // null but on the group's first rank
+  SweepWatch* const watch_;     // null but on rank 0
+  Stopwatch since_look_;
+};
+
+// Until every run has its result, or the sweep stops. A group whose first rank is silent for the limit is an Error.
+void wait_for_groups(const SweepDirectory& folder, const std::vector<SweepRun>& runs, HeartbeatWatch groups,
+                     SweepWatch* watch) {
+  const auto all_done = [&] {
+    const std::vector<SweepResult> results = folder.read();
+    return std::ranges::all_of(
+        runs, [&](const SweepRun& run) { return std::ranges::binary_search(results, run, {}, &SweepResult::run); });
+  };
+  while (!folder.stop_requested() && !all_done()) {
+    if (stop_signalled()) folder.request_stop("");
+    if (watch != nullptr) watch->look("waiting for the other ranks");
+    groups.look(kSecondsOfSleep);
+    std::this_thread::sleep_for(std::chrono::duration<double>(kSecondsOfSleep));
+  }
+  if (watch != nullptr) watch->finish();
+}
+
+// Of every group's first rank.
+HeartbeatWatch heartbeats(const SweepDirectory& folder, int num_groups, int ranks_per_run, int limit_seconds) {
+  std::vector<HeartbeatWatch::Source> sources;
+  for (int group = 0; group < num_groups; ++group) {
+    sources.push_back({.name = fmt::format("rank {}", group * ranks_per_run), .file = folder.results_of(group)});
+  }
+  return HeartbeatWatch(std::move(sources), limit_seconds);
+}
+
+// What rank 0 does once no group trains any more. Returns the exit code.
+int conclude(const SweepDirectory& folder, const std::vector<SweepRun>& runs, LossScale plot_scale) {
+  const std::vector<SweepResult> results = folder.gather();
+  const auto done = std::ranges::count_if(
+      runs, [&](const SweepRun& run) { return std::ranges::binary_search(results, run, {}, &SweepResult::run); });
+  const std::optional<std::string> stop = folder.take_stop_request();
+  if (done == std::ssize(runs)) {
+    fmt::print("\n{}", write_report(folder, plot_scale));
+    return 0;
+  }
+  require(stop && stop->empty(), "{}", stop.value_or("the sweep ended before its time"));
+  fmt::print("\nstopped by a signal: {} of {} runs have results; the same command goes on\n", done, runs.size());
+  return kStoppedBySignal;
+}
+
 }  // namespace
 
 std::vector<int> share_out(std::span<const double> costs, int num_groups) {
@@ -122,30 +226,6 @@ std::vector<int> share_out(std::span<const double> costs, int num_groups) {
     groups[i] = static_cast<int>(least - load.begin());
   }
   return groups;
-}
-
-SweepResult train_run(const SweepRun& run, const RunConfig& config, const Mesh& mesh, Device device,
-                      const std::function<void(const std::string& status)>& step) {
-  const Stopwatch stopwatch;
-  Trainer trainer(config, mesh, device);
-  SweepResult result{.run = run};
-  const std::string name = run.to_string();
-  bool diverged = false;
-  while (trainer.steps_done() < config.train().steps() && !diverged) {
-    try {
-      const TrainStep done = trainer.step();
-      step(fmt::format("{}: step {}/{}, loss {:.4f}", name, done.step, config.train().steps(), done.loss));
-    } catch (const SharedError&) {  // too many steps in a row that were not finite
-      diverged = true;
-    }
-  }
-  if (!diverged) {
-    const double loss = trainer.evaluate().loss;
-    if (std::isfinite(loss)) result.loss = loss;
-  }
-  result.steps = trainer.steps_done();
-  result.seconds = stopwatch.seconds();
-  return result;
 }
 
 int run_sweep(const SweepRequest& request) {
@@ -165,7 +245,11 @@ int run_sweep(const SweepRequest& request) {
     folder.make();
     lock.emplace(folder.root());
     folder.write_config(sweep);
+    folder.take_stop_request();
   });
+  const int limit_seconds = sweep.run().parallel().timeout_seconds();
+  limit_mpi_calls(limit_seconds);
+  require_alike(hosts, "sweep", sweep.DebugString());
   const auto [device, world] =
       choose_devices(hosts, sweep.run().train().device(), sweep.run().parallel().gpu_transport());
 
@@ -173,23 +257,18 @@ int run_sweep(const SweepRequest& request) {
   const std::string finished = find_finished(world, folder, runs);
   const Mesh mesh(world.split(group_number, world.rank()), 1, 1);
   const auto writer = open_results(world, mesh.world(), group_number, num_groups, folder);
+  std::optional<Heartbeat> heartbeat;
+  if (writer) heartbeat.emplace(folder.results_of(group_number));
   std::optional<SweepWatch> watch;
   if (world.rank() == 0) watch.emplace(folder, runs, costs);
-  for (const SweepRun& run : runs_of_group(group_number, num_groups, finished, runs, costs)) {
-    const SweepResult result = train_run(run, config_of(sweep, run), mesh, device, [&](const std::string& status) {
-      if (watch) watch->look(status);
-    });
-    if (writer) writer->append(result);
-    if (watch) watch->look();
-  }
-  if (watch) watch->wait();
+  SweepWatch* const watch_here = watch ? &*watch : nullptr;
+
+  catch_stop_signals();
+  SweepGroup(folder, sweep, mesh, device, writer.get(), watch_here)
+      .train(runs_of_group(group_number, num_groups, finished, runs, costs));
+  wait_for_groups(folder, runs, heartbeats(folder, num_groups, sweep.ranks_per_run(), limit_seconds), watch_here);
   world.barrier();
-  run_or_fail_together(world, [&] {
-    if (world.rank() != 0) return;
-    folder.gather();
-    fmt::print("\n{}", write_report(folder));
-  });
-  return 0;
+  return run_on_first_rank([&] { return conclude(folder, runs, request.plot_scale); });
 }
 
 }  // namespace mudelta

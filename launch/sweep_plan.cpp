@@ -167,7 +167,7 @@ void require_same_runs(const SweepConfig& earlier, const SweepConfig& later, con
   };
   const auto common = [](SweepConfig sweep) {
     sweep.clear_widths(), sweep.clear_parametrizations(), sweep.clear_seeds(), sweep.clear_optimizers();
-    sweep.clear_ranks_per_run();
+    sweep.clear_ranks_per_run(), sweep.clear_keep_checkpoints();
     RunConfig& run = *sweep.mutable_run();
     run.clear_optimizer();
     run.mutable_parametrization()->clear_kind();

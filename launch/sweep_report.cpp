@@ -43,6 +43,22 @@ LossCurve mean_curve(const SeedLosses& seeds) {
   return curve_of(means);
 }
 
+// Of each point of mean_curve.
+std::vector<double> standard_errors(const SeedLosses& seeds, const LossCurve& mean) {
+  std::vector<double> errors;
+  for (const CurvePoint& point : mean.points()) {
+    double squares = 0, count = 0;
+    for (const auto& [seed, of_seed] : seeds) {
+      const auto loss = of_seed.find(point.x);
+      if (loss == of_seed.end()) continue;
+      squares += (loss->second - point.y) * (loss->second - point.y);
+      ++count;
+    }
+    errors.push_back(count > 1 && std::isfinite(point.y) ? std::sqrt(squares / (count - 1) / count) : 0);
+  }
+  return errors;
+}
+
 Curves curves_of(const SeedLosses& seeds) {
   Curves curves{mean_curve(seeds), {}};
   if (seeds.size() < 2) return curves;
@@ -136,6 +152,7 @@ SweepSeries analyse_series(std::int64_t base_width, const std::vector<SweepResul
     const Curves& own = curves.at(width);
     report.seeds = static_cast<int>(losses[width].size());
     report.curve = own.mean;
+    report.standard_errors = standard_errors(losses[width], own.mean);
     report.log2_lr = estimate(own, best_x);
     report.loss = estimate(own, best_y);
     for (auto proxy = curves.begin(); proxy->first < width; ++proxy) {
@@ -162,7 +179,7 @@ SweepReport analyse(std::int64_t base_width, std::span<const SweepResult> result
   return report;
 }
 
-std::string write_report(const SweepDirectory& folder) {
+std::string write_report(const SweepDirectory& folder, LossScale scale) {
   const SweepConfig sweep = folder.read_config();
   const std::vector<SweepResult> results = folder.read();
   require(!results.empty(), "{} has no finished run yet", folder.root().string());
@@ -174,8 +191,9 @@ std::string write_report(const SweepDirectory& folder) {
   std::set<OptimizerKind> optimizers;
   for (const SweepSeries& series : report.series) optimizers.insert(series.optimizer);
   for (const OptimizerKind optimizer : optimizers) {
-    const char* stem = optimizer == OptimizerKind::kSgd ? "transfer-sgd" : "transfer-adamw";
-    said += write_plot(plot_of(report, optimizer), folder.root() / stem) + "\n";
+    const std::string stem = fmt::format("{}-{}", scale == LossScale::kAbsolute ? "loss" : "transfer",
+                                         optimizer == OptimizerKind::kSgd ? "sgd" : "adamw");
+    said += write_plot(plot_of(report, optimizer, scale), folder.root() / stem) + "\n";
   }
   return said;
 }

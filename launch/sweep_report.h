@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <filesystem>
 #include <optional>
 #include <span>
@@ -31,11 +32,12 @@ struct WidthReport {
   std::int64_t width = 0;
   int runs = 0, diverged = 0, seeds = 0;
   LossCurve curve{{}};
-  std::optional<Estimate> log2_lr;   // best; none: every run diverged
-  std::optional<Estimate> loss;      // there
-  std::optional<Estimate> drift;     // of log2_lr from the base width's
-  std::optional<Estimate> regret;    // of the base width's best lr
-  std::vector<ProxyRegret> regrets;  // of all narrower widths that know it
+  std::vector<double> standard_errors;  // over seeds, of each of the curve's points; 0 with one seed
+  std::optional<Estimate> log2_lr;      // best; none: every run diverged
+  std::optional<Estimate> loss;         // there
+  std::optional<Estimate> drift;        // of log2_lr from the base width's
+  std::optional<Estimate> regret;       // of the base width's best lr
+  std::vector<ProxyRegret> regrets;     // of all narrower widths that know it
 };
 
 struct SweepSeries {
@@ -54,11 +56,18 @@ SweepReport analyse(std::int64_t base_width, std::span<const SweepResult> result
 
 std::string to_text(const SweepReport& report);
 std::string to_json(const SweepReport& report);
-// Of one optimizer's series, a panel each: loss above the width's best, a line a width, optima marked.
-Plot plot_of(const SweepReport& report, OptimizerKind optimizer);
+enum class LossScale : std::uint8_t {
+  kAboveBest,  // less the best of the width
+  kAbsolute,
+};
 
-// Analyses what is in a sweep's folder so far; writes report.txt, report.json and a plot per optimizer there.
-// Returns what to print. Throws Error if there is no result yet.
-std::string write_report(const SweepDirectory& folder);
+// Of one optimizer's series, a panel each: loss against lr, a line a width with standard errors, optima and the base
+// width's best lr marked. Losses far above the best are clipped.
+Plot plot_of(const SweepReport& report, OptimizerKind optimizer, LossScale scale);
+
+// Analyses what is in a sweep's folder so far; writes report.txt, report.json and a plot per optimizer there:
+// transfer-OPTIMIZER, or loss-OPTIMIZER with absolute losses. Returns what to print. Throws Error if there is no result
+// yet.
+std::string write_report(const SweepDirectory& folder, LossScale scale);
 
 }  // namespace mudelta

@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <cmath>
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "launch/sweep_report.h"
 
@@ -76,6 +77,7 @@ ordered_json json_of(const WidthReport& width) {
   for (const CurvePoint& point : width.curve.points()) {
     ordered_json entry = {{"lr", std::exp2(point.x)}, {"loss", nullptr}};
     if (std::isfinite(point.y)) entry["loss"] = point.y;
+    if (width.seeds > 1) entry["error"] = width.standard_errors[points.size()];
     points.push_back(entry);
   }
   ordered_json json = {{"width", width.width},
@@ -98,15 +100,39 @@ ordered_json json_of(const WidthReport& width) {
   return json;
 }
 
-PlotLine line_of(const WidthReport& width) {
-  PlotLine line{.label = std::to_string(width.width)};
-  const double best = width.curve.best() ? width.curve.best()->y : 0;
-  for (const CurvePoint& point : width.curve.points()) line.points.push_back({std::exp2(point.x), point.y - best});
+// Losses this far (nats) above the best are clipped.
+constexpr double kShown = 1;
+constexpr std::size_t kMaxTicks = 9;
+
+PlotLine line_of(const WidthReport& width, LossScale scale) {
+  PlotLine line{.label = fmt::format("width {}", width.width)};
+  const double best = width.curve.best() ? width.curve.best()->y : 0, zero = scale == LossScale::kAbsolute ? 0 : best;
+  for (std::size_t i = 0; i < width.curve.points().size(); ++i) {
+    const CurvePoint& point = width.curve.points()[i];
+    line.points.push_back({std::exp2(point.x), point.y - zero, width.standard_errors[i]});
+  }
   if (width.curve.best()) {
     const double x = width.curve.best()->x, error = width.log2_lr->error.value_or(0);
-    line.marks.push_back({.x = std::exp2(x), .y = 0, .x_low = std::exp2(x - error), .x_high = std::exp2(x + error)});
+    line.marks.push_back(
+        {.x = std::exp2(x), .y = best - zero, .x_low = std::exp2(x - error), .x_high = std::exp2(x + error)});
   }
   return line;
+}
+
+// The learning rates of all panels, or some of them.
+std::vector<double> ticks_of(const Plot& plot) {
+  std::set<double> rates;
+  for (const PlotPanel& panel : plot.panels) {
+    for (const PlotLine& line : panel.lines) {
+      for (const PlotPoint& point : line.points) rates.insert(point.x);
+    }
+  }
+  const std::size_t step = (rates.size() + kMaxTicks - 1) / kMaxTicks;
+  std::vector<double> ticks;
+  for (std::size_t i = 0; const double rate : rates) {
+    if (i++ % step == 0) ticks.push_back(rate);
+  }
+  return ticks;
 }
 
 }  // namespace
@@ -141,16 +167,32 @@ std::string to_json(const SweepReport& report) {
   return ordered_json{{"base_width", report.base_width}, {"series", series_list}}.dump(2) + "\n";
 }
 
-Plot plot_of(const SweepReport& report, OptimizerKind optimizer) {
+Plot plot_of(const SweepReport& report, OptimizerKind optimizer, LossScale scale) {
   Plot plot{.title = fmt::format("Learning rate transfer, {}", optimizer == OptimizerKind::kSgd ? "SGD" : "AdamW"),
             .x_label = "peak learning rate",
-            .y_label = "loss - best of the width"};
+            .y_label = scale == LossScale::kAbsolute ? "validation loss (nats per token)"
+                                                     : "loss above the best of the width (nats per token)",
+            .panels = {},
+            .panel_width = 500,
+            .panel_height = 400,
+            .errors = ErrorStyle::kBar,
+            .share_y = true,
+            .y_limit = kShown,
+            .mark_label = "best of the width ± standard error",
+            .infinite_label = "diverged"};
   for (const SweepSeries& series : report.series) {
     if (series.optimizer != optimizer) continue;
-    PlotPanel panel{.title = ParametrizationConfig::Kind_Name(series.parametrization)};
-    for (const WidthReport& width : series.widths) panel.lines.push_back(line_of(width));
+    PlotPanel panel{.title = ParametrizationConfig::Kind_Name(series.parametrization), .lines = {}, .verticals = {}};
+    for (const WidthReport& width : series.widths) {
+      panel.lines.push_back(line_of(width, scale));
+      if (!width.curve.best()) continue;
+      if (scale == LossScale::kAbsolute) plot.y_limit = std::max(plot.y_limit, width.curve.best()->y + kShown);
+      if (width.width == report.base_width) panel.verticals.push_back(std::exp2(width.curve.best()->x));
+    }
+    if (!panel.verticals.empty()) plot.vertical_label = fmt::format("best lr of width {}", report.base_width);
     plot.panels.push_back(std::move(panel));
   }
+  plot.x_ticks = ticks_of(plot);
   return plot;
 }
 

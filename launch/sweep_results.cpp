@@ -15,6 +15,7 @@
 #include "core/error.h"
 #include "launch/atomic_file.h"
 #include "launch/config_text.h"
+#include "launch/output_path.h"
 
 namespace mudelta {
 namespace {
@@ -71,11 +72,26 @@ void read_file_into(const fs::path& path, ResultMap& results) {
   }
 }
 
-std::string reason() { return std::strerror(errno); }
+std::string system_reason() { return std::strerror(errno); }
 
 }  // namespace
 
-fs::path SweepDirectory::results_of(int rank) const { return root_ / fmt::format("{}{:04}.jsonl", kRankPrefix, rank); }
+fs::path SweepDirectory::results_of(int group) const {
+  return root_ / fmt::format("{}{:04}.jsonl", kRankPrefix, group);
+}
+
+fs::path SweepDirectory::folder_of(const SweepRun& run) const {
+  return runs() / fmt::format("{}-{}-width{}-lr{}-seed{}", ParametrizationConfig::Kind_Name(run.parametrization),
+                              name_of(run.optimizer), run.width, run.lr, run.seed);
+}
+
+void SweepDirectory::remove_folder_of(const SweepRun& run) const {
+  const fs::path folder = folder_of(run);
+  std::error_code error;
+  fs::remove_all(folder, error);
+  require(!error, "cannot remove {}: {}", folder.string(), error.message());
+  fs::remove(runs(), error);  // unless it holds others
+}
 
 SweepConfig SweepDirectory::read_config() const {
   std::error_code error;
@@ -88,16 +104,12 @@ SweepConfig SweepDirectory::read_config() const {
   return sweep;
 }
 
-void SweepDirectory::make() const {
-  std::error_code error;
-  fs::create_directories(root_, error);
-  require(!error, "cannot create the folder {}: {}", root_.string(), error.message());
-}
+void SweepDirectory::make() const { make_folder(root_); }
 
 void SweepDirectory::write_config(const SweepConfig& sweep) const {
   std::error_code error;
   if (fs::exists(config(), error)) {
-    require_same_runs(read_config(), sweep, root_);
+    if (holds_runs()) require_same_runs(read_config(), sweep, root_);
   } else {
     require(fs::is_empty(root_, error) && !error,
             "{} is not empty and holds no sweep: expected an absent or empty folder, or a sweep's to go on with",
@@ -106,6 +118,11 @@ void SweepDirectory::write_config(const SweepConfig& sweep) const {
   std::string text;
   google::protobuf::TextFormat::PrintToString(sweep, &text);
   write_file_atomically(config(), text);
+}
+
+bool SweepDirectory::holds_runs() const {
+  std::error_code absent;
+  return !read().empty() || fs::directory_iterator(runs(), absent) != fs::directory_iterator();
 }
 
 std::vector<fs::path> SweepDirectory::result_files() const {
@@ -140,7 +157,7 @@ std::vector<SweepResult> SweepDirectory::gather() const {
 
 FolderLock::FolderLock(const fs::path& folder)
     : descriptor_(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)) {
-  require(descriptor_ >= 0, "cannot open {}: {}", folder.string(), reason());
+  require(descriptor_ >= 0, "cannot open {}: {}", folder.string(), system_reason());
   // Some network file systems have no locks: there it is left to the user.
   if (::flock(descriptor_, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK) return;
   ::close(descriptor_);
@@ -149,9 +166,30 @@ FolderLock::FolderLock(const fs::path& folder)
 
 FolderLock::~FolderLock() { ::close(descriptor_); }
 
+void SweepDirectory::request_stop(const std::string& reason) const {
+  const int descriptor = ::open(stop_request().c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+  if (descriptor < 0 && errno == EEXIST) return;
+  require(descriptor >= 0, "cannot open {}: {}", stop_request().string(), system_reason());
+  const ssize_t written = ::write(descriptor, reason.data(), reason.size());
+  ::close(descriptor);
+  require(written == std::ssize(reason), "cannot write {}", stop_request().string());
+}
+
+bool SweepDirectory::stop_requested() const {
+  std::error_code error;
+  return fs::exists(stop_request(), error);
+}
+
+std::optional<std::string> SweepDirectory::take_stop_request() const {
+  if (!stop_requested()) return std::nullopt;
+  std::string reason = read_file(stop_request());
+  fs::remove(stop_request());
+  return reason;
+}
+
 ResultWriter::ResultWriter(fs::path path)
     : path_(std::move(path)), descriptor_(::open(path_.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666)) {
-  require(descriptor_ >= 0, "cannot open {}: {}", path_.string(), reason());
+  require(descriptor_ >= 0, "cannot open {}: {}", path_.string(), system_reason());
 }
 
 ResultWriter::~ResultWriter() { ::close(descriptor_); }
@@ -160,8 +198,8 @@ void ResultWriter::append(const SweepResult& result) {
   const std::string line = line_of(result);
   const ssize_t written = ::write(descriptor_, line.data(), line.size());
   require(written == static_cast<ssize_t>(line.size()), "cannot write {}: {}", path_.string(),
-          written < 0 ? reason() : "the disk is full");
-  require(::fsync(descriptor_) == 0, "cannot write {}: {}", path_.string(), reason());
+          written < 0 ? system_reason() : "the disk is full");
+  require(::fsync(descriptor_) == 0, "cannot write {}: {}", path_.string(), system_reason());
 }
 
 }  // namespace mudelta

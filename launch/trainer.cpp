@@ -5,7 +5,6 @@
 
 #include "core/profile_range.h"
 #include "kernels/reduce.h"
-#include "launch/agreement.h"
 #include "launch/initialization.h"
 #include "launch/scaling.h"
 #include "optim/schedule.h"
@@ -83,8 +82,9 @@ TrainStep Trainer::step() {
   state_.set_tokens(state_.tokens() + tokens_per_step());
   state_.set_skipped_in_a_row(report.skipped ? state_.skipped_in_a_row() + 1 : 0);
   result.step = state_.step();
+  if (result.step == 1) state_.set_first_loss(result.loss);
   if (state_.skipped_in_a_row() >= config_.train().max_skipped_steps()) {
-    throw SharedError(
+    throw Divergence(
         fmt::format("training diverged: {} steps in a row, up to step {}, had a loss or gradient that is not finite "
                     "(loss {}, gradient norm {}); lower the learning rate ({})",
                     state_.skipped_in_a_row(), result.step, result.loss, result.gradient_norm, result.lr));

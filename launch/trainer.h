@@ -13,6 +13,7 @@
 #include "data/loader.h"
 #include "dist/gradient_buckets.h"
 #include "dist/mesh.h"
+#include "launch/agreement.h"
 #include "launch/batch_upload.h"
 #include "launch/checkpoint.h"
 #include "launch/config.pb.h"
@@ -31,6 +32,12 @@ struct TrainStep {
   bool skipped = false;  // loss or gradient not finite: nothing was updated
 };
 
+// Too many steps in a row had a loss or gradient that is not finite.
+class Divergence : public SharedError {
+ public:
+  using SharedError::SharedError;
+};
+
 // One training run on the ranks of a mesh: model, optimizer, data and their place in the run. Every method that says
 // so is collective over the mesh. All that a step does is a function of the configuration and the step number.
 class Trainer {
@@ -41,10 +48,11 @@ class Trainer {
 
   std::int64_t steps_done() const { return state_.step(); }
   std::int64_t tokens_done() const { return state_.tokens(); }
+  double first_loss() const { return state_.first_loss(); }  // of step 1, whichever job did it
   std::int64_t tokens_per_step() const;
   std::int64_t num_parameters() const { return stored_.store.num_elements(); }
 
-  // The next step. Throws SharedError once train.max_skipped_steps in a row have been skipped. Collective.
+  // The next step. Throws Divergence once train.max_skipped_steps in a row have been skipped. Collective.
   TrainStep step();
   // On the validation split. Collective.
   Evaluation evaluate() const;

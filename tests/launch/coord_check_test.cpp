@@ -147,6 +147,7 @@ class CoordCheckRun : public ::testing::Test {
                              .overrides = {},
                              .data = {},
                              .out = folder_ / "out",
+                             .force = true,
                              .widths = {32, 64, 128},
                              .steps = {1, 5},
                              .axes = {},
@@ -254,6 +255,13 @@ TEST_F(CoordCheckRun, BadInputIsNamed) {
   EXPECT_THAT(error([&] { request_.steps = {0, 1}; }), HasSubstr("--steps is 0,1"));
   EXPECT_THAT(error([&] { request_.seeds = 0; }), HasSubstr("--seeds is 0"));
   EXPECT_THAT(error([&] { request_.data = folder_ / "nowhere"; }), HasSubstr("nowhere"));
+  EXPECT_THAT(error([&] { request_.out = testing::write_file(folder_ / "file", ""); }),
+              HasSubstr("file is not a folder"));
+  request_.force = false;
+  EXPECT_THAT(testing::names_in(request_.out), IsSupersetOf({"random-text"}));  // of the errors before: no result
+  EXPECT_THAT(error([&] { request_.seeds = 0; }), HasSubstr("--seeds is 0"));
+  testing::write_file(request_.out / "coord-check.txt", "");
+  EXPECT_THAT(error([] {}), HasSubstr("out is not empty: expected an absent or empty folder, or --force"));
 }
 
 }  // namespace

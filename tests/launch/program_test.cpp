@@ -46,6 +46,18 @@ TEST(Program, WrongCommandLinesEndWithTwo) {
   EXPECT_EQ(mudelta("prepare --input x --out y --seed many").exit_code, 2);
 }
 
+TEST(Program, ResultsReplaceNothingUnlessTold) {
+  const TemporaryFolder folder;
+  const std::string file = write_file(folder / "file", "a result").string();
+  for (const std::string& command :
+       {"scale-up --from " + folder.path().string() + " --out ", "coord-check " + file + " --out "}) {
+    const Outcome outcome = mudelta(command + file);
+    EXPECT_EQ(outcome.exit_code, 2) << outcome.output;
+    EXPECT_THAT(outcome.output, AllOf(StartsWith("mudelta: error: " + file), HasSubstr("expected")));
+  }
+  EXPECT_EQ(read_file(file), "a result");
+}
+
 TEST(Program, InfoNamesItsLibraries) {
   const Outcome info = mudelta("info");
   EXPECT_EQ(info.exit_code, 0);

@@ -152,13 +152,36 @@ TEST_F(HandMadeSweep, FilesAreWritten) {
   made.add(ParametrizationConfig::SP, 128, -9, 1.8, 0.2);
   made.lines += R"({"parametrization":"SP","opti)";  // cut short
   write_file(folder_ / "sweep.jsonl", made.lines);
-  const std::string said = write_report(SweepDirectory(folder_.path()));
+  const std::string said = write_report(SweepDirectory(folder_.path()), LossScale::kAboveBest);
   EXPECT_THAT(said, AllOf(HasSubstr("SP ADAMW"), HasSubstr("-1.00"), HasSubstr("+0.2000")));
   EXPECT_THAT(said, HasSubstr(read_file(folder_ / "report.txt")));
   const auto json = nlohmann::json::parse(read_file(folder_ / "report.json"));
   EXPECT_NEAR(json["series"][0]["widths"][1]["drift"]["value"].get<double>(), -1, 1e-9);
   EXPECT_NEAR(json["series"][0]["widths"][1]["best_lr"].get<double>(), std::exp2(-9), 1e-9);
   EXPECT_THAT(names_in(folder_.path()), ::testing::Contains("transfer-adamw.gnuplot"));
+}
+
+TEST_F(HandMadeSweep, PlotsNameWidthsErrorsAndTheBaseWidthsBest) {
+  HandMade made;
+  for (const std::uint64_t seed : {1, 2}) {
+    const double shift = seed == 1 ? 0 : 0.02;
+    made.add(ParametrizationConfig::SP, 64, -8, 2.0 + shift, 0.1, seed);
+    made.add(ParametrizationConfig::SP, 128, -9, 1.8 + shift, 0.2, seed);
+  }
+  const SweepReport found = report(made);
+  const Plot above = plot_of(found, OptimizerKind::kAdamW, LossScale::kAboveBest);
+  ASSERT_EQ(above.panels.size(), 1u);
+  const PlotLine& wide = above.panels[0].lines[1];
+  EXPECT_EQ(wide.label, "width 128");
+  EXPECT_NEAR(wide.points[1].y, 0, 1e-9);
+  EXPECT_NEAR(wide.points[1].error, 0.01, 1e-9);
+  EXPECT_THAT(above.panels[0].verticals, ::testing::ElementsAre(::testing::DoubleNear(std::exp2(-8), 1e-9)));
+  EXPECT_EQ(above.y_limit, 1);
+  EXPECT_EQ(above.x_ticks.size(), 5u);
+  const Plot absolute = plot_of(found, OptimizerKind::kAdamW, LossScale::kAbsolute);
+  EXPECT_NEAR(absolute.panels[0].lines[1].points[1].y, 1.81, 1e-9);
+  EXPECT_NEAR(absolute.panels[0].lines[1].marks[0].y, 1.81, 1e-9);
+  EXPECT_NEAR(absolute.y_limit, 3.01, 1e-9);
 }
 
 TEST_F(HandMadeSweep, DamagedLinesAreNamed) {
@@ -183,6 +206,43 @@ TEST(SweepDirectory, GathersWhatRanksWrote) {
   ResultWriter(sweep.results_of(0)).append(first);
   write_file(sweep.results_of(3), R"({"parametr)");
   EXPECT_EQ(sweep.gather(), expected);
+}
+
+// Of a job that failed before it had trained anything.
+TEST(SweepDirectory, ASweepWithoutRunsMayBeReplaced) {
+  const TemporaryFolder folder;
+  const SweepDirectory directory(folder / "sweep");
+  directory.make();
+  SweepConfig sweep, other;
+  sweep.set_base_width(64);
+  sweep.mutable_run()->mutable_model()->set_vocab_size(257);
+  other = sweep;
+  other.mutable_run()->mutable_train()->set_steps(7);
+  const auto refused = ::testing::Throws<Error>(::testing::Property(&Error::what, HasSubstr("holds runs of another")));
+  directory.write_config(sweep);
+  ResultWriter(directory.results_of(0));
+  directory.write_config(other);
+  EXPECT_EQ(directory.read_config().run().train().steps(), 7);
+  // An interrupted run is one, too.
+  const SweepRun run{.width = 64, .lr = 0.1, .seed = 1};
+  std::filesystem::create_directories(directory.folder_of(run));
+  EXPECT_THAT([&] { directory.write_config(sweep); }, refused);
+  directory.remove_folder_of(run);
+  directory.write_config(sweep);
+  ResultWriter(directory.results_of(0)).append({.run = run, .loss = 2});
+  EXPECT_THAT([&] { directory.write_config(other); }, refused);
+}
+
+TEST(SweepDirectory, TheFirstRequestToStopCounts) {
+  const TemporaryFolder folder;
+  const SweepDirectory sweep(folder.path());
+  EXPECT_FALSE(sweep.stop_requested());
+  EXPECT_EQ(sweep.take_stop_request(), std::nullopt);
+  sweep.request_stop("out of memory");
+  sweep.request_stop("");
+  EXPECT_TRUE(sweep.stop_requested());
+  EXPECT_EQ(sweep.take_stop_request(), "out of memory");
+  EXPECT_FALSE(sweep.stop_requested());
 }
 
 TEST(SweepDirectory, OneJobAtATime) {

@@ -130,6 +130,46 @@ TEST_F(Sweep, KilledAndResumedRunsNothingTwice) {
   for (const auto& [run, record] : before) EXPECT_EQ(after.at(run), record) << run;
 }
 
+TEST_F(Sweep, StoppedBySignalGoesOnToTheSameBits) {
+  const std::string folder = path("stopped"), slow = "--set run.train.steps=60";
+  ASSERT_EQ(mudelta(arguments("unstopped", slow)).exit_code, 0);
+  const Outcome stopped = shell(mpirun_command(2, arguments("stopped", slow)) + " >" + path("stopped.log") +
+                                " 2>&1 & started=$!\n"
+                                "for i in $(seq 180000); do [ \"$(cat " +
+                                folder +
+                                "/*.jsonl 2>/dev/null | wc -l)\" -ge 2 ] && break; sleep 0.01; done\n"
+                                "kill -USR1 $started\nwait $started");
+  EXPECT_EQ(stopped.exit_code, 143) << read_file(path("stopped.log"));
+  EXPECT_THAT(read_file(path("stopped.log")), HasSubstr("stopped by a signal: "));
+  const auto before = results("stopped");
+  ASSERT_LT(before.size(), static_cast<std::size_t>(kRuns)) << "it ended before it was stopped: nothing was tested";
+  EXPECT_FALSE(names_in(folder + "/runs").empty());
+  EXPECT_FALSE(std::filesystem::exists(folder + "/sweep.stop"));
+  const Outcome resumed = mudelta(arguments("stopped", slow));
+  ASSERT_EQ(resumed.exit_code, 0) << resumed.output;
+  const auto expected = results("unstopped"), after = results("stopped");
+  ASSERT_EQ(after.size(), static_cast<std::size_t>(kRuns));
+  for (const auto& [run, record] : expected) EXPECT_EQ(after.at(run)["loss"], record["loss"]) << run;
+  EXPECT_FALSE(std::filesystem::exists(folder + "/runs"));
+}
+
+TEST_F(Sweep, AnErrorOfARunIsToldOnceAndLosesNoOther) {
+  const std::string blocked = path("failing") + "/runs/GDN_MUP-ADAMW-width48-lr0.001-seed1/checkpoints/step-00000001";
+  std::filesystem::create_directories(blocked);  // a checkpoint without a manifest
+  write_file(path("failing") + "/sweep.jsonl", "");
+  ASSERT_EQ(mudelta(arguments("alike")).exit_code, 0);
+  std::filesystem::copy_file(path("alike") + "/sweep.textproto", path("failing") + "/sweep.textproto");
+  const Outcome failed = mpirun(2, arguments("failing"));
+  EXPECT_EQ(failed.exit_code, 2) << failed.output;
+  EXPECT_EQ(count(failed.output, "mudelta: error:"), 1) << failed.output;
+  EXPECT_EQ(count(failed.output, "mudelta: error: GDN_MUP ADAMW width 48 lr 0.001 seed 1: "), 1) << failed.output;
+  EXPECT_EQ(count(failed.output, "MPI_ABORT"), 0) << failed.output;
+  std::filesystem::remove_all(blocked);
+  const Outcome repaired = mpirun(2, arguments("failing"));
+  EXPECT_EQ(repaired.exit_code, 0) << repaired.output;
+  expect_same_losses("failing", "alike");
+}
+
 TEST_F(Sweep, BadInputEndsWithTwo) {
   const auto error_of = [](const std::string& arguments) {
     const Outcome outcome = mudelta(arguments);
@@ -144,6 +184,7 @@ TEST_F(Sweep, BadInputEndsWithTwo) {
   EXPECT_THAT(error_of(arguments("x", "--set widths=0")), HasSubstr("widths has 0"));
   EXPECT_THAT(error_of(arguments("x", "--set wdiths=64")), HasSubstr("did you mean `widths`?"));
   EXPECT_THAT(error_of(arguments("data")), HasSubstr("is not empty and holds no sweep"));
+  EXPECT_THAT(error_of(arguments("run.textproto")), HasSubstr("run.textproto"));
   EXPECT_FALSE(std::filesystem::exists(path("x")));
 }
 
