@@ -204,6 +204,7 @@ TEST(Program, PrintConfigDescribesEveryFieldAndParsesBack) {
   const Outcome unknown = mudelta("train " + config.string() + " --print-config=model.widht");
   EXPECT_EQ(unknown.exit_code, 2);
   EXPECT_THAT(unknown.output, HasSubstr("did you mean `width`?"));
+  EXPECT_THAT(mudelta("train " + config.string() + " --print-config=model.").output, HasSubstr("after the last dot"));
   EXPECT_THAT(names_in(folder.path()), ElementsAre("again.textproto", "run.textproto"));
 }
 
