@@ -177,7 +177,7 @@ TEST_F(Sweep, BadInputEndsWithTwo) {
     EXPECT_EQ(count(outcome.output, "mudelta: error:"), 1) << outcome.output;
     return outcome.output;
   };
-  EXPECT_THAT(error_of("sweep"), HasSubstr("expected SWEEP.textproto and --out DIR, or --report DIR"));
+  EXPECT_THAT(error_of("sweep"), HasSubstr("expected SWEEP and --out DIR, or --report DIR"));
   EXPECT_THAT(error_of("sweep --report " + path("absent")), HasSubstr("absent is no folder"));
   EXPECT_THAT(error_of("sweep --report " + path("data")), HasSubstr("holds no sweep"));
   EXPECT_THAT(error_of("sweep " + path("absent.textproto") + " --out " + path("x")), HasSubstr("absent.textproto"));
