@@ -1,0 +1,60 @@
+#include "launch/data_verification.h"
+
+#include <glog/logging.h>
+
+#include "data/dataset.h"
+#include "data/dataset_info.h"
+#include "dist/mpi.h"
+#include "launch/stopwatch.h"
+
+namespace mudelta {
+namespace {
+
+struct Stopped {};
+
+}  // namespace
+
+DataVerification::DataVerification(const ProcessGroup& world, const DataConfig& config) : world_(world) {
+  done_ = !config.verify();
+  if (done_ || rank_info().local_rank != 0) return;
+  state_ = kAtWork;
+  thread_ = std::jthread([this, folder = config.path()](const std::stop_token& stop) { run(folder, stop); });
+}
+
+void DataVerification::run(const std::filesystem::path& folder, const std::stop_token& stop) {
+  const Stopwatch stopwatch;
+  try {
+    const DatasetInfo info = read_dataset_info(folder);
+    for (const auto& shard : all_shards(info)) {
+      verify_shard(folder, info, shard, [&](std::int64_t num_bytes) {
+        if (stop.stop_requested()) throw Stopped();
+        cost_.num_bytes += num_bytes;
+      });
+      ++cost_.num_shards;
+    }
+    cost_.seconds = stopwatch.seconds();
+    LOG(INFO) << folder.string() << ": checksums of " << cost_.num_shards << " shards (" << cost_.num_bytes
+              << " bytes) verified in " << cost_.seconds << " s";
+    state_ = kWhole;
+  } catch (const Stopped&) {
+  } catch (const std::exception& error) {
+    problem_ = error.what();
+    state_ = kDamaged;
+  }
+}
+
+bool DataVerification::is_done() {
+  if (done_) return true;
+  const State own = state_;
+  const double worst = world_.all_reduce(static_cast<double>(own), ReduceOp::kMax);
+  if (worst == kDamaged) {
+    try {
+      run_or_fail_together(world_, [&] { require(own != kDamaged, "{}", problem_); });
+    } catch (const SharedError& error) {
+      throw DamagedData(fmt::format("{}; what this run has learnt since it was started may be of it", error.what()));
+    }
+  }
+  return done_ = worst == kWhole;
+}
+
+}  // namespace mudelta
