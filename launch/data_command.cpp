@@ -9,8 +9,6 @@
 #include "data/dataset.h"
 #include "data/dataset_info.h"
 #include "data/shard.h"
-#include "dist/mpi.h"
-#include "dist/process_group.h"
 #include "launch/agreement.h"
 #include "launch/commands.h"
 #include "launch/progress.h"
@@ -61,11 +59,10 @@ void add_data_command(CLI::App& app, Command& chosen) {
   verify_command->add_option("DIR", *folder, "Folder written by mudelta prepare")->required();
   verify_command->callback([folder, &chosen] {
     chosen = [folder] {
-      // One rank does it; the others only learn whether it worked.
-      run_or_fail_together(ProcessGroup::world(), [&] {
-        if (rank_info().rank == 0) verify(*folder);
+      return run_on_first_rank([&] {
+        verify(*folder);
+        return 0;
       });
-      return 0;
     };
   });
 }

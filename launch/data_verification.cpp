@@ -46,12 +46,12 @@ void DataVerification::run(const std::filesystem::path& folder, const std::stop_
 bool DataVerification::is_done() {
   if (done_) return true;
   const State own = state_;
-  const double worst = world_.all_reduce(static_cast<double>(own), ReduceOp::kMax);
+  const auto worst = static_cast<State>(world_.all_reduce(own, ReduceOp::kMax));
   if (worst == kDamaged) {
     try {
       run_or_fail_together(world_, [&] { require(own != kDamaged, "{}", problem_); });
     } catch (const SharedError& error) {
-      throw DamagedData(fmt::format("{}; what this run has learnt since it was started may be of it", error.what()));
+      throw DamagedData(fmt::format("{}; steps since this start may have learnt from it", error.what()));
     }
   }
   return done_ = worst == kWhole;

@@ -12,7 +12,7 @@
 namespace mudelta {
 namespace {
 
-constexpr double kGiga = 1e9;
+constexpr double kMega = 1e6, kGiga = 1e9;
 
 // 1234567 -> "1.2M".
 std::string short_count(double count) {
@@ -94,6 +94,16 @@ void TrainingReport::evaluation(std::int64_t step, const Evaluation& evaluation)
 void TrainingReport::checkpoint(std::int64_t step) {
   LOG(INFO) << "step " << step << ": checkpoint written";
   if (world_.rank() == 0) progress_->print(fmt::format("step {}: checkpoint written", step));
+}
+
+void TrainingReport::awaits_verification() {
+  if (world_.rank() == 0) progress_->print("all steps are done; waiting for the checksums of the data");
+}
+
+void TrainingReport::data_verified(const VerificationCost& cost) {
+  if (world_.rank() != 0 || cost.num_shards == 0) return;
+  progress_->print(fmt::format("data verified: {} shards, {:.1f} MB, in {:.2f} s beside the training", cost.num_shards,
+                               static_cast<double>(cost.num_bytes) / kMega, cost.seconds));
 }
 
 void TrainingReport::stopped(std::int64_t step) {
