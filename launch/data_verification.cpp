@@ -2,6 +2,8 @@
 
 #include <glog/logging.h>
 
+#include <chrono>
+
 #include "data/dataset.h"
 #include "data/dataset_info.h"
 #include "dist/mpi.h"
@@ -13,6 +15,10 @@ namespace {
 struct Stopped {};
 
 }  // namespace
+
+std::string VerificationCost::to_string() const {
+  return fmt::format("{} shards, {:.1f} MB, in {:.2f} s", num_shards, static_cast<double>(num_bytes) / 1e6, seconds);
+}
 
 DataVerification::DataVerification(const ProcessGroup& world, const DataConfig& config) : world_(world) {
   done_ = !config.verify();
@@ -33,8 +39,7 @@ void DataVerification::run(const std::filesystem::path& folder, const std::stop_
       ++cost_.num_shards;
     }
     cost_.seconds = stopwatch.seconds();
-    LOG(INFO) << folder.string() << ": checksums of " << cost_.num_shards << " shards (" << cost_.num_bytes
-              << " bytes) verified in " << cost_.seconds << " s";
+    LOG(INFO) << "data verified: " << cost_.to_string();
     state_ = kWhole;
   } catch (const Stopped&) {
   } catch (const std::exception& error) {
@@ -55,6 +60,12 @@ bool DataVerification::is_done() {
     }
   }
   return done_ = worst == kWhole;
+}
+
+VerificationCost verify_data(const ProcessGroup& world, const DataConfig& config) {
+  DataVerification verification(world, config);
+  while (!verification.is_done()) std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  return verification.cost();
 }
 
 }  // namespace mudelta

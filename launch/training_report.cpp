@@ -12,7 +12,7 @@
 namespace mudelta {
 namespace {
 
-constexpr double kMega = 1e6, kGiga = 1e9;
+constexpr double kGiga = 1e9;
 
 // 1234567 -> "1.2M".
 std::string short_count(double count) {
@@ -102,8 +102,7 @@ void TrainingReport::awaits_verification() {
 
 void TrainingReport::data_verified(const VerificationCost& cost) {
   if (world_.rank() != 0 || cost.num_shards == 0) return;
-  progress_->print(fmt::format("data verified: {} shards, {:.1f} MB, in {:.2f} s beside the training", cost.num_shards,
-                               static_cast<double>(cost.num_bytes) / kMega, cost.seconds));
+  progress_->print(fmt::format("data verified: {}, beside the training", cost.to_string()));
 }
 
 void TrainingReport::stopped(std::int64_t step) {
