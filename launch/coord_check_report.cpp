@@ -47,7 +47,9 @@ PlotPanel panel_of(std::span<const CoordRecord> records, const CoordVerdict& ver
   std::map<std::int64_t, std::map<std::int64_t, std::vector<double>>> steps;  // step, width: the values of all seeds
   for (const CoordRecord& record : records) {
     const CoordMeasurement& m = record.measured;
-    if (m.kind == verdict.kind && m.quantity == verdict.quantity) steps[m.step][record.width].push_back(m.rms);
+    if (m.kind != verdict.kind || m.quantity != verdict.quantity) continue;
+    if (m.kind == CoordKind::kValue && m.step != verdict.step) continue;
+    steps[m.step][record.width].push_back(m.rms);
   }
   const std::string slope = std::isfinite(verdict.law.slope)
                                 ? fmt::format("{:+.2f} ± {:.2f}", verdict.law.slope, verdict.law.uncertainty)
@@ -111,6 +113,7 @@ Plot coord_plot(std::span<const CoordRecord> records, std::span<const CoordVerdi
                 const std::string& title) {
   Plot plot{
       .title = title, .x_label = "width", .y_label = "RMS", .panels = {}, .columns = 6, .x_ticks = {}, .log_y = true};
+  plot.panel_width = 280;  // of the longest title
   plot.infinite_label = "not finite";
   std::vector<CoordVerdict> shown(verdicts.begin(), verdicts.end());
   std::erase_if(shown, [](const CoordVerdict& v) { return v.kind == CoordKind::kValue && !failed(v); });

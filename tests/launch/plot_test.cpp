@@ -57,6 +57,8 @@ TEST(CoordPlot, ShowsVerdictsAndWhatFailsFirst) {
   EXPECT_EQ(plot.panels[0].title, "at step 0 k: +1.00 ± 0.00 FAIL");
   EXPECT_EQ(plot.panels[1].title, "change of k: +1.00 ± 0.00 FAIL");
   EXPECT_EQ(plot.panels[2].title, "change of q: +0.00 ± 0.00 pass");
+  EXPECT_EQ(plot.panels[0].lines.size(), 1u);  // step 0
+  EXPECT_EQ(plot.panels[1].lines.size(), 2u);
   EXPECT_TRUE(plot.panels[1].alert);
   EXPECT_FALSE(plot.panels[2].alert);
 }
