@@ -34,11 +34,15 @@ function(mudelta_room name)
   endif()
 endfunction()
 
+# Seconds: against hangs. How long a test takes depends on what else the machine does.
+set(MUDELTA_TEST_TIMEOUT 1800)
+
 # mudelta_test(NAME SOURCES ... LINK ... [RANKS 1 2 3] [LABEL unit|dist|slow|parity]):
 # a GoogleTest program, and one ctest entry, or one per number of ranks (run under mpirun, named NAME_nN).
-# It links the device that the program links; with EMULATED, the emulator.
+# It links the device that the program links; with EMULATED, the emulator. With NARROW there is a second entry,
+# NAME_avx2, for CPUs whose vectors are wider: the same on AVX2.
 function(mudelta_test name)
-  cmake_parse_arguments(ARG "EMULATED" "LABEL;TIMEOUT" "SOURCES;LINK;RANKS" ${ARGN})
+  cmake_parse_arguments(ARG "EMULATED;NARROW" "LABEL" "SOURCES;LINK;RANKS" ${ARGN})
   if(NOT ARG_LABEL)
     set(ARG_LABEL unit)
   endif()
@@ -47,8 +51,8 @@ function(mudelta_test name)
   else()
     list(APPEND ARG_LINK mudelta_device)
   endif()
-  if(NOT ARG_TIMEOUT)
-    set(ARG_TIMEOUT 300)
+  if(ARG_NARROW)
+    list(APPEND ARG_SOURCES ${PROJECT_SOURCE_DIR}/tests/support/narrow_simd.cpp)
   endif()
   add_executable(${name} ${ARG_SOURCES})
   if(ARG_RANKS)
@@ -65,8 +69,14 @@ function(mudelta_test name)
     add_test(NAME ${name} COMMAND ${name})
   endif()
   # Tests share cores: threads that spin while they wait would take them from one another.
-  set_tests_properties(${entries} PROPERTIES LABELS ${ARG_LABEL} TIMEOUT ${ARG_TIMEOUT}
+  set_tests_properties(${entries} PROPERTIES LABELS ${ARG_LABEL} TIMEOUT ${MUDELTA_TEST_TIMEOUT}
                                              ENVIRONMENT OMP_WAIT_POLICY=passive)
+  if(ARG_NARROW)
+    target_link_libraries(${name} PRIVATE hwy::hwy)
+    add_test(NAME ${name}_avx2 COMMAND ${name})
+    set_tests_properties(${name}_avx2 PROPERTIES LABELS ${ARG_LABEL} TIMEOUT ${MUDELTA_TEST_TIMEOUT} ENVIRONMENT
+                         "OMP_WAIT_POLICY=passive;MUDELTA_TEST_NARROW_SIMD=1;DNNL_MAX_CPU_ISA=AVX2")
+  endif()
 endfunction()
 
 # mudelta_device_test(NAME SOURCES ... LINK ... [RANKS 1 2]): tests of device code, twice: NAME_emulated, and for a

@@ -4,6 +4,7 @@
 
 #include "core/error.h"
 #include "core/gemm_onednn.h"
+#include "core/gemm_simd.h"
 
 namespace mudelta {
 namespace {
@@ -44,11 +45,10 @@ void gemm(const Tensor& a, const Tensor& b, const Tensor& c, GemmOptions options
             stream.device().to_string());
     return gpu::gemm(a, b, c, options, stream.handle());
   }
-  if (a.dtype() == DType::kFloat32) return onednn::gemm_float32(a, b, c, p);
-  if (onednn::has_fast_bfloat16()) return onednn::gemm_bfloat16(a, b, c, p);
-  if (c.dtype() == DType::kFloat32) return onednn::gemm_float32(a.to(DType::kFloat32), b.to(DType::kFloat32), c, p);
+  if (a.dtype() == DType::kBFloat16 && onednn::has_fast_bfloat16()) return onednn::gemm_bfloat16(a, b, c, p);
+  if (c.dtype() == DType::kFloat32) return simd::gemm(a, b, c, p);
   const Tensor wide = Tensor::empty(c.shape());
-  onednn::gemm_float32(a.to(DType::kFloat32), b.to(DType::kFloat32), wide, p);
+  simd::gemm(a, b, wide, p);
   c.copy_from(wide.to(DType::kBFloat16));
 }
 

@@ -1,21 +1,9 @@
 #pragma once
 
-#include "core/gemm.h"
+#include "core/gemm_problem.h"
 
-namespace mudelta {
-
-// A product of matrices that fit together: op(a) [m, k], op(b) [k, n].
-struct GemmProblem {
-  std::int64_t m, n, k;
-  GemmOptions options;
-};
-
-}  // namespace mudelta
-
-// oneDNN's part in gemm() on the CPU; no dimension is 0.
+// oneDNN's part in gemm() on the CPU: products of bfloat16 matrices on CPUs that have instructions for them.
 namespace mudelta::onednn {
-
-void gemm_float32(const Tensor& a, const Tensor& b, const Tensor& c, const GemmProblem& problem);
 
 // Of bfloat16 operands as they are; needs can_multiply_bfloat16(). CPUs without has_fast_bfloat16() emulate it, which
 // is slower than float32.

@@ -2,10 +2,12 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <omp.h>
 #include <rapidcheck/gtest.h>
 
 #include <cmath>
 #include <limits>
+#include <tuple>
 #include <vector>
 
 #include "core/gemm_onednn.h"
@@ -93,6 +95,8 @@ TEST(Gemm, WideAndDeep) {
   for (const DType operands : {DType::kFloat32, DType::kBFloat16}) {
     EXPECT_TRUE(fits({5, 1100, 700, {.transpose_b = true}, operands}));
     EXPECT_TRUE(fits({300, 30, 2051, {.transpose_a = true, .accumulate = true}, operands}));
+    EXPECT_TRUE(fits({3, 1100, 515, {.transpose_b = true, .accumulate = true}, operands}));  // few rows
+    EXPECT_TRUE(fits({200, 1100, 260, {.transpose_b = true}, operands}));                    // many blocks
   }
 }
 
@@ -138,6 +142,43 @@ TEST(Gemm, IsDeterministic) {
   gemm(a, b, first, {}, {});
   gemm(a, b, second, {}, {});
   EXPECT_TRUE(testing::same_bits(first, second));
+}
+
+// oneDNN by itself shares a long k among the threads where c is small, and depends on their number.
+TEST(Gemm, BitsDoNotDependOnTheNumberOfThreads) {
+  const int before = omp_get_max_threads();
+  const std::tuple<std::int64_t, std::int64_t, std::int64_t> sizes[] = {
+      {1, 64, 2048}, {6, 64, 2048}, {201, 37, 299}, {37, 299, 201}, {129, 257, 700}, {64, 48, 2048}};
+  for (const DType dtype : {DType::kFloat32, DType::kBFloat16}) {
+    for (const auto& [m, n, k] : sizes) {
+      for (const GemmOptions options :
+           {GemmOptions{}, {.transpose_b = true}, {.transpose_a = true, .accumulate = true}}) {
+        const Tensor a = random_normal(options.transpose_a ? Shape{k, m} : Shape{m, k}, "a", 1, 0, 1, dtype);
+        const Tensor b = random_normal(options.transpose_b ? Shape{n, k} : Shape{k, n}, "b", 1, 0, 1, dtype);
+        const auto product = [&](int threads) {
+          omp_set_num_threads(threads);
+          const Tensor c = random_normal({m, n}, "c");
+          gemm(a, b, c, options, {});
+          return c;
+        };
+        const Tensor alone = product(1);
+        for (const int threads : {2, 3, 7}) {
+          EXPECT_TRUE(testing::same_bits(product(threads), alone))
+              << name_of(dtype) << " M " << m << " N " << n << " K " << k << ", " << threads << " threads";
+        }
+      }
+    }
+  }
+  omp_set_num_threads(before);
+}
+
+// A row of c is the same whatever stands beside it.
+TEST(Gemm, RowsDoNotDependOnOtherRows) {
+  const Tensor a = random_normal({131, 700}, "a"), b = random_normal({700, 75}, "b");
+  const Tensor whole = Tensor::empty({131, 75}), part = Tensor::empty({9, 75});
+  gemm(a, b, whole, {}, {});
+  gemm(a.slice(50, 59), b, part, {}, {});
+  EXPECT_TRUE(testing::same_bits(whole.slice(50, 59).clone(), part));
 }
 
 TEST(Gemm, WorksOnViews) {

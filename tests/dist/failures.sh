@@ -4,11 +4,11 @@ set -euo pipefail
 program=$1
 mpirun=$(dirname "$(realpath "$0")")/../mpirun.sh
 
-# expect CODE TEXT COMMAND...: exit code CODE ("nonzero": any but 0), with TEXT in the output, within 60 s.
+# expect CODE TEXT COMMAND...: exit code CODE ("nonzero": any but 0), with TEXT in the output, and not hang.
 expect() {
   local wanted=$1 text=$2 code=0 output
   shift 2
-  output=$(timeout 60 "$@" 2>&1) || code=$?
+  output=$(timeout 1800 "$@" 2>&1) || code=$?
   if [[ $code == 124 || ($wanted == nonzero && $code == 0) || ($wanted != nonzero && $code != "$wanted") ]]; then
     printf '%s\nerror: exit code %s, expected %s: %s\n' "$output" "$code" "$wanted" "$*" >&2
     exit 1

@@ -21,7 +21,6 @@ TEST_F(Training, LearnsAndReports) {
   ASSERT_EQ(outcome.exit_code, 0) << outcome.output;
   EXPECT_THAT(outcome.output, AllOf(HasSubstr("step 10: validation loss"), HasSubstr("step 20: validation loss"),
                                     HasSubstr("bits per byte"), HasSubstr("step 20: checkpoint written")));
-  EXPECT_EQ(count(outcome.output, "data verified: 2 shards, "), 1) << outcome.output;
   const auto found = losses("learns");
   ASSERT_EQ(found.size(), 20u);
   EXPECT_LT(found.at(20), 0.7 * found.at(1));
@@ -78,10 +77,9 @@ class Resume : public TrainingFixture {
   static void start_and_kill(int ranks, const std::string& run, const std::string& victim,
                              const std::string& more = "") {
     const std::string metrics = path(run) + "/metrics.jsonl";
-    const Outcome outcome =
-        shell(mpirun_command(ranks, train_arguments(run, kSteps + more)) + " >" + path("killed.log") +
-              " 2>&1 & started=$!\n" + "for i in $(seq 3000); do grep -qs '\"step\":20,' " + metrics +
-              " && break; sleep 0.01; done\n" + victim + "\nwait $started\nexit 0");
+    const Outcome outcome = shell(
+        mpirun_command(ranks, train_arguments(run, kSteps + more)) + " >" + path("killed.log") +
+        " 2>&1 & started=$!\n" + wait_until("grep -qs '\"step\":20,' " + metrics) + victim + "\nwait $started\nexit 0");
     EXPECT_EQ(outcome.exit_code, 0) << outcome.output;
     EXPECT_FALSE(checkpoints(run).empty()) << read_file(path("killed.log"));
     EXPECT_EQ(losses(run).count(60), 0u) << "the run ended before it was killed: nothing was tested";
@@ -211,26 +209,6 @@ TEST_F(BadInput, Shards) {
   const std::string foreign = copy_of_data("foreign");
   write_file(first_shard(foreign), std::string(100000, 'x'));
   expect_error("--set data.path=" + foreign, first_shard(foreign));
-}
-
-// Whatever else it holds is a token as good as any other: only the checksum tells.
-TEST_F(BadInput, DamagedShardEndsTheRun) {
-  const std::string damaged = copy_of_data("flipped");
-  std::string bytes = read_file(first_shard(damaged));
-  std::size_t token = 1024;
-  while (bytes[token + 1] != 0) token += 2;  // no separator
-  bytes[token] ^= 1;
-  write_file(first_shard(damaged), bytes);
-  for (const int ranks : {1, 2}) {
-    const Outcome outcome = train(ranks, "flipped_run" + std::to_string(ranks), "--set data.path=" + damaged);
-    EXPECT_EQ(outcome.exit_code, 2) << outcome.output;
-    EXPECT_EQ(count(outcome.output, "mudelta: error:"), 1) << outcome.output;
-    EXPECT_THAT(outcome.output, HasSubstr("shard " + first_shard(damaged) + " is damaged"));
-  }
-  const Outcome unverified =
-      train(1, "unverified", "--set train.steps=5 --set data.verify=false --set data.path=" + damaged);
-  EXPECT_EQ(unverified.exit_code, 0) << unverified.output;
-  EXPECT_EQ(count(unverified.output, "data verified"), 0) << unverified.output;
 }
 
 TEST_F(BadInput, TokenOutsideTheVocabulary) {

@@ -36,6 +36,11 @@ inline std::string mpirun_command(int ranks, const std::string& arguments,
   return ranks == 1 ? command : mpirun + " " + std::to_string(ranks) + " " + command;
 }
 
+// For a shell with a job whose process is $started: waits until `condition`, a command, holds, or the job has ended.
+inline std::string wait_until(const std::string& condition) {
+  return "while kill -0 $started 2>/dev/null && ! { " + condition + "; }; do sleep 0.01; done\n";
+}
+
 inline Outcome mudelta(const std::string& arguments) { return shell(mpirun_command(1, arguments)); }
 inline Outcome mpirun(int ranks, const std::string& arguments, const std::string& program = program_path()) {
   return shell(mpirun_command(ranks, arguments, program));
