@@ -76,6 +76,12 @@ DatasetInfo read_dataset_info(const std::filesystem::path& folder) {
   }
 }
 
+std::vector<DatasetInfo::ShardInfo> all_shards(const DatasetInfo& info) {
+  std::vector<DatasetInfo::ShardInfo> shards = info.train;
+  shards.insert(shards.end(), info.validation.begin(), info.validation.end());
+  return shards;
+}
+
 std::string to_json(const DatasetInfo& info) {
   const Json json = {{"version", kVersion},
                      {"tokenizer", info.tokenizer},

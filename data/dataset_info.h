@@ -2,6 +2,7 @@
 
 #include <filesystem>
 #include <string>
+#include <vector>
 
 #include "data/dataset.h"
 
@@ -11,6 +12,8 @@ std::filesystem::path dataset_info_path(const std::filesystem::path& folder);  /
 
 // Throws Error, naming the file and the first thing wrong with it.
 DatasetInfo read_dataset_info(const std::filesystem::path& folder);
+
+std::vector<DatasetInfo::ShardInfo> all_shards(const DatasetInfo& info);  // of both splits
 
 std::string to_json(const DatasetInfo& info);
 

@@ -29,7 +29,7 @@ std::int64_t shard_num_tokens(const FileReader& file) {
           kShardMagic);
   require(version == kShardVersion, "shard {} has format version {}, expected {}", path, version, kShardVersion);
   require(num_tokens > 0, "shard {} holds {} tokens, expected at least one", path, num_tokens);
-  const std::int64_t expected_bytes = kShardHeaderBytes + num_tokens * kShardTokenBytes;
+  const std::int64_t expected_bytes = shard_num_bytes(num_tokens);
   require(num_bytes == expected_bytes, "shard {} has {} bytes, expected {} for the {} tokens of its header", path,
           num_bytes, expected_bytes, num_tokens);
   return num_tokens;

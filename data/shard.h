@@ -17,6 +17,9 @@ constexpr std::int32_t kShardVersion = 1;
 constexpr std::int64_t kShardHeaderBytes = 256 * sizeof(std::int32_t);
 constexpr std::int64_t kShardTokenBytes = sizeof(std::uint16_t);
 constexpr std::int32_t kShardMaxVocab = 65536;
+constexpr std::int64_t shard_num_bytes(std::int64_t num_tokens) {
+  return kShardHeaderBytes + num_tokens * kShardTokenBytes;
+}
 
 // The number of tokens of a shard. Throws Error, naming the file, what it has and what was expected, if the file is
 // shorter than a header, has another magic or version, holds no token, or is not as long as its header says.

@@ -3,11 +3,13 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <charconv>
 #include <cmath>
-#include <cstdio>
+#include <iterator>
 #include <limits>
 #include <memory>
 #include <sstream>
+#include <string_view>
 
 #include "core/error.h"
 
@@ -25,17 +27,23 @@ std::string RuleShape::to_string() const {
 }
 
 RuleShape parse_rule_shape(const std::string& text) {
-  long long n[6] = {};
-  int end = 0;
-  const int found =
-      std::sscanf(text.c_str(), "%lldx%lld,%lld/%lld,%lldx%lld%n", &n[0], &n[1], &n[2], &n[3], &n[4], &n[5], &end);
-  require(found == 6 && static_cast<std::size_t>(end) == text.size(),
+  constexpr std::string_view kSeparators = "x,/,x";
+  std::int64_t n[6] = {};
+  const char *next = text.data(), *const end = text.data() + text.size();
+  bool is_shape = true;
+  for (std::size_t i = 0; i < std::size(n) && is_shape; ++i) {
+    if (i > 0) is_shape = next != end && *next++ == kSeparators[i - 1];
+    const auto [stopped, error] = std::from_chars(next, end, n[i]);
+    is_shape = is_shape && error == std::errc();
+    next = stopped;
+  }
+  require(is_shape && next == end,
           "--rule {}: expected SEQUENCESxTOKENS,HEADS/VALUE_HEADS,KEY_DIMxVALUE_DIM, as in 8x2048,16/32,128x256", text);
-  require(std::ranges::all_of(n, [](long long x) { return x > 0; }), "--rule {}: expected positive numbers", text);
+  require(std::ranges::all_of(n, [](std::int64_t x) { return x > 0; }), "--rule {}: expected positive numbers", text);
   const RuleShape shape{n[0], n[1], n[2], n[3], n[4], n[5]};
   require(shape.value_heads % shape.heads == 0, "--rule {}: expected a multiple of {} for value heads", text,
           shape.heads);
-  constexpr long long kMaxTokens = std::numeric_limits<std::int32_t>::max();
+  constexpr std::int64_t kMaxTokens = std::numeric_limits<std::int32_t>::max();
   require(n[0] <= kMaxTokens / n[1], "--rule {}: expected at most {} tokens", text, kMaxTokens);
   return shape;
 }

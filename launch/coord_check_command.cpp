@@ -45,7 +45,8 @@ void add_coord_check_command(CLI::App& app, Command& chosen) {
            CLI::IsMember({"SP", "MUP", "GDN_MUP"}, CLI::ignore_case), "Of SP, MUP and GDN_MUP");
   add_list(*command, "--steps", request.steps, whole_number(1), "After which steps to measure; the last one is judged");
   add_whole_number(*command, "--seeds", request.seeds, 1, "Runs per width");
-  command->add_option("--data", arguments->data, "Data set; without one in CONFIG either, random text is made");
+  command->add_option("--data", arguments->data,
+                      "Data set; without one in CONFIG either, a text of made-up words is written");
   command->add_option("--out", arguments->out, "Folder of the results; must be absent or empty, except with --force")
       ->capture_default_str();
   add_force_option(*command, request.force);

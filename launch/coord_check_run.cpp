@@ -8,11 +8,11 @@
 #include <iterator>
 
 #include "core/error.h"
-#include "core/rng.h"
 #include "data/prepare.h"
 #include "launch/atomic_file.h"
 #include "launch/coord_check_probe.h"
 #include "launch/coord_check_report.h"
+#include "launch/made_up_text.h"
 #include "launch/output_path.h"
 #include "launch/progress.h"
 #include "launch/run_config.h"
@@ -22,7 +22,7 @@ namespace mudelta {
 namespace {
 
 constexpr std::int64_t kProbeSequences = 4;
-constexpr std::string_view kRandomText = "random-text", kRandomTextFile = "random-text.txt";
+constexpr std::string_view kMadeUpData = "made-up-data", kMadeUpText = "made-up-text.txt";
 
 void check(const CoordCheckRequest& request) {
   const auto ascends = [](const std::vector<std::int64_t>& values) {
@@ -35,23 +35,14 @@ void check(const CoordCheckRequest& request) {
           "--steps is {}: expected numbers of steps above 0, each larger than the one before it",
           fmt::join(request.steps, ","));
   require(request.seeds >= 1, "--seeds is {}: expected at least 1", request.seeds);
-  require_free_folder(request.out, request.force, {kRandomText, kRandomTextFile});
+  require_free_folder(request.out, request.force, {kMadeUpData, kMadeUpText});
 }
 
-// Words of random letters, a few of which are frequent. Returns the prepared data set.
-std::filesystem::path random_text(const std::filesystem::path& folder) {
-  const std::filesystem::path data = folder / kRandomText, file = folder / kRandomTextFile;
+// A prepared data set in `folder`.
+std::filesystem::path made_up_data(const std::filesystem::path& folder) {
+  const std::filesystem::path data = folder / kMadeUpData, file = folder / kMadeUpText;
   if (std::filesystem::exists(data / "dataset.json")) return data;
-  const CounterRng rng(1, "coord-check");
-  std::string text;
-  for (std::uint64_t word = 0; word < 100'000; ++word) {
-    const auto rank = static_cast<std::uint64_t>(1000 * rng.uniform(word) * rng.uniform(word + 1'000'000));
-    for (std::uint64_t letter = 0; letter < 1 + rng.bits(rank) % 7; ++letter) {
-      text += static_cast<char>('a' + rng.bits(8 * rank + letter) % 26);
-    }
-    text += word % 200 == 199 ? "\n\n" : " ";
-  }
-  write_file_atomically(file, text);
+  write_file_atomically(file, made_up_text());
   prepare({.inputs = {file}, .out = data, .validation_fraction = 0.1}, {});
   return data;
 }
@@ -68,7 +59,7 @@ RunConfig resolve_config(const CoordCheckRequest& request) {
   RunConfig config = load_run_config(request.config, request.overrides);
   make_folder(request.out);
   if (!request.data.empty()) config.mutable_data()->set_path(request.data);
-  if (config.data().path().empty()) config.mutable_data()->set_path(random_text(request.out));
+  if (config.data().path().empty()) config.mutable_data()->set_path(made_up_data(request.out));
   if (request.optimizer) choose_optimizer(*config.mutable_optimizer(), *request.optimizer);
   // The schedule is that of the configured run, of which the check sees the beginning.
   config.mutable_train()->set_steps(std::max(config.train().steps(), request.steps.back()));

@@ -16,7 +16,7 @@ namespace mudelta {
 struct CoordCheckRequest {
   std::filesystem::path config;
   std::vector<std::string> overrides;  // of --set
-  std::filesystem::path data;          // empty: the configuration's data set, or else random text
+  std::filesystem::path data;          // empty: the configuration's data set, or else made-up text (made_up_text.h)
   std::filesystem::path out;
   bool force = false;                // `out` may hold results, which are written over
   std::vector<std::int64_t> widths;  // the first is the base

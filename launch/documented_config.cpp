@@ -9,6 +9,7 @@
 
 #include <sstream>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "core/error.h"
@@ -139,14 +140,14 @@ std::string documented_text(const RunConfig& config, const std::string& field) {
             unknown_field_message(*config.GetDescriptor(), *message->GetDescriptor(), path, name));
     if (names.eof()) {
       printer.print(*message, *found, 0);
-      break;
+      return printer.take();
     }
     path = path.empty() ? name : path + "." + name;
     require(found->message_type() != nullptr && !found->is_repeated(), "--print-config {}: `{}` has no fields", field,
             path);
     message = &message->GetReflection()->GetMessage(*message, found);
   }
-  return printer.take();
+  fail("--print-config {}: expected the name of a field after the last dot", field);
 }
 
 }  // namespace mudelta

@@ -78,7 +78,8 @@ int run_eval(const EvalArguments& arguments) {
   if (!arguments.per_token.empty()) write_file_atomically(arguments.per_token, lines.text());
   if (world.rank() == 0) {
     fmt::print("checkpoint     {}\n", loaded->folder().string());
-    fmt::print("tokens         {} of the {} split ({} bytes of text)\n", result.tokens, arguments.split, result.bytes);
+    fmt::print("tokens         {} of {} in the {} split ({} bytes of text)\n", result.tokens, dataset->num_tokens(),
+               arguments.split, result.bytes);
     fmt::print("loss           {:.6f} nats per token\n", result.loss);
     fmt::print("perplexity     {:.4f}\n", result.perplexity);
     fmt::print("bits per byte  {:.4f}\n", result.bits_per_byte);
@@ -99,12 +100,13 @@ void add_eval_command(CLI::App& app, Command& chosen) {
   command->add_option("--split", arguments->split, "validation or train")->capture_default_str();
   add_whole_number(*command, "--sequences", arguments->sequences, 0, "Only the first N sequences of the split; 0: all");
   add_whole_number(*command, "--sequence-length", arguments->sequence_length, 0,
-                   "Tokens per sequence; 0: as in training");
+                   "Tokens per sequence; 0: as in training. The split's last tokens, too few for one, are left out");
   add_device_option(*command, arguments->device);
   add_whole_number(*command, "--batch", arguments->batch, 1, "Sequences at a time on each rank");
   command
       ->add_option("--per-token", arguments->per_token,
-                   "Write each target token's log-probability, a JSON object a line")
+                   "Write a JSON object a line for each target token: position (in the split, whose first token is 0), "
+                   "token (its id), logprob (natural logarithm of its probability)")
       ->type_name("FILE.jsonl");
   add_force_option(*command, arguments->force);
   command->callback([arguments, &chosen] { chosen = [arguments] { return run_eval(*arguments); }; });

@@ -118,9 +118,8 @@ void add_prepare_command(CLI::App& app, Command& chosen) {
         if (by_default) {
           fmt::print(
               "A document ended at each empty line. In a plain text that makes every paragraph one of its own, and "
-              "with\n"
-              "data.reset_at_documents a model does not see those before it: --whole-files makes each file a "
-              "document.\n");
+              "with "
+              "data.reset_at_documents a model does not see those before it: --whole-files makes each file one.\n");
         }
         return 0;
       });

@@ -11,6 +11,7 @@
 
 #include "dist/watchdog.h"
 #include "launch/agreement.h"
+#include "launch/data_verification.h"
 #include "launch/heartbeat.h"
 #include "launch/job_devices.h"
 #include "launch/stop_signals.h"
@@ -255,6 +256,10 @@ int run_sweep(const SweepRequest& request) {
 
   const int num_groups = world.size() / sweep.ranks_per_run(), group_number = world.rank() / sweep.ranks_per_run();
   const std::string finished = find_finished(world, folder, runs);
+  if (finished.find('0') != finished.npos) {
+    const VerificationCost cost = verify_data(world, sweep.run().data());
+    if (world.rank() == 0 && cost.num_shards > 0) fmt::print("data verified: {}\n", cost.to_string());
+  }
   const Mesh mesh(world.split(group_number, world.rank()), 1, 1);
   const auto writer = open_results(world, mesh.world(), group_number, num_groups, folder);
   std::optional<Heartbeat> heartbeat;

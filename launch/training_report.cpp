@@ -96,6 +96,15 @@ void TrainingReport::checkpoint(std::int64_t step) {
   if (world_.rank() == 0) progress_->print(fmt::format("step {}: checkpoint written", step));
 }
 
+void TrainingReport::awaits_verification() {
+  if (world_.rank() == 0) progress_->print("all steps are done; waiting for the checksums of the data");
+}
+
+void TrainingReport::data_verified(const VerificationCost& cost) {
+  if (world_.rank() != 0 || cost.num_shards == 0) return;
+  progress_->print(fmt::format("data verified: {}, beside the training", cost.to_string()));
+}
+
 void TrainingReport::stopped(std::int64_t step) {
   LOG(WARNING) << "stopped by a signal after step " << step;
   if (world_.rank() == 0) progress_->print(fmt::format("stopped by a signal after step {}: --resume goes on", step));

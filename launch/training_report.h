@@ -4,6 +4,7 @@
 #include <memory>
 
 #include "dist/mesh.h"
+#include "launch/data_verification.h"
 #include "launch/evaluation.h"
 #include "launch/metrics.h"
 #include "launch/progress.h"
@@ -22,6 +23,8 @@ class TrainingReport {
   void step(const TrainStep& step, double seconds);  // collective every train.log_every steps
   void evaluation(std::int64_t step, const Evaluation& evaluation);
   void checkpoint(std::int64_t step);
+  void awaits_verification();  // with nothing else left to do
+  void data_verified(const VerificationCost& cost);
   void stopped(std::int64_t step);
   void finished();
 

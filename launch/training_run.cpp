@@ -1,12 +1,15 @@
 #include "launch/training_run.h"
 
+#include <chrono>
 #include <memory>
 #include <optional>
+#include <thread>
 
 #include "data/dataset_info.h"
 #include "dist/watchdog.h"
 #include "launch/agreement.h"
 #include "launch/checkpoint_folder.h"
+#include "launch/data_verification.h"
 #include "launch/gemm_peak.h"
 #include "launch/job_devices.h"
 #include "launch/logging.h"
@@ -59,10 +62,20 @@ int train(Trainer& trainer, const ProcessGroup& world, const std::filesystem::pa
   const RunConfig& config = trainer.config();
   const std::int64_t last = config.train().steps();
   catch_stop_signals();
+  if (trainer.steps_done() >= last) {
+    report.finished();
+    return 0;
+  }
+  DataVerification verification(world, config.data());
+  bool verified = false;
+  const auto look_at_verification = [&] {
+    if (!verified && (verified = verification.is_done())) report.data_verified(verification.cost());
+  };
   while (trainer.steps_done() < last) {
     const Stopwatch stopwatch;
     const TrainStep step = trainer.step();
     report.step(step, stopwatch.seconds());
+    look_at_verification();
     const bool stop = stop_requested(world);
     const bool finished = step.step == last;
     if (!stop && (finished || due(config.train().eval_every(), step.step))) {
@@ -76,6 +89,11 @@ int train(Trainer& trainer, const ProcessGroup& world, const std::filesystem::pa
       report.stopped(step.step);
       return kStoppedBySignal;
     }
+  }
+  look_at_verification();
+  if (!verified) report.awaits_verification();
+  for (; !verified && !stop_requested(world); look_at_verification()) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
   }
   report.finished();
   return 0;

@@ -7,6 +7,7 @@
 namespace mudelta {
 namespace {
 
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::ThrowsMessage;
 
@@ -17,9 +18,15 @@ TEST(RuleShape, IsReadAsItIsWritten) {
   }
 }
 
+TEST(RuleShape, ListsAreCutAfterEachThirdComma) {
+  EXPECT_THAT(split_rule_shapes("8x8,1/1,1x1,2x2,1/1,1x1"), ElementsAre("8x8,1/1,1x1", "2x2,1/1,1x1"));
+  EXPECT_THAT(split_rule_shapes("8x8,1/1,1x1,2x2"), ElementsAre("8x8,1/1,1x1", "2x2"));
+}
+
 TEST(RuleShape, IsRefusedByName) {
   const auto message_of = [](const char* text) { return [text] { parse_rule_shape(text); }; };
-  for (const char* text : {"", "8", "8x2048,16/16,128", "8x2048,16/16,128x128 ", "8x2048,16/16,128x128x2"}) {
+  for (const char* text : {"", "8", "8x2048,16/16,128", "8x2048,16/16,128x128 ", "8x2048,16/16,128x128x2",
+                           "8x8,1/1,1x9223372036854775808", "8x+8,1/1,1x1"}) {
     EXPECT_THAT(message_of(text), ThrowsMessage<Error>(HasSubstr("expected SEQUENCESxTOKENS"))) << text;
   }
   EXPECT_THAT(message_of("8x-1,1/1,1x1"), ThrowsMessage<Error>(HasSubstr("expected positive numbers")));

@@ -258,7 +258,7 @@ TEST_F(CoordCheckRun, BadInputIsNamed) {
   EXPECT_THAT(error([&] { request_.out = testing::write_file(folder_ / "file", ""); }),
               HasSubstr("file is not a folder"));
   request_.force = false;
-  EXPECT_THAT(testing::names_in(request_.out), IsSupersetOf({"random-text"}));  // of the errors before: no result
+  EXPECT_THAT(testing::names_in(request_.out), IsSupersetOf({"made-up-data"}));  // of the errors before: no result
   EXPECT_THAT(error([&] { request_.seeds = 0; }), HasSubstr("--seeds is 0"));
   testing::write_file(request_.out / "coord-check.txt", "");
   EXPECT_THAT(error([] {}), HasSubstr("out is not empty: expected an absent or empty folder, or --force"));

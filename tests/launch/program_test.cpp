@@ -22,7 +22,7 @@ TEST(Program, HelpNamesEveryCommand) {
   const Outcome help = mudelta("--help");
   EXPECT_EQ(help.exit_code, 0);
   for (const char* command :
-       {"prepare", "configs", "train", "eval", "generate", "sweep", "scale-up", "bench", "info"}) {
+       {"prepare", "data", "configs", "train", "eval", "generate", "sweep", "scale-up", "bench", "info"}) {
     EXPECT_THAT(help.output, HasSubstr(std::string("\n  ") + command + " "));
     const Outcome own = mudelta(std::string(command) + " --help");
     EXPECT_EQ(own.exit_code, 0) << command;
@@ -152,6 +152,26 @@ TEST(Program, PipesAreRefused) {
   }
 }
 
+TEST(Program, DataVerifyFindsDamage) {
+  const TemporaryFolder folder;
+  write_file(folder / "a.txt", "one\n\ntwo\n\nthree\n\nfour");
+  const std::string data = (folder / "data").string(), shard = data + "/train_000001.bin";
+  ASSERT_EQ(mudelta("prepare --shard-tokens 5 --input " + (folder / "a.txt").string() + " --out " + data).exit_code, 0);
+  const Outcome good = mudelta("data verify " + data);
+  EXPECT_EQ(good.exit_code, 0) << good.output;
+  EXPECT_THAT(good.output, HasSubstr("all as dataset.json says"));
+  std::string bytes = read_file(shard);
+  bytes.back() ^= 1;
+  write_file(shard, bytes);
+  std::filesystem::resize_file(data + "/validation_000000.bin", 1000);
+  const Outcome bad = mudelta("data verify " + data);
+  EXPECT_EQ(bad.exit_code, 2);
+  EXPECT_THAT(bad.output, AllOf(HasSubstr("shard " + shard + " is damaged"),
+                                HasSubstr("validation_000000.bin has 1000"), HasSubstr("mudelta: error: 2 of the ")));
+  EXPECT_EQ(mudelta("data verify " + (folder / "absent").string()).exit_code, 2);
+  EXPECT_THAT(mudelta("data").output, HasSubstr("mudelta data --help"));
+}
+
 TEST(Program, PrepareErrorsWriteNothing) {
   const TemporaryFolder folder;
   const std::string absent = (folder / "absent.txt").string();
@@ -204,6 +224,7 @@ TEST(Program, PrintConfigDescribesEveryFieldAndParsesBack) {
   const Outcome unknown = mudelta("train " + config.string() + " --print-config=model.widht");
   EXPECT_EQ(unknown.exit_code, 2);
   EXPECT_THAT(unknown.output, HasSubstr("did you mean `width`?"));
+  EXPECT_THAT(mudelta("train " + config.string() + " --print-config=model.").output, HasSubstr("after the last dot"));
   EXPECT_THAT(names_in(folder.path()), ElementsAre("again.textproto", "run.textproto"));
 }
 

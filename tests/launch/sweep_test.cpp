@@ -60,6 +60,18 @@ class Sweep : public TrainingFixture {
   }
 };
 
+TEST_F(Sweep, DamagedDataIsFoundFirst) {
+  std::filesystem::copy(path("data"), path("damaged"));
+  const std::string shard = path("damaged/train_000000.bin");
+  std::string bytes = read_file(shard);
+  bytes[1024] ^= 1;
+  write_file(shard, bytes);
+  const Outcome outcome = mudelta(arguments("of_damaged", "--set run.data.path=" + path("damaged")));
+  EXPECT_EQ(outcome.exit_code, 2) << outcome.output;
+  EXPECT_THAT(outcome.output, HasSubstr("shard " + shard + " is damaged"));
+  EXPECT_TRUE(results("of_damaged").empty());
+}
+
 TEST_F(Sweep, TrainsReportsAndRunsNothingTwice) {
   const Outcome outcome = mudelta(arguments("alone"));
   ASSERT_EQ(outcome.exit_code, 0) << outcome.output;
@@ -171,7 +183,7 @@ TEST_F(Sweep, BadInputEndsWithTwo) {
     EXPECT_EQ(count(outcome.output, "mudelta: error:"), 1) << outcome.output;
     return outcome.output;
   };
-  EXPECT_THAT(error_of("sweep"), HasSubstr("expected SWEEP.textproto and --out DIR, or --report DIR"));
+  EXPECT_THAT(error_of("sweep"), HasSubstr("expected SWEEP and --out DIR, or --report DIR"));
   EXPECT_THAT(error_of("sweep --report " + path("absent")), HasSubstr("absent is no folder"));
   EXPECT_THAT(error_of("sweep --report " + path("data")), HasSubstr("holds no sweep"));
   EXPECT_THAT(error_of("sweep " + path("absent.textproto") + " --out " + path("x")), HasSubstr("absent.textproto"));

@@ -21,6 +21,7 @@ TEST_F(Training, LearnsAndReports) {
   ASSERT_EQ(outcome.exit_code, 0) << outcome.output;
   EXPECT_THAT(outcome.output, AllOf(HasSubstr("step 10: validation loss"), HasSubstr("step 20: validation loss"),
                                     HasSubstr("bits per byte"), HasSubstr("step 20: checkpoint written")));
+  EXPECT_EQ(count(outcome.output, "data verified: 2 shards, "), 1) << outcome.output;
   const auto found = losses("learns");
   ASSERT_EQ(found.size(), 20u);
   EXPECT_LT(found.at(20), 0.7 * found.at(1));
@@ -209,6 +210,26 @@ TEST_F(BadInput, Shards) {
   const std::string foreign = copy_of_data("foreign");
   write_file(first_shard(foreign), std::string(100000, 'x'));
   expect_error("--set data.path=" + foreign, first_shard(foreign));
+}
+
+// Whatever else it holds is a token as good as any other: only the checksum tells.
+TEST_F(BadInput, DamagedShardEndsTheRun) {
+  const std::string damaged = copy_of_data("flipped");
+  std::string bytes = read_file(first_shard(damaged));
+  std::size_t token = 1024;
+  while (bytes[token + 1] != 0) token += 2;  // no separator
+  bytes[token] ^= 1;
+  write_file(first_shard(damaged), bytes);
+  for (const int ranks : {1, 2}) {
+    const Outcome outcome = train(ranks, "flipped_run" + std::to_string(ranks), "--set data.path=" + damaged);
+    EXPECT_EQ(outcome.exit_code, 2) << outcome.output;
+    EXPECT_EQ(count(outcome.output, "mudelta: error:"), 1) << outcome.output;
+    EXPECT_THAT(outcome.output, HasSubstr("shard " + first_shard(damaged) + " is damaged"));
+  }
+  const Outcome unverified =
+      train(1, "unverified", "--set train.steps=5 --set data.verify=false --set data.path=" + damaged);
+  EXPECT_EQ(unverified.exit_code, 0) << unverified.output;
+  EXPECT_EQ(count(unverified.output, "data verified"), 0) << unverified.output;
 }
 
 TEST_F(BadInput, TokenOutsideTheVocabulary) {
