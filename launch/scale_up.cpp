@@ -32,6 +32,30 @@ double rounded(double lr) { return std::stod(fmt::format("{:.3e}", lr)); }
 
 double lr_of(const WidthReport& base) { return rounded(std::exp2(base.log2_lr->value)); }
 
+// Of a run of `steps` steps, as many as `part` of one of `sweep_steps`.
+std::int64_t same_share(std::int64_t part, std::int64_t sweep_steps, std::int64_t steps) {
+  const double share = static_cast<double>(part) / static_cast<double>(sweep_steps);
+  return part > 0 ? std::max<std::int64_t>(std::llround(share * static_cast<double>(steps)), 1) : 0;
+}
+
+// Warm-up and decay, unless `given`, take the share of the run's steps that they took of the sweep's.
+void carry_schedule(const RunConfig& sweep_run, const ScheduleConfig& given, RunConfig& wide) {
+  const ScheduleConfig& tuned_with = sweep_run.schedule();
+  const std::int64_t sweep_steps = sweep_run.train().steps(), steps = wide.train().steps();
+  ScheduleConfig& schedule = *wide.mutable_schedule();
+  if (!given.has_warmup_steps()) {
+    schedule.set_warmup_steps(same_share(tuned_with.warmup_steps(), sweep_steps, steps));
+  }
+  if (!given.has_decay_steps()) {
+    schedule.set_decay_steps(same_share(tuned_with.decay_steps(), sweep_steps, steps));
+  }
+}
+
+// "warm-up 667 steps; the sweep's was 8 of 240".
+std::string share_note(std::string_view name, std::int64_t steps, std::int64_t sweep_part, const RunConfig& sweep_run) {
+  return fmt::format("{} {} steps; the sweep's was {} of {}", name, steps, sweep_part, sweep_run.train().steps());
+}
+
 // "GDN_MUP ADAMW, SP ADAMW".
 std::string titles(const std::vector<const SweepSeries*>& series) {
   std::vector<std::string> names;
@@ -75,6 +99,7 @@ RunConfig scale_up(const SweepConfig& sweep, const SweepReport& report, const Sw
                                            .seed = sweep.seeds(0)});
   RunConfig wide = widened(base, given.model(), axis_of(sweep));
   apply_overrides(overrides, wide);
+  carry_schedule(sweep.run(), given.schedule(), wide);
   validate(wide, 1);
   return with_defaults(wide);
 }
@@ -98,6 +123,13 @@ std::vector<std::string> provenance(const SweepConfig& sweep, const SweepReport&
     lines.push_back("warning: under SP the best learning rate moves with the width");
   }
   const TrainConfig &tuned_with = sweep.run().train(), &train = wide.train();
+  const ScheduleConfig &sweep_schedule = sweep.run().schedule(), &schedule = wide.schedule();
+  if (schedule.warmup_steps() != sweep_schedule.warmup_steps()) {
+    lines.push_back(share_note("warm-up", schedule.warmup_steps(), sweep_schedule.warmup_steps(), sweep.run()));
+  }
+  if (schedule.kind() == ScheduleConfig::WSD && schedule.decay_steps() != sweep_schedule.decay_steps()) {
+    lines.push_back(share_note("decay", schedule.decay_steps(), sweep_schedule.decay_steps(), sweep.run()));
+  }
   if (train.steps() != tuned_with.steps() || train.global_batch() != tuned_with.global_batch() ||
       train.sequence_length() != tuned_with.sequence_length() ||
       wide.model().layers() != sweep.run().model().layers()) {

@@ -145,6 +145,26 @@ TEST_F(ScaleUp, TableAndProvenance) {
                                      HasSubstr("it cost 0.0000 nats"), HasSubstr("another horizon")));
 }
 
+TEST_F(ScaleUp, WarmupAndDecayKeepTheirShareOfTheSteps) {
+  ScheduleConfig& schedule = *sweep_.mutable_run()->mutable_schedule();
+  schedule.set_kind(ScheduleConfig::WSD);
+  schedule.set_warmup_steps(1);
+  schedule.set_decay_steps(2);
+  const SweepSeries& series = choose_series(report_, {.optimizer = OptimizerKind::kAdamW});
+  const RunConfig longer = wide(OptimizerKind::kAdamW, {"model.width=256", "train.steps=1000"});
+  EXPECT_EQ(longer.schedule().warmup_steps(), 250);
+  EXPECT_EQ(longer.schedule().decay_steps(), 500);
+  EXPECT_THAT(provenance(sweep_, report_, series, longer),
+              ::testing::IsSupersetOf({HasSubstr("warm-up 250 steps; the sweep's was 1 of 4"),
+                                       HasSubstr("decay 500 steps; the sweep's was 2 of 4")}));
+  EXPECT_EQ(wide(OptimizerKind::kAdamW, {"model.width=256"}).schedule().warmup_steps(), 1);
+  const RunConfig given =
+      wide(OptimizerKind::kAdamW, {"model.width=256", "train.steps=1000", "schedule.warmup_steps=7"});
+  EXPECT_EQ(given.schedule().warmup_steps(), 7);
+  schedule.set_warmup_steps(0);
+  EXPECT_EQ(wide(OptimizerKind::kAdamW, {"model.width=256", "train.steps=1000"}).schedule().warmup_steps(), 0);
+}
+
 TEST_F(ScaleUp, BadRequestsAreRefused) {
   const SeriesChoice adamw{.optimizer = OptimizerKind::kAdamW};
   EXPECT_THAT(error_of({}, {"model.width=256"}),
