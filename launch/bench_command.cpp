@@ -2,7 +2,6 @@
 #include <omp.h>
 
 #include <CLI/CLI.hpp>
-#include <algorithm>
 #include <cstring>
 #include <memory>
 #include <string>
@@ -124,13 +123,12 @@ void print_rules(const std::vector<RuleShape>& shapes, DType dtype, Device devic
   }
 }
 
-// MFU is told against the float32 peak of CPUs, and on GPUs against that of the compute dtype. The peak is measured on
-// both sides of the steps: on a shared machine it moves.
+// The peak is measured on both sides of the steps: on a shared machine it moves.
 void print_training(const RunConfig& config, Device device, double seconds) {
-  const DType dtype = device.is_cuda() ? compute_dtype(config.train()) : DType::kFloat32;
-  const double peak_before = measure_gemm_peak(dtype, device, seconds / 10);
+  MfuPeak mfu_peak(compute_dtype(config.train()), device, ProcessGroup::single());
   const TrainingSpeed speed = measure_training(config, device, seconds);
-  const double peak = std::max(peak_before, measure_gemm_peak(dtype, device, seconds / 10));
+  mfu_peak.sample();
+  const double peak = mfu_peak.flops_per_second();
   fmt::print("{:>6}{:>10.1f}M{:>10}{:>12.3f}{:>14.0f}{:>12.1f}{:>10.1f}{:>9.3f}\n", config.model().width(),
              static_cast<double>(speed.parameters) / 1e6,
              TrainConfig::ComputeDtype_Name(config.train().compute_dtype()), speed.step_seconds,

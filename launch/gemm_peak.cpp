@@ -1,5 +1,8 @@
 #include "launch/gemm_peak.h"
 
+#include <algorithm>
+#include <utility>
+
 #include "core/gemm.h"
 #include "core/rng.h"
 #include "core/tensor.h"
@@ -41,6 +44,18 @@ std::int64_t size_for(DType dtype, Device device) {
 
 double measure_gemm_peak(DType dtype, Device device, double seconds) {
   return flops_per_second(device.is_cuda() ? size_for(dtype, device) : 1024, dtype, device, seconds);
+}
+
+MfuPeak::MfuPeak(DType compute_dtype, Device device, ProcessGroup group)
+    : dtype_(device.is_cuda() ? compute_dtype : DType::kFloat32), device_(device), group_(std::move(group)) {
+  sample();
+}
+
+void MfuPeak::sample() {
+  constexpr double kSeconds = 0.1;
+  group_.barrier();  // ranks that share a machine share its peak
+  largest_ = std::max(largest_, measure_gemm_peak(dtype_, device_, kSeconds));
+  of_group_ = group_.all_reduce(largest_, ReduceOp::kSum);
 }
 
 }  // namespace mudelta
