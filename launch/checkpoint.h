@@ -4,6 +4,7 @@
 #include <span>
 
 #include "core/parameter_store.h"
+#include "data/dataset.h"
 #include "dist/process_group.h"
 #include "launch/checkpoint_reader.h"
 #include "launch/config.pb.h"
@@ -25,6 +26,7 @@ struct CheckpointContext {
   ParameterStore& store;
   std::span<const ParameterScaling> scaling;  // one entry per parameter of the store
   double logit_multiplier = 1;
+  const DatasetInfo* data_set = nullptr;  // that it is trained on; null: neither written nor compared
 };
 
 // Writes the checkpoint of step `state.step()`, then removes old ones but for the config.checkpoint().keep() newest
@@ -39,7 +41,7 @@ void save_checkpoint(const std::filesystem::path& run_dir, const CheckpointConte
 // Reads weights and optimizer state into `optimizer`, whatever the number of ranks that wrote them, and gives every
 // rank the new weights. Collective over `group`, as above.
 // Throws the same Error on every rank if the checkpoint's model, optimizer kind or multipliers are not those of
-// `context` (naming the first difference), if the order of the training data would be another, or if a file is missing
+// `context` (naming the first difference), if the data set or the order of its rows is another, or if a file is missing
 // or damaged (naming it); the optimizer's state is then undefined.
 TrainingState load_checkpoint(const CheckpointReader& checkpoint, const CheckpointContext& context,
                               Optimizer& optimizer, const ProcessGroup& group, Stream stream);

@@ -7,6 +7,7 @@
 #include <cmath>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "core/error.h"
 #include "model/config.h"
@@ -56,6 +57,40 @@ void check_config(const std::string& where, const RunConfig& stored, const RunCo
   require_same(where, "train.global_batch", stored.train().global_batch(), present.train().global_batch());
   require_same(where, "train.sequence_length", stored.train().sequence_length(), present.train().sequence_length());
   require_same(where, "data.shuffle", stored.data().shuffle(), present.data().shuffle());
+  require_same(where, "data.reset_at_documents", stored.data().reset_at_documents(),
+               present.data().reset_at_documents());
+}
+
+using DataShards = google::protobuf::RepeatedPtrField<CheckpointDataShard>;
+
+DataShards describe_shards(const std::vector<DatasetInfo::ShardInfo>& shards) {
+  DataShards described;
+  for (const DatasetInfo::ShardInfo& shard : shards) {
+    CheckpointDataShard& entry = *described.Add();
+    entry.set_num_tokens(shard.num_tokens);
+    entry.set_xxh64(shard.xxh64);
+  }
+  return described;
+}
+
+std::string to_string(const CheckpointDataShard& shard) {
+  return fmt::format("{} tokens with checksum {}", shard.num_tokens(), shard.xxh64());
+}
+
+void check_shards(const std::string& where, std::string_view split, const DataShards& stored,
+                  const DataShards& present) {
+  for (int i = 0; i < std::min(stored.size(), present.size()); ++i) {
+    require_same(where, fmt::format("shard {} of the {} split of the data set", i, split), to_string(stored[i]),
+                 to_string(present[i]));
+  }
+  require_same(where, fmt::format("the number of shards of the {} split of the data set", split), stored.size(),
+               present.size());
+}
+
+void check_data_set(const std::string& where, const CheckpointManifest& manifest, const CheckpointContext& context) {
+  if (!manifest.has_data_set() || context.data_set == nullptr) return;
+  check_shards(where, "train", manifest.data_set().train(), describe_shards(context.data_set->train));
+  check_shards(where, "validation", manifest.data_set().validation(), describe_shards(context.data_set->validation));
 }
 
 void check_scaling(const std::string& where, const CheckpointManifest& manifest, const CheckpointContext& context) {
@@ -82,6 +117,10 @@ void describe_model(const CheckpointContext& context, CheckpointManifest& manife
   *manifest.mutable_config() = context.config;
   manifest.set_optimizer(std::string(name_of(kind_of(context.config.optimizer()))));
   manifest.set_logit_multiplier(context.logit_multiplier);
+  if (context.data_set != nullptr) {
+    *manifest.mutable_data_set()->mutable_train() = describe_shards(context.data_set->train);
+    *manifest.mutable_data_set()->mutable_validation() = describe_shards(context.data_set->validation);
+  }
   for (std::size_t i = 0; i < context.scaling.size(); ++i) {
     const ParameterSpec& spec = context.store.parameters()[i].spec;
     const ParameterScaling& scaling = context.scaling[i];
@@ -116,6 +155,7 @@ void check_model(const CheckpointReader& checkpoint, const CheckpointContext& co
   const std::string where = checkpoint.folder().string();
   const CheckpointManifest& manifest = checkpoint.manifest();
   check_config(where, manifest.config(), context.config);
+  check_data_set(where, manifest, context);
   check_parameters(checkpoint, context.store);
   require_same(where, "the optimizer", manifest.optimizer(), std::string(name_of(kind_of(context.config.optimizer()))));
   check_scaling(where, manifest, context);

@@ -360,6 +360,32 @@ TEST_F(CheckpointMismatchTest, AnotherOptimizerOrOtherMultipliers) {
   EXPECT_EQ(error_with([](auto& scaling) { scaling.lr *= 1 + 1e-15; }), kNoError);
 }
 
+TEST_F(CheckpointMismatchTest, AnotherDataSet) {
+  const auto error_with = [&](auto change) {
+    CheckpointRun run;
+    change(run.data_set);
+    return error_of_loading(run);
+  };
+  EXPECT_THAT(error_with([](DatasetInfo& data) { data.train[1].xxh64 = "0000000000000000"; }),
+              HasSubstr("shard 1 of the train split of the data set is 50 tokens with checksum fedcba9876543210 in the "
+                        "checkpoint, 50 tokens with checksum 0000000000000000 here"));
+  EXPECT_THAT(error_with([](DatasetInfo& data) { data.train.pop_back(); }),
+              HasSubstr("the number of shards of the train split of the data set is 2 in the checkpoint, 1 here"));
+  EXPECT_THAT(error_with([](DatasetInfo& data) { data.validation[0].num_tokens = 11; }),
+              HasSubstr("shard 0 of the validation split"));
+  EXPECT_EQ(error_with([](DatasetInfo& data) { data.train[0].file = "renamed.bin"; }), kNoError);
+}
+
+TEST(CheckpointTest, ManifestsWithoutADataSetStillLoad) {
+  TemporaryFolder folder;
+  CheckpointRun run;
+  CheckpointContext context = run.context();
+  context.data_set = nullptr;
+  save_checkpoint(folder.path(), context, CheckpointRun::state_of(1), run.optimizer, run.group);
+  EXPECT_FALSE(read_manifest(checkpoint_path(folder.path(), 1)).has_data_set());
+  EXPECT_NO_THROW(run.load(checkpoint_path(folder.path(), 1)));
+}
+
 TEST_F(CheckpointMismatchTest, AnotherOrderOfTheData) {
   const auto error_with = [&](auto change) {
     CheckpointRun run;
@@ -371,6 +397,8 @@ TEST_F(CheckpointMismatchTest, AnotherOrderOfTheData) {
               HasSubstr("train.global_batch is 16 in the checkpoint, 7 here"));
   EXPECT_THAT(error_with([](RunConfig& config) { config.mutable_train()->set_sequence_length(7); }),
               HasSubstr("train.sequence_length"));
+  EXPECT_THAT(error_with([](RunConfig& config) { config.mutable_data()->set_reset_at_documents(false); }),
+              HasSubstr("data.reset_at_documents is true in the checkpoint, false here"));
   EXPECT_THAT(error_with([](RunConfig& config) { config.mutable_data()->set_shuffle(false); }),
               HasSubstr("data.shuffle"));
   EXPECT_EQ(error_with([](RunConfig& config) { config.mutable_train()->set_steps(7); }), kNoError);
