@@ -23,6 +23,8 @@ constexpr int kExitCode = 1;
 std::atomic<std::uint64_t> moves{0};
 std::atomic<const char*> current_call{nullptr};
 std::atomic<int> limit_seconds{0};
+// Of the one thread that calls MPI.
+std::chrono::steady_clock::duration time_in_mpi{0};
 
 bool within_call(std::uint64_t move) { return move % 2 == 1; }
 
@@ -63,6 +65,11 @@ MpiCall::MpiCall(const char* name) {
   ++moves;
 }
 
-MpiCall::~MpiCall() { ++moves; }
+MpiCall::~MpiCall() {
+  ++moves;
+  time_in_mpi += std::chrono::steady_clock::now() - begin_;
+}
+
+double seconds_in_mpi() { return std::chrono::duration<double>(time_in_mpi).count(); }
 
 }  // namespace mudelta

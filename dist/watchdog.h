@@ -1,5 +1,7 @@
 #pragma once
 
+#include <chrono>
+
 namespace mudelta {
 
 // Ends this process, with exit code 1 and a message that names the rank, the host and the call, if one call into MPI
@@ -9,6 +11,9 @@ namespace mudelta {
 void limit_mpi_calls(int seconds);
 int mpi_call_limit();
 
+// Seconds that this process has spent in calls into MPI so far.
+double seconds_in_mpi();
+
 // Marks a call into MPI, whose name outlives it, while this object lives. Calls are made by one thread and do not nest.
 class MpiCall {
  public:
@@ -16,6 +21,9 @@ class MpiCall {
   ~MpiCall();
   MpiCall(const MpiCall&) = delete;
   MpiCall& operator=(const MpiCall&) = delete;
+
+ private:
+  std::chrono::steady_clock::time_point begin_ = std::chrono::steady_clock::now();
 };
 
 }  // namespace mudelta

@@ -70,7 +70,7 @@ Optimizer::Optimizer(const OptimizerConfig& config, ParameterStore& store, Gradi
 
 StepReport Optimizer::step(double lr, double grad_clip, Stream stream) {
   const double norm = gradient_norm(stream);
-  if (!std::isfinite(norm)) return {norm, true};
+  if (!std::isfinite(norm)) return {.gradient_norm = norm, .skipped = true};
 
   ++num_updates_;
   const double gradient_scale = clip_factor(norm, grad_clip);
@@ -83,7 +83,7 @@ StepReport Optimizer::step(double lr, double grad_clip, Stream stream) {
     buckets_.all_gather_bucket(bucket, stream);
   }
   buckets_.all_gather_values(stream);
-  return {norm, false};
+  return {.gradient_norm = norm, .clipped = gradient_scale < 1};
 }
 
 double Optimizer::gradient_norm(Stream stream) {

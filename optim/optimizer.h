@@ -24,6 +24,7 @@ struct OptimizerSegment {
 struct StepReport {
   double gradient_norm = 0;  // (sum over parameters of ParameterScaling.clip x |g|^2)^1/2, before clipping
   bool skipped = false;      // the norm was not finite: weights and state are as they were
+  bool clipped = false;      // gradients were scaled down
 };
 
 // AdamW or SGD over the parts of a store's flat buffers that this rank owns (ZeRO stage 1).

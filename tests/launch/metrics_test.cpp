@@ -45,20 +45,30 @@ TEST(Metrics, EachRecordIsALineAtOnce) {
   const TemporaryFolder folder;
   MetricsWriter writer(folder / "metrics.jsonl", 0);
   writer.write(StepMetrics{.step = 1,
+                           .time = 1.7e9,
                            .loss = 0.1,
                            .lr = 4e-3,
                            .grad_norm = 2.5,
+                           .clipped = true,
                            .tokens = 4096,
                            .tokens_per_second = 1e6,
                            .mfu = 0.5,
-                           .memory = 1 << 30});
+                           .peak_flops = 2e12,
+                           .memory = 1 << 30,
+                           .seconds = {.data = 0.125, .forward_backward = 3, .communication = 0.5, .update = 0.25}});
   EXPECT_EQ(read_file(folder / "metrics.jsonl"),
-            R"({"step":1,"loss":0.1,"lr":0.004,"grad_norm":2.5,"tokens":4096,"tokens_per_second":1000000.0,)"
-            R"("mfu":0.5,"memory":1073741824})"
+            R"({"step":1,"time":1700000000.0,"loss":0.1,"lr":0.004,"grad_norm":2.5,"clipped":true,"tokens":4096,)"
+            R"("tokens_per_second":1000000.0,"mfu":0.5,"peak_flops":2000000000000.0,"memory":1073741824,)"
+            R"("seconds":{"data":0.125,"forward_backward":3.0,"communication":0.5,"update":0.25}})"
             "\n");
-  writer.write(EvalMetrics{.step = 1, .loss = 0.25, .bits_per_byte = 0.5, .tokens = 8});
+  writer.write(EvalMetrics{.step = 1, .loss = 0.25, .bits_per_byte = 0.5, .tokens = 8, .seconds = 2});
   EXPECT_EQ(records_in(folder / "metrics.jsonl").at(1),
-            json::parse(R"({"step":1,"eval_loss":0.25,"eval_bits_per_byte":0.5,"eval_tokens":8})"));
+            json::parse(R"({"step":1,"eval_loss":0.25,"eval_bits_per_byte":0.5,"eval_tokens":8,"eval_seconds":2.0})"));
+  writer.write(CheckpointMetrics{.step = 1, .seconds = 0.5});
+  EXPECT_EQ(records_in(folder / "metrics.jsonl").at(2), json::parse(R"({"step":1,"checkpoint_seconds":0.5})"));
+  writer.write(StepMetrics{.step = 2, .norms = {{.role = Role::kGate, .gradient = 0.5, .weight = 2}}});
+  EXPECT_EQ(records_in(folder / "metrics.jsonl").at(3).at("norms"),
+            json::parse(R"({"GATE":{"gradient":0.5,"weight":2.0}})"));
 }
 
 TEST(Metrics, NumbersKeepEveryDigit) {
@@ -94,6 +104,17 @@ TEST(Metrics, ResumeDropsLaterStepsAndATornLine) {
   write_steps(writer, 5, 6);
   EXPECT_THAT(steps_in(path), ElementsAre(1, 2, 3, 4, 4, 5, 6));
   EXPECT_THAT(names_in(folder.path()), ElementsAre("metrics.jsonl"));
+}
+
+TEST(Metrics, ResumeKnowsWhetherItsStepWasEvaluated) {
+  const TemporaryFolder folder;
+  const auto path = write_file(folder / "metrics.jsonl",
+                               "{\"step\":1}\n{\"step\":1,\"eval_loss\":2.5}\n{\"step\":2,\"loss\":1}\n"
+                               "{\"step\":3}\n{\"step\":3,\"eval_loss\":null}\n");
+  EXPECT_TRUE(MetricsWriter(path, 3).has_evaluation());
+  EXPECT_FALSE(MetricsWriter(path, 2).has_evaluation());
+  EXPECT_TRUE(MetricsWriter(path, 1).has_evaluation());
+  EXPECT_FALSE(MetricsWriter(path, 0).has_evaluation());
 }
 
 TEST(Metrics, ALastLineWithoutItsEndIsTorn) {
