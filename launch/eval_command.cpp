@@ -74,7 +74,7 @@ int run_eval(const EvalArguments& arguments) {
       lines.add(first, targets, losses);
     };
   }
-  const Evaluation result = evaluate(loaded->model(), *dataset, options, world, loaded->stream(), visit);
+  const Evaluation result = evaluate(loaded->model(), *dataset, options, world, loaded->stream(), visit).value();
   if (!arguments.per_token.empty()) write_file_atomically(arguments.per_token, lines.text());
   if (world.rank() == 0) {
     fmt::print("checkpoint     {}\n", loaded->folder().string());

@@ -6,12 +6,13 @@
 
 #include "data/tokenizer.h"
 #include "kernels/reduce.h"
+#include "launch/agreement.h"
 #include "launch/batch_upload.h"
 
 namespace mudelta {
 
-Evaluation evaluate(const LanguageModel& model, const Dataset& dataset, const EvaluationOptions& options,
-                    const ProcessGroup& group, Stream stream, const LossVisitor& visit) {
+std::optional<Evaluation> evaluate(const LanguageModel& model, const Dataset& dataset, const EvaluationOptions& options,
+                                   const ProcessGroup& group, Stream stream, const LossVisitor& visit) {
   const Loader loader(
       dataset,
       {.sequence_length = options.sequence_length, .shuffle = false, .reset_at_documents = options.reset_at_documents});
@@ -24,14 +25,23 @@ Evaluation evaluate(const LanguageModel& model, const Dataset& dataset, const Ev
   BatchUpload upload(stream.device(), model.config().vocab_size());
   const Tensor total = Tensor::zeros({1}, DType::kFloat64, stream.device());
   double bytes = 0;
-  for (std::int64_t row = begin; row < end; row += options.micro_batch) {
-    const Batch batch = loader.batch(row, std::min(options.micro_batch, end - row));
+  const auto score = [&](std::int64_t row, std::int64_t count) {
+    const Batch batch = loader.batch(row, count);
     const Batch input = upload(batch);
     const Tensor losses = model.losses({input.tokens, input.cu_seqlens}, input.targets, stream);
     kernels::add_sum(losses, total, stream);
     const auto targets = batch.targets.span<std::int32_t>();
     for (const std::int32_t target : targets) bytes += static_cast<double>(tokenizer->num_bytes(target));
     if (visit) visit(row * options.sequence_length + 1, targets, losses.to(Device()).span<float>());
+  };
+  // As many turns on every rank, though the shares may differ by a row.
+  const std::int64_t largest_share = (rows + group.size() - 1) / group.size();
+  for (std::int64_t done = 0; done < largest_share; done += options.micro_batch) {
+    if (options.stop && options.stop()) return std::nullopt;
+    const std::int64_t count = std::min(options.micro_batch, end - begin - done);
+    run_or_fail_together(group, [&] {
+      if (count > 0) score(begin + done, count);
+    });
   }
 
   Evaluation result;

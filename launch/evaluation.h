@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <span>
 
 #include "core/tensor.h"
@@ -25,6 +26,8 @@ struct EvaluationOptions {
   std::int64_t micro_batch = 1;    // sequences at a time
   std::int64_t max_sequences = 0;  // 0: all
   bool reset_at_documents = true;
+  // Asked between micro-batches; the same answer on every rank. True ends the evaluation. May be empty.
+  std::function<bool()> stop;
 };
 
 // Called with what a rank has just scored: targets and losses (in nats), and the number of the first target in the
@@ -33,8 +36,9 @@ using LossVisitor = std::function<void(std::int64_t first_target, std::span<cons
                                        std::span<const float> losses)>;
 
 // Loss of a model on the first sequences of a data set in file order, shared out among the ranks of `group`.
+// Nothing if options.stop ended it. An error on any rank is thrown on all (launch/agreement.h).
 // Collective; every rank gets the same result. `visit` may be empty.
-Evaluation evaluate(const LanguageModel& model, const Dataset& dataset, const EvaluationOptions& options,
-                    const ProcessGroup& group, Stream stream, const LossVisitor& visit = {});
+std::optional<Evaluation> evaluate(const LanguageModel& model, const Dataset& dataset, const EvaluationOptions& options,
+                                   const ProcessGroup& group, Stream stream, const LossVisitor& visit = {});
 
 }  // namespace mudelta

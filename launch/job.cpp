@@ -18,6 +18,7 @@
 #include "dist/mpi.h"
 #include "dist/watchdog.h"
 #include "launch/agreement.h"
+#include "launch/printable.h"
 
 namespace mudelta {
 namespace {
@@ -25,7 +26,7 @@ namespace {
 constexpr int kUserError = 2;
 constexpr int kOtherError = 1;
 
-void print_error(std::string_view message) { fmt::print(stderr, "mudelta: error: {}\n", message); }
+void print_error(std::string_view message) { fmt::print(stderr, "mudelta: error: {}\n", printable(message)); }
 
 // What follows the program's name, an argument a line.
 std::string lines_of_arguments(int argc, char** argv) {

@@ -7,6 +7,7 @@
 #include <cmath>
 #include <utility>
 
+#include "launch/printable.h"
 #include "launch/terminal.h"
 
 namespace mudelta {
@@ -57,7 +58,7 @@ Progress::Progress(std::FILE* out, std::string title, std::int64_t total, std::i
 }
 
 Progress::~Progress() {
-  if (live_) fmt::print(out_, "\n");
+  if (live_) write("\n");
 }
 
 void Progress::update(std::int64_t done, std::string_view text) {
@@ -76,17 +77,15 @@ void Progress::update(std::int64_t done, std::string_view text) {
 }
 
 void Progress::print(std::string_view line) {
-  fmt::print(out_, "{}{}\n", live_ ? kClearLine : "", line);
+  write(fmt::format("{}{}\n", live_ ? kClearLine : "", printable(line)));
   if (live_) draw();
-  std::fflush(out_);
 }
 
 void Progress::finish(std::string_view text) {
   if (finished_) return;
   finished_ = true;
-  fmt::print(out_, "{}{} done{}{}  in {}\n", live_ ? kClearLine : "", title_, text.empty() ? "" : "  ", text,
-             format_duration(options_.clock() - start_));
-  std::fflush(out_);
+  write(fmt::format("{}{} done{}{}  in {}\n", live_ ? kClearLine : "", title_, text.empty() ? "" : "  ", text,
+                    format_duration(options_.clock() - start_)));
   live_ = false;
 }
 
@@ -124,10 +123,14 @@ void Progress::draw() {
   if (options_.columns > 0) {
     if (options_.measure_columns) options_.columns = std::max(options_.measure_columns(), 2);
     live_ = true;
-    fmt::print(out_, "{}{}", kClearLine, live_line());
+    write(fmt::format("{}{}", kClearLine, live_line()));
   } else {
-    fmt::print(out_, "{} {}{}{}\n", title_, share(), beginning(text_, std::string::npos), time_left());
+    write(fmt::format("{} {}{}{}\n", title_, share(), beginning(text_, std::string::npos), time_left()));
   }
+}
+
+void Progress::write(std::string_view text) {
+  std::fwrite(text.data(), 1, text.size(), out_);
   std::fflush(out_);
 }
 

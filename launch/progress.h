@@ -19,7 +19,7 @@ struct ProgressOptions {
 };
 
 // Shows how far a long task is: on a terminal one live line (bar, share done, text, time left), elsewhere plain lines
-// now and then. For one rank and one thread.
+// now and then. What cannot be written is lost without an error: the task matters more. For one rank and one thread.
 class Progress {
  public:
   // On `out`, as suits where it goes.
@@ -44,6 +44,7 @@ class Progress {
   std::string time_left() const;  // "  1:02 left", or "" if it cannot be told
   std::string live_line() const;  // fits the terminal
   void draw();
+  void write(std::string_view text);
 
   std::FILE* out_;
   std::string title_;

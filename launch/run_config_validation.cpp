@@ -61,6 +61,7 @@ void validate_train(const TrainConfig& train) {
   require_at_least("train.eval_sequences", train.eval_sequences(), 0);
   require_not_negative("train.grad_clip", train.grad_clip());
   require_at_least("train.log_every", train.log_every(), 1);
+  require_at_least("train.norms_every", train.norms_every(), 0);
   require_at_least("train.max_skipped_steps", train.max_skipped_steps(), 1);
 }
 
@@ -149,6 +150,7 @@ void validate(const RunConfig& config, int world_size) {
   validate_schedule(config.schedule(), config.train().steps());
   validate_parametrization(config.parametrization());
   require_at_least("checkpoint.every_steps", config.checkpoint().every_steps(), 0);
+  require_not_negative("checkpoint.every_minutes", config.checkpoint().every_minutes());
   require_at_least("checkpoint.keep", config.checkpoint().keep(), 0);
 }
 

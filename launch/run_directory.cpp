@@ -5,6 +5,7 @@
 
 #include "core/error.h"
 #include "launch/atomic_file.h"
+#include "launch/folder_lock.h"
 
 namespace mudelta {
 namespace {
@@ -15,12 +16,13 @@ void make_folder(const std::filesystem::path& folder) {
   require(!error, "cannot create the folder {}: {}", folder.string(), error.message());
 }
 
-// Whether `folder` has anything in it but what a crash in RunDirectory::create may have left.
+// Whether the folder has anything in it but a lock and what a crash in RunDirectory::create may have left.
 bool has_other_files(const RunDirectory& run) {
   std::error_code error;
   std::filesystem::directory_iterator entries(run.root(), error);
   require(!error, "cannot read the folder {}: {}", run.root().string(), error.message());
   for (const auto& entry : entries) {
+    if (entry.path().filename() == FolderLock::kFileName) continue;
     if (entry.path() != run.config().string() + ".tmp") return true;
   }
   return false;
@@ -52,12 +54,27 @@ void RunDirectory::check(bool resume) const {
           root_.string());
 }
 
-void RunDirectory::create(std::string_view config_text) const {
-  make_folder(root_);
+void RunDirectory::make() const { make_folder(root_); }
+
+void RunDirectory::create(std::string_view config_text, std::int64_t steps_done) const {
+  make();
+  if (holds_run()) {
+    const std::string before = read_file(config());
+    if (before != config_text) keep_config(before, steps_done);
+  }
   // First of all, so that the folder is known for a run's from then on.
   write_file_atomically(config(), config_text);
   make_folder(checkpoints());
   make_folder(log());
+}
+
+void RunDirectory::keep_config(std::string_view text, std::int64_t steps_done) const {
+  for (int number = 1;; ++number) {
+    const std::string suffix = number > 1 ? fmt::format("-{}", number) : "";
+    const std::filesystem::path kept = root_ / fmt::format("config-until-step-{:08}{}.textproto", steps_done, suffix);
+    if (!std::filesystem::exists(kept)) return write_file_atomically(kept, text);
+    if (read_file(kept) == text) return;  // a crash left both
+  }
 }
 
 }  // namespace mudelta

@@ -3,6 +3,7 @@
 #include "core/error.h"
 #include "model/config.h"
 #include "model/parameters.h"
+#include "optim/schedule.h"
 
 namespace mudelta {
 namespace {
@@ -50,6 +51,12 @@ Parametrization make_parametrization(const RunConfig& config) {
   const ModelConfig base = base_model(config);
   return Parametrization(config.parametrization(), config.optimizer(), parameter_specs(base),
                          parameter_specs(config.model()), growth_ratios(base, config.model()));
+}
+
+double learning_rate_of(const RunConfig& config, std::int64_t step) {
+  const OptimizerConfig& optimizer = config.optimizer();
+  const double peak_lr = optimizer.has_sgd() ? optimizer.sgd().lr() : optimizer.adamw().lr();
+  return learning_rate(config.schedule(), peak_lr, step, config.train().steps());
 }
 
 }  // namespace mudelta

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <cstdint>
+
 #include "launch/config.pb.h"
 #include "optim/parametrization.h"
 
@@ -14,5 +16,8 @@ GrowthRatios growth_ratios(const ModelConfig& base, const ModelConfig& model);
 
 // The scaling rules of a run whose model is resolved.
 Parametrization make_parametrization(const RunConfig& config);
+
+// Of step `step` (0-based) of the run, before multipliers.
+double learning_rate_of(const RunConfig& config, std::int64_t step);
 
 }  // namespace mudelta

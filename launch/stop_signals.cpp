@@ -10,7 +10,7 @@
 namespace mudelta {
 namespace {
 
-constexpr std::array kStopSignals = {SIGTERM, SIGINT, SIGUSR1};
+constexpr std::array kStopSignals = {SIGTERM, SIGINT, SIGUSR1, SIGHUP, SIGPIPE};
 
 volatile std::sig_atomic_t stop_signal = 0;
 
@@ -30,6 +30,12 @@ void block_on_other_threads(const sigset_t& signals) {
   if (omp_get_thread_num() != 0) pthread_sigmask(SIG_BLOCK, &signals, nullptr);
 }
 
+bool is_ignored(int signal) {
+  struct sigaction action {};
+  sigaction(signal, nullptr, &action);
+  return action.sa_handler == SIG_IGN;
+}
+
 }  // namespace
 
 void catch_stop_signals() {
@@ -39,9 +45,15 @@ void catch_stop_signals() {
   action.sa_flags = SA_RESTART | SA_ONSTACK;
   for (const int signal : kStopSignals) sigaddset(&action.sa_mask, signal);
   block_on_other_threads(action.sa_mask);
-  for (const int signal : kStopSignals) sigaction(signal, &action, nullptr);
+  for (const int signal : kStopSignals) {
+    if (signal != SIGHUP || !is_ignored(SIGHUP)) sigaction(signal, &action, nullptr);
+  }
 }
 
 bool stop_signalled() { return stop_signal != 0; }
+
+bool stop_signalled(const ProcessGroup& group) {
+  return group.all_reduce(stop_signalled() ? 1.0 : 0.0, ReduceOp::kMax) > 0;
+}
 
 }  // namespace mudelta

@@ -1,10 +1,16 @@
 #pragma once
 
+#include "dist/process_group.h"
+
 namespace mudelta {
 
-// From now on SIGTERM, SIGINT and SIGUSR1 do not end the process: stop_signalled() becomes true. Call it on the main
-// thread, after OpenMP's number of threads has been set.
+// From now on the stop signals do not end the process: stop_signalled() becomes true. They are SIGTERM, SIGINT,
+// SIGUSR1, SIGHUP (unless it is ignored, as under nohup) and SIGPIPE (nobody reads the output any more). Call it on the
+// main thread, after OpenMP's number of threads has been set.
 void catch_stop_signals();
 bool stop_signalled();
+
+// Whether any rank of `group` was signalled. Collective.
+bool stop_signalled(const ProcessGroup& group);
 
 }  // namespace mudelta

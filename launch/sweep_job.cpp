@@ -12,6 +12,7 @@
 #include "dist/watchdog.h"
 #include "launch/agreement.h"
 #include "launch/data_verification.h"
+#include "launch/folder_lock.h"
 #include "launch/heartbeat.h"
 #include "launch/job_devices.h"
 #include "launch/stop_signals.h"

@@ -2,7 +2,6 @@
 
 #include <fcntl.h>
 #include <google/protobuf/text_format.h>
-#include <sys/file.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -15,6 +14,7 @@
 #include "core/error.h"
 #include "launch/atomic_file.h"
 #include "launch/config_text.h"
+#include "launch/folder_lock.h"
 #include "launch/output_path.h"
 
 namespace mudelta {
@@ -111,7 +111,7 @@ void SweepDirectory::write_config(const SweepConfig& sweep) const {
   if (fs::exists(config(), error)) {
     if (holds_runs()) require_same_runs(read_config(), sweep, root_);
   } else {
-    require(fs::is_empty(root_, error) && !error,
+    require(FolderLock::nothing_else_in(root_),
             "{} is not empty and holds no sweep: expected an absent or empty folder, or a sweep's to go on with",
             root_.string());
   }
@@ -154,17 +154,6 @@ std::vector<SweepResult> SweepDirectory::gather() const {
   }
   return results;
 }
-
-FolderLock::FolderLock(const fs::path& folder)
-    : descriptor_(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)) {
-  require(descriptor_ >= 0, "cannot open {}: {}", folder.string(), system_reason());
-  // Some network file systems have no locks: there it is left to the user.
-  if (::flock(descriptor_, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK) return;
-  ::close(descriptor_);
-  fail("another job is at work in {}", folder.string());
-}
-
-FolderLock::~FolderLock() { ::close(descriptor_); }
 
 void SweepDirectory::request_stop(const std::string& reason) const {
   const int descriptor = ::open(stop_request().c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);

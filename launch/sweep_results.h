@@ -61,18 +61,6 @@ class SweepDirectory {
   std::filesystem::path root_;
 };
 
-// Only one process at a time can have this for a folder. Throws Error, naming the folder, if another one has it.
-class FolderLock {
- public:
-  explicit FolderLock(const std::filesystem::path& folder);
-  ~FolderLock();
-  FolderLock(const FolderLock&) = delete;
-  FolderLock& operator=(const FolderLock&) = delete;
-
- private:
-  int descriptor_;
-};
-
 // Appends to a file of results, each on the disk when `append` returns. Throws Error if it cannot be.
 class ResultWriter {
  public:

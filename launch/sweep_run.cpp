@@ -26,7 +26,9 @@ class TrainedRun {
     SweepResult result{.run = request_.run};
     try {
       if (!train()) return std::nullopt;
-      const double loss = trainer_->evaluate().loss;
+      const auto evaluation = evaluate();
+      if (!evaluation) return std::nullopt;
+      const double loss = evaluation->loss;
       if (loss <= trainer_->first_loss()) result.loss = loss;
       if (request_.keep_checkpoint) save();
     } catch (const Divergence&) {
@@ -56,9 +58,18 @@ class TrainedRun {
     return true;
   }
 
+  // Nothing if it was stopped; the run is saved then.
+  std::optional<Evaluation> evaluate() {
+    const std::string status = request_.run.to_string() + ": evaluation";
+    const auto evaluation = trainer_->evaluate([&] { return agree(stop_(status) ? kStop : kNone) == kStop; });
+    if (!evaluation) save();
+    return evaluation;
+  }
+
   bool checkpoint_is_due() const {
     const CheckpointConfig& config = request_.config.checkpoint();
-    return config.every_steps() > 0 && trainer_->steps_done() % config.every_steps() == 0;
+    return (config.every_steps() > 0 && trainer_->steps_done() % config.every_steps() == 0) ||
+           (config.every_minutes() > 0 && since_save_.seconds() >= 60 * config.every_minutes());
   }
 
   void save() {

@@ -47,8 +47,9 @@ void add_train_command(CLI::App& app, Command& chosen) {
       "Example: mpirun -n 2 mudelta train launch/configs/quickstart.textproto --set data.path=data/corpus --out "
       "runs/1\n"
       "`mudelta configs` lists configurations that CONFIG may name; --print-config describes all fields.\n"
-      "SIGTERM, SIGINT and SIGUSR1 write a checkpoint before the run ends. mpirun passes on SIGUSR1 and leaves time\n"
-      "for it; after the other two it kills its ranks within seconds (see docs/clusters.md).");
+      "SIGTERM, SIGINT, SIGUSR1 and SIGHUP write a checkpoint before the run ends. mpirun passes on SIGUSR1 and "
+      "leaves\n"
+      "time for it; after the others it kills its ranks within seconds (docs/clusters.md).");
   command->add_option("config", arguments->config, "Configuration in protobuf text format: a file or a preset")
       ->type_name("CONFIG")
       ->required();

@@ -7,12 +7,9 @@
 #include "kernels/reduce.h"
 #include "launch/initialization.h"
 #include "launch/scaling.h"
-#include "optim/schedule.h"
 
 namespace mudelta {
 namespace {
-
-double peak_lr(const OptimizerConfig& config) { return config.has_sgd() ? config.sgd().lr() : config.adamw().lr(); }
 
 std::int64_t micro_batch(const RunConfig& config, std::int64_t share) {
   return config.train().has_micro_batch() ? std::min(config.train().micro_batch(), share) : share;
@@ -35,6 +32,7 @@ Trainer::Trainer(const RunConfig& config, const Mesh& mesh, Device device)
     : config_(config),
       mesh_(mesh),
       stream_(device),
+      timer_(stream_),
       parametrization_(make_parametrization(config)),
       stored_(config, parametrization_.logit_multiplier(), device, mesh.data().size()),
       train_data_(config.data().path(), Split::kTrain),
@@ -67,27 +65,35 @@ std::int64_t Trainer::tokens_per_step() const {
 
 TrainStep Trainer::step() {
   TrainStep result;
-  result.lr = learning_rate(config_.schedule(), peak_lr(config_.optimizer()), state_.step(), config_.train().steps());
+  result.lr = learning_rate_of(config_, state_.step());
+  timer_.start_step();
   stored_.store.zero_gradients();
   forward_backward();
   buckets_->reduce_scatter_gradients(stream_);
+  timer_.end(&StepSeconds::communication);
   if (stream_.device().is_cuda()) host_loss_sum_.queue_copy_from(loss_sum_);  // the optimizer waits for what follows it
   const StepReport report = optimizer_->step(result.lr, config_.train().grad_clip(), stream_);
   const double loss_sum = host_loss_sum_.span<double>()[0];
   result.loss = mesh_.data().all_reduce(loss_sum, ReduceOp::kSum) / static_cast<double>(tokens_per_step());
   result.gradient_norm = report.gradient_norm;
   result.skipped = report.skipped;
+  result.clipped = report.clipped;
+  timer_.end(&StepSeconds::update);
 
   state_.set_step(state_.step() + 1);
   state_.set_tokens(state_.tokens() + tokens_per_step());
   state_.set_skipped_in_a_row(report.skipped ? state_.skipped_in_a_row() + 1 : 0);
   result.step = state_.step();
   if (result.step == 1) state_.set_first_loss(result.loss);
+  if (config_.train().norms_every() > 0 && result.step % config_.train().norms_every() == 0) {
+    result.norms = role_norms(stored_.store, optimizer_->segments(), mesh_.data(), stream_);
+  }
   if (state_.skipped_in_a_row() >= config_.train().max_skipped_steps()) {
     throw Divergence(
         fmt::format("training diverged: {} steps in a row, up to step {}, had a loss or gradient that is not finite "
                     "(loss {}, gradient norm {}); lower the learning rate ({})",
-                    state_.skipped_in_a_row(), result.step, result.loss, result.gradient_norm, result.lr));
+                    state_.skipped_in_a_row(), result.step, result.loss, result.gradient_norm, result.lr),
+        result);
   }
   return result;
 }
@@ -99,20 +105,24 @@ void Trainer::forward_backward() {
   const std::int64_t first = state_.step() * config_.train().global_batch() + mesh_.data().rank() * share;
   const std::int64_t micro = micro_batch(config_, share);
   loss_sum_.fill_zero();
-  for (std::int64_t row = 0; row < share; row += micro) {
-    const Batch input = batch(first + row, std::min(micro, share - row));
-    if (graph_) {
-      repeat_pass(input);
-    } else {
-      GradientsFinal final;
-      if (row + micro >= share)
-        final = [&](std::size_t parameter) { buckets_->reduce_scatter_final(parameter, stream_); };
-      run_pass(input, final);
+  Batch input;
+  // The last pass communicates: what can fail on one rank alone stands before it.
+  run_or_fail_together(mesh_.data(), [&] {
+    for (std::int64_t row = 0; row < share; row += micro) {
+      if (row > 0) pass(input, {});
+      timer_.end(&StepSeconds::forward_backward);
+      input = batch(first + row, std::min(micro, share - row));
+      timer_.end(&StepSeconds::data);
     }
-  }
-  // While a GPU works, the host fetches what comes next.
-  const std::int64_t next = first + config_.train().global_batch();
-  if (stream_.device().is_cuda()) uploaded_ = {next, load(next, std::min(micro, share))};
+  });
+  pass(input, [&](std::size_t parameter) { buckets_->reduce_scatter_final(parameter, stream_); });
+  timer_.end(&StepSeconds::forward_backward);
+  if (stream_.device().is_cuda()) upload_ahead(first + config_.train().global_batch(), std::min(micro, share));
+  timer_.end(&StepSeconds::data);
+}
+
+void Trainer::pass(const Batch& input, const GradientsFinal& final) {
+  graph_ ? repeat_pass(input) : run_pass(input, final);
 }
 
 // Adds a micro-batch's gradients and losses to those of the step.
@@ -150,13 +160,23 @@ Batch Trainer::batch(std::int64_t first, std::int64_t count) {
   return ready;
 }
 
-Evaluation Trainer::evaluate() const {
+// While a GPU works, the host fetches what comes next.
+void Trainer::upload_ahead(std::int64_t first, std::int64_t count) {
+  try {
+    uploaded_ = {first, load(first, count)};
+  } catch (const Error&) {  // the next step meets it again, where all ranks can hear of it
+    uploaded_.reset();
+  }
+}
+
+std::optional<Evaluation> Trainer::evaluate(const std::function<bool()>& stop) const {
   const std::int64_t share = config_.train().global_batch() / mesh_.data().size();
   return mudelta::evaluate(stored_.model, validation_data_,
                            {.sequence_length = config_.train().sequence_length(),
                             .micro_batch = micro_batch(config_, share),
                             .max_sequences = config_.train().eval_sequences(),
-                            .reset_at_documents = config_.data().reset_at_documents()},
+                            .reset_at_documents = config_.data().reset_at_documents(),
+                            .stop = stop},
                            mesh_.data(), stream_);
 }
 
@@ -164,13 +184,14 @@ void Trainer::save(const std::filesystem::path& run_dir) {
   save_checkpoint(run_dir, checkpoint_context(), state_, *optimizer_, mesh_.data());
 }
 
-void Trainer::load(const std::filesystem::path& checkpoint) {
+RunConfig Trainer::load(const std::filesystem::path& checkpoint) {
   const CheckpointReader reader(checkpoint);
   state_ = load_checkpoint(reader, checkpoint_context(), *optimizer_, mesh_.data(), stream_);
+  return reader.manifest().config();
 }
 
 CheckpointContext Trainer::checkpoint_context() {
-  return {config_, stored_.store, parametrization_.scaling(), parametrization_.logit_multiplier()};
+  return {config_, stored_.store, parametrization_.scaling(), parametrization_.logit_multiplier(), &train_data_.info()};
 }
 
 }  // namespace mudelta

@@ -2,9 +2,11 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -18,6 +20,8 @@
 #include "launch/checkpoint.h"
 #include "launch/config.pb.h"
 #include "launch/evaluation.h"
+#include "launch/role_norms.h"
+#include "launch/step_timer.h"
 #include "launch/stored_model.h"
 #include "optim/optimizer.h"
 #include "optim/parametrization.h"
@@ -29,13 +33,19 @@ struct TrainStep {
   double loss = 0;        // mean over all target tokens of the step, nats per token
   double lr = 0;          // before multipliers
   double gradient_norm = 0;
-  bool skipped = false;  // loss or gradient not finite: nothing was updated
+  bool skipped = false;          // loss or gradient not finite: nothing was updated
+  bool clipped = false;          // gradients were scaled down to train.grad_clip
+  std::vector<RoleNorms> norms;  // every train.norms_every steps
 };
 
-// Too many steps in a row had a loss or gradient that is not finite.
+// train.max_skipped_steps in a row had a loss or gradient that is not finite; `step` was the last of them.
 class Divergence : public SharedError {
  public:
-  using SharedError::SharedError;
+  Divergence(const std::string& message, const TrainStep& step) : SharedError(message), step_(step) {}
+  const TrainStep& step() const { return step_; }
+
+ private:
+  TrainStep step_;
 };
 
 // One training run on the ranks of a mesh: model, optimizer, data and their place in the run. Every method that says
@@ -52,14 +62,18 @@ class Trainer {
   std::int64_t tokens_per_step() const;
   std::int64_t num_parameters() const { return stored_.store.num_elements(); }
 
-  // The next step. Throws Divergence once train.max_skipped_steps in a row have been skipped. Collective.
+  // The next step. Collective. Throws Divergence once train.max_skipped_steps in a row have been skipped. An error in
+  // the micro-batches of any rank is thrown on all of them (launch/agreement.h): the last whole step can be saved then.
   TrainStep step();
-  // On the validation split. Collective.
-  Evaluation evaluate() const;
+  // What the steps since the last call took, on this rank.
+  StepSeconds take_seconds() { return timer_.take(); }
+  // On the validation split, until `stop` ends it (launch/evaluation.h). Collective.
+  std::optional<Evaluation> evaluate(const std::function<bool()>& stop = {}) const;
 
   // Collective; see launch/checkpoint.h.
   void save(const std::filesystem::path& run_dir);
-  void load(const std::filesystem::path& checkpoint);
+  // Returns the configuration that the checkpoint was written with.
+  RunConfig load(const std::filesystem::path& checkpoint);
 
   const RunConfig& config() const { return config_; }
   Device device() const { return stream_.device(); }
@@ -69,15 +83,18 @@ class Trainer {
 
  private:
   void forward_backward();
+  void pass(const Batch& input, const GradientsFinal& final);
   void run_pass(const Batch& input, const GradientsFinal& final);
   void repeat_pass(const Batch& input);
   Batch load(std::int64_t first, std::int64_t count);
   Batch batch(std::int64_t first, std::int64_t count);
+  void upload_ahead(std::int64_t first, std::int64_t count);
   CheckpointContext checkpoint_context();
 
   RunConfig config_;
   Mesh mesh_;
   Stream stream_;
+  StepTimer timer_;
   Parametrization parametrization_;
   StoredModel stored_;
   Dataset train_data_, validation_data_;

@@ -2,10 +2,13 @@
 
 #include <cstdint>
 #include <memory>
+#include <string>
+#include <vector>
 
 #include "dist/mesh.h"
 #include "launch/data_verification.h"
 #include "launch/evaluation.h"
+#include "launch/gemm_peak.h"
 #include "launch/metrics.h"
 #include "launch/progress.h"
 #include "launch/run_directory.h"
@@ -17,24 +20,39 @@ namespace mudelta {
 // has one and calls it alike (some figures are collected from all ranks); rank 0 alone prints and writes metrics.
 class TrainingReport {
  public:
-  // `peak_flops`: measured matrix-product rate of all ranks together, what MFU is a share of.
-  TrainingReport(const Trainer& trainer, const Mesh& mesh, const RunDirectory& run, double peak_flops);
+  // `peak`: of all ranks together. `notes`: lines on how a resumed run goes on.
+  TrainingReport(Trainer& trainer, const Mesh& mesh, const RunDirectory& run, MfuPeak peak,
+                 const std::vector<std::string>& notes);
 
-  void step(const TrainStep& step, double seconds);  // collective every train.log_every steps
-  void evaluation(std::int64_t step, const Evaluation& evaluation);
-  void checkpoint(std::int64_t step);
+  // Whether the metrics lack the evaluation of the step that the run goes on from. Collective.
+  bool lacks_evaluation() const;
+
+  // Collective. They throw the same Error on every rank if the metrics cannot be written.
+  void step(const TrainStep& step, double seconds);
+  void diverged(const TrainStep& step, double seconds);  // the run's last
+  void evaluation(std::int64_t step, const Evaluation& evaluation, double seconds);
+  void checkpoint(std::int64_t step, double seconds);
+
+  // Whether it is time to measure the peak again, by this rank's clock: others may have been using the machine.
+  bool wants_peak() const;
+  void measure_peak();  // collective
+
   void awaits_verification();  // with nothing else left to do
   void data_verified(const VerificationCost& cost);
   void stopped(std::int64_t step);
   void finished();
 
  private:
-  void print_summary() const;
+  void print_summary(const std::vector<std::string>& notes) const;
+  void count(const TrainStep& step, double seconds);
+  void write_record(const TrainStep& step);
 
-  const Trainer& trainer_;
+  Trainer& trainer_;
   const ProcessGroup world_;
   const RunDirectory run_;
-  const double peak_flops_;
+  MfuPeak peak_;
+  Stopwatch since_peak_;
+  double peak_interval_;  // seconds until it is measured again
   const double flops_per_token_;
   double seconds_ = 0;                      // of the steps since the last record
   std::int64_t steps_ = 0;                  // likewise

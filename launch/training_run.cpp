@@ -1,35 +1,27 @@
 #include "launch/training_run.h"
 
-#include <chrono>
 #include <memory>
 #include <optional>
-#include <thread>
+#include <utility>
 
 #include "data/dataset_info.h"
 #include "dist/watchdog.h"
 #include "launch/agreement.h"
 #include "launch/checkpoint_folder.h"
-#include "launch/data_verification.h"
+#include "launch/folder_lock.h"
 #include "launch/gemm_peak.h"
 #include "launch/job_devices.h"
 #include "launch/logging.h"
+#include "launch/resume_notes.h"
 #include "launch/run_config.h"
 #include "launch/run_directory.h"
-#include "launch/stop_signals.h"
-#include "launch/stopwatch.h"
 #include "launch/trainer.h"
+#include "launch/training_loop.h"
 #include "launch/training_report.h"
 #include "model/config.h"
 
 namespace mudelta {
 namespace {
-
-constexpr int kStoppedBySignal = 143;  // 128 + SIGTERM
-constexpr double kPeakMeasurementSeconds = 0.3;
-
-bool stop_requested(const ProcessGroup& world) {
-  return world.all_reduce(stop_signalled() ? 1.0 : 0.0, ReduceOp::kMax) > 0;
-}
 
 // Every rank gets the same answer, or throws the same SharedError.
 Mesh make_mesh(const ProcessGroup& world, const ParallelConfig& config) {
@@ -55,48 +47,28 @@ std::optional<std::filesystem::path> agree_on_checkpoint(const ProcessGroup& wor
   return found;
 }
 
-bool due(std::int64_t every, std::int64_t step) { return every > 0 && step % every == 0; }
+// Rank 0's claim on the folder of the run, if there is one already; checks that the run can go there.
+std::unique_ptr<FolderLock> claim(const RunDirectory& run, bool resume) {
+  run.check(resume);
+  if (!std::filesystem::exists(run.root())) return nullptr;
+  return std::make_unique<FolderLock>(run.root());
+}
 
-// The steps that are left, with evaluations and checkpoints as configured.
-int train(Trainer& trainer, const ProcessGroup& world, const std::filesystem::path& run_dir, TrainingReport& report) {
-  const RunConfig& config = trainer.config();
-  const std::int64_t last = config.train().steps();
-  catch_stop_signals();
-  if (trainer.steps_done() >= last) {
-    report.finished();
-    return 0;
-  }
-  DataVerification verification(world, config.data());
-  bool verified = false;
-  const auto look_at_verification = [&] {
-    if (!verified && (verified = verification.is_done())) report.data_verified(verification.cost());
-  };
-  while (trainer.steps_done() < last) {
-    const Stopwatch stopwatch;
-    const TrainStep step = trainer.step();
-    report.step(step, stopwatch.seconds());
-    look_at_verification();
-    const bool stop = stop_requested(world);
-    const bool finished = step.step == last;
-    if (!stop && (finished || due(config.train().eval_every(), step.step))) {
-      report.evaluation(step.step, trainer.evaluate());
-    }
-    if (stop || finished || due(config.checkpoint().every_steps(), step.step)) {
-      trainer.save(run_dir);
-      report.checkpoint(step.step);
-    }
-    if (stop && !finished) {
-      report.stopped(step.step);
-      return kStoppedBySignal;
-    }
-  }
-  look_at_verification();
-  if (!verified) report.awaits_verification();
-  for (; !verified && !stop_requested(world); look_at_verification()) {
-    std::this_thread::sleep_for(std::chrono::milliseconds(10));
-  }
-  report.finished();
-  return 0;
+// The same for a folder that there was not.
+std::unique_ptr<FolderLock> make_and_claim(const RunDirectory& run) {
+  run.make();
+  auto lock = std::make_unique<FolderLock>(run.root());
+  run.check(/*resume=*/false);
+  return lock;
+}
+
+// Notes for the user.
+std::vector<std::string> resume(Trainer& trainer, const std::filesystem::path& checkpoint) {
+  const RunConfig before = trainer.load(checkpoint);
+  const std::int64_t steps = trainer.config().train().steps();
+  if (steps >= trainer.steps_done()) return resume_notes(before, trainer.config(), trainer.steps_done());
+  throw SharedError(fmt::format("train.steps is {}, but the run has done {} ({}): expected more, to go on", steps,
+                                trainer.steps_done(), checkpoint.string()));
 }
 
 }  // namespace
@@ -118,9 +90,10 @@ RunConfig complete_run_config(RunConfig config, int world_size) {
 int run_training(const TrainingRequest& request) {
   const ProcessGroup hosts = ProcessGroup::world();
   RunConfig config;
+  std::unique_ptr<FolderLock> lock;
   run_or_fail_together(hosts, [&] {
     config = complete_run_config(load_run_config(request.config, request.overrides), hosts.size());
-    if (hosts.rank() == 0) RunDirectory(request.out).check(request.resume);
+    if (hosts.rank() == 0) lock = claim(RunDirectory(request.out), request.resume);
   });
   limit_mpi_calls(config.parallel().timeout_seconds());
   require_alike(hosts, "configuration", resolved_text(config));
@@ -130,22 +103,24 @@ int run_training(const TrainingRequest& request) {
   const Mesh mesh = make_mesh(world, config.parallel());
   std::unique_ptr<Trainer> trainer;
   run_or_fail_together(world, [&, device = device] { trainer = std::make_unique<Trainer>(config, mesh, device); });
+  std::vector<std::string> notes;
   if (request.resume) {
-    if (const auto checkpoint = agree_on_checkpoint(world, run.root())) trainer->load(*checkpoint);
+    if (const auto checkpoint = agree_on_checkpoint(world, run.root())) notes = resume(*trainer, *checkpoint);
   }
 
-  const DType dtype = compute_dtype(config.train());
-  const double peak = world.all_reduce(measure_gemm_peak(dtype, device, kPeakMeasurementSeconds), ReduceOp::kSum);
+  MfuPeak peak(compute_dtype(config.train()), device, world);
   std::unique_ptr<TrainingReport> report;
   run_or_fail_together(world, [&] {
-    if (world.rank() == 0) run.create(resolved_text(config));
+    if (world.rank() != 0) return;
+    if (!lock) lock = make_and_claim(run);
+    run.create(resolved_text(config), trainer->steps_done());
   });
   require_shared_folder(world, run.checkpoints());
   run_or_fail_together(world, [&] {
     log_to_folder(run.log(), world.rank());
-    report = std::make_unique<TrainingReport>(*trainer, mesh, run, peak);
+    report = std::make_unique<TrainingReport>(*trainer, mesh, run, std::move(peak), notes);
   });
-  return train(*trainer, world, run.root(), *report);
+  return run_training_loop(*trainer, world, lock.get(), *report);
 }
 
 }  // namespace mudelta

@@ -34,7 +34,7 @@ TEST(RunDirectory, CreateMakesTheLayout) {
   const TemporaryFolder folder;
   const RunDirectory run(folder / "a/b");
   EXPECT_FALSE(run.holds_run());
-  run.create("train {}");
+  run.create("train {}", 0);
   EXPECT_TRUE(run.holds_run());
   EXPECT_THAT(names_in(run.root()), ElementsAre("checkpoints", "config.textproto", "log"));
   EXPECT_EQ(testing::read_file(run.config()), "train {}");
@@ -43,13 +43,34 @@ TEST(RunDirectory, CreateMakesTheLayout) {
 TEST(RunDirectory, ARunIsTouchedOnlyByResume) {
   const TemporaryFolder folder;
   const RunDirectory run(folder.path());
-  run.create("first");
+  run.create("first", 0);
   EXPECT_THAT(check_error(run, false), HasSubstr(folder.path().string() + " holds a run already: give --resume"));
   EXPECT_EQ(check_error(run, true), kNoError);
   write_file(run.checkpoints() / "kept", "");
-  run.create("second");
+  run.create("second", 20);
   EXPECT_EQ(testing::read_file(run.config()), "second");
   EXPECT_THAT(names_in(run.checkpoints()), ElementsAre("kept"));
+}
+
+TEST(RunDirectory, EveryConfigurationIsKept) {
+  const TemporaryFolder folder;
+  const RunDirectory run(folder.path());
+  run.create("a", 0);
+  run.create("a", 20);  // nothing changed
+  run.create("b", 30);
+  run.create("c", 30);  // b ended before its first checkpoint
+  run.create("d", 40);
+  EXPECT_EQ(testing::read_file(run.config()), "d");
+  EXPECT_EQ(testing::read_file(folder / "config-until-step-00000030.textproto"), "a");
+  EXPECT_EQ(testing::read_file(folder / "config-until-step-00000030-2.textproto"), "b");
+  EXPECT_EQ(testing::read_file(folder / "config-until-step-00000040.textproto"), "c");
+  EXPECT_EQ(names_in(folder.path()).size(), 6u);
+}
+
+TEST(RunDirectory, ALockDoesNotCount) {
+  const TemporaryFolder folder;
+  write_file(folder / ".lock", "");
+  for (const bool resume : {false, true}) EXPECT_EQ(check_error(RunDirectory(folder.path()), resume), kNoError);
 }
 
 TEST(RunDirectory, FoldersWithOtherFilesAreRefused) {
@@ -70,7 +91,7 @@ TEST(RunDirectory, WhatACrashInCreateLeavesIsNoRun) {
 TEST(RunDirectory, FailuresNameTheFolder) {
   const TemporaryFolder folder;
   write_file(folder / "file", "");
-  EXPECT_THAT(error_of([&] { RunDirectory(folder / "file/run").create(""); }),
+  EXPECT_THAT(error_of([&] { RunDirectory(folder / "file/run").create("", 0); }),
               HasSubstr((folder / "file/run").string()));
   EXPECT_THAT(error_of([] { RunDirectory(""); }), HasSubstr("expected a folder"));
 }

@@ -245,12 +245,5 @@ TEST(SweepDirectory, TheFirstRequestToStopCounts) {
   EXPECT_FALSE(sweep.stop_requested());
 }
 
-TEST(SweepDirectory, OneJobAtATime) {
-  const TemporaryFolder folder;
-  const FolderLock lock(folder.path());
-  EXPECT_THAT([&] { FolderLock another(folder.path()); },
-              ::testing::Throws<Error>(::testing::Property(&Error::what, HasSubstr("another job is at work"))));
-}
-
 }  // namespace
 }  // namespace mudelta::testing

@@ -4,6 +4,7 @@
 
 #include <cmath>
 #include <string>
+#include <utility>
 
 #include "tests/support/training_run.h"
 
@@ -27,6 +28,43 @@ TEST_F(Training, LearnsAndReports) {
   EXPECT_LT(found.at(20), 0.7 * found.at(1));
   EXPECT_THAT(names_in(path("learns")), ElementsAre("checkpoints", "config.textproto", "log", "metrics.jsonl"));
   EXPECT_THAT(checkpoints("learns"), ElementsAre("step-00000020"));
+}
+
+TEST_F(Training, MetricsTellWhereTimeGoesAndHowLargeThingsAre) {
+  for (const int ranks : {1, 2}) {
+    const std::string run = "metrics" + std::to_string(ranks);
+    const Outcome outcome = train(ranks, run,
+                                  "--set train.norms_every=8 --set train.log_every=5 "
+                                  "--set train.grad_clip=0.5 --set checkpoint.every_steps=10");
+    ASSERT_EQ(outcome.exit_code, 0) << outcome.output;
+    std::vector<std::int64_t> steps;
+    double last_time = 0;
+    for (const auto& record : records(run)) {
+      const std::int64_t step = record["step"];
+      if (!record.contains("loss")) continue;
+      steps.push_back(step);
+      EXPECT_GT(record["time"].get<double>(), std::exchange(last_time, record["time"]));
+      const auto& seconds = record["seconds"];
+      EXPECT_GT(seconds["forward_backward"], 0);
+      EXPECT_GT(seconds["data"], 0);
+      EXPECT_GT(seconds["update"], 0);
+      EXPECT_GT(seconds["communication"], 0);
+      EXPECT_EQ(record["clipped"], record["grad_norm"].get<double>() > 0.5);
+      EXPECT_GT(record["peak_flops"], 0);
+      ASSERT_EQ(record.contains("norms"), step % 8 == 0) << step;
+      if (step % 8 != 0) continue;
+      double squares = 0;
+      for (const auto& [role, norms] : record["norms"].items()) {
+        squares += std::pow(norms["gradient"].get<double>(), 2);
+        EXPECT_GT(norms["weight"], 0) << role;
+      }
+      EXPECT_EQ(record["norms"].size(), 6u);  // every role but an untied readout
+      EXPECT_NEAR(std::sqrt(squares), record["grad_norm"], 1e-6 * record["grad_norm"].get<double>());
+    }
+    EXPECT_THAT(steps, ElementsAre(5, 8, 10, 15, 16, 20));
+    EXPECT_EQ(count(read_file(path(run) + "/metrics.jsonl"), "\"checkpoint_seconds\""), 2);
+    EXPECT_EQ(count(read_file(path(run) + "/metrics.jsonl"), "\"eval_seconds\""), 1);
+  }
 }
 
 TEST_F(Training, NumberOfRanksAndMicrobatchesChangeNothingButRounding) {
@@ -145,6 +183,34 @@ TEST_F(Resume, IntoAnEmptyOrAbsentFolderStartsFromScratch) {
     const Outcome outcome = train(1, run, "--resume --set train.steps=4");
     EXPECT_EQ(outcome.exit_code, 0) << outcome.output;
     EXPECT_EQ(losses(run).size(), 4u);
+  }
+}
+
+TEST_F(Resume, TellsWhatChangedAndKeepsEveryConfiguration) {
+  ASSERT_EQ(train(1, "changed").exit_code, 0);
+  const Outcome outcome = train(2, "changed",
+                                "--resume --set train.steps=24 --set optimizer.adamw.beta2=0.9 "
+                                "--set train.compute_dtype=BFLOAT16");
+  ASSERT_EQ(outcome.exit_code, 0) << outcome.output;
+  EXPECT_THAT(outcome.output, AllOf(HasSubstr("changed: train.steps: 20 -> 24"),
+                                    HasSubstr("changed: optimizer.adamw.beta2: 0.95 -> 0.9"),
+                                    HasSubstr("changed: train.compute_dtype: FLOAT32 -> BFLOAT16"),
+                                    HasSubstr("learning rate 0.001 in step 20, 0.00149 in step 21; it rises")));
+  EXPECT_EQ(count(read_file(path("changed") + "/config.textproto"), "steps: 24"), 1);
+  EXPECT_EQ(count(read_file(path("changed") + "/config-until-step-00000020.textproto"), "steps: 20"), 1);
+}
+
+TEST_F(Resume, WithAnotherDataSetIsRefused) {
+  ASSERT_EQ(train(1, "data1").exit_code, 0);
+  const std::string other = path("other data");
+  ASSERT_EQ(
+      mudelta("prepare --input " + path("corpus.txt") + " --out '" + other + "' --validation-fraction 0.2").exit_code,
+      0);
+  for (const int ranks : {1, 2}) {
+    const Outcome outcome = train(ranks, "data1", "--resume --set train.steps=30 --set 'data.path=" + other + "'");
+    EXPECT_EQ(outcome.exit_code, 2) << outcome.output;
+    EXPECT_EQ(count(outcome.output, "mudelta: error:"), 1) << outcome.output;
+    EXPECT_THAT(outcome.output, HasSubstr("shard 0 of the train split of the data set is "));
   }
 }
 

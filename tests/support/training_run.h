@@ -60,6 +60,14 @@ class TrainingFixture : public ::testing::Test {
     return mpirun(ranks, train_arguments(run, more));
   }
 
+  // The lines of metrics.jsonl.
+  static std::vector<nlohmann::json> records(const std::string& run) {
+    std::vector<nlohmann::json> found;
+    std::ifstream file(path(run) + "/metrics.jsonl");
+    for (std::string line; std::getline(file, line);) found.push_back(nlohmann::json::parse(line));
+    return found;
+  }
+
   // The training loss of each step, from metrics.jsonl. Fails if a step stands there twice.
   static std::map<std::int64_t, double> losses(const std::string& run) {
     std::map<std::int64_t, double> found;
