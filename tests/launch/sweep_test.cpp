@@ -120,8 +120,8 @@ TEST_F(Sweep, NumberOfRanksChangesNothingButRounding) {
 TEST_F(Sweep, KilledAndResumedRunsNothingTwice) {
   const std::string folder = path("killed"), slow = "--set run.train.steps=40";
   const Outcome killed =
-      shell(mpirun_command(2, arguments("killed", slow)) + " >" + path("killed.log") +
-            " 2>&1 & started=$!\n" wait_until("[ \"$(cat " + folder + "/*.jsonl 2>/dev/null | wc -l)\" -ge 3 ]") +
+      shell(mpirun_command(2, arguments("killed", slow)) + " >" + path("killed.log") + " 2>&1 & started=$!\n" +
+            wait_until("[ \"$(cat " + folder + "/*.jsonl 2>/dev/null | wc -l)\" -ge 3 ]") +
             "kill -9 $(pgrep -n -f '^" MUDELTA_PROGRAM " sweep .*" + folder +
             "')\n"
             "wait $started\nexit 0");
@@ -142,8 +142,8 @@ TEST_F(Sweep, StoppedBySignalGoesOnToTheSameBits) {
   const std::string folder = path("stopped"), slow = "--set run.train.steps=60";
   ASSERT_EQ(mudelta(arguments("unstopped", slow)).exit_code, 0);
   const Outcome stopped =
-      shell(mpirun_command(2, arguments("stopped", slow)) + " >" + path("stopped.log") +
-            " 2>&1 & started=$!\n" wait_until("[ \"$(cat " + folder + "/*.jsonl 2>/dev/null | wc -l)\" -ge 2 ]") +
+      shell(mpirun_command(2, arguments("stopped", slow)) + " >" + path("stopped.log") + " 2>&1 & started=$!\n" +
+            wait_until("[ \"$(cat " + folder + "/*.jsonl 2>/dev/null | wc -l)\" -ge 2 ]") +
             "kill -USR1 $started\nwait $started");
   EXPECT_EQ(stopped.exit_code, 143) << read_file(path("stopped.log"));
   EXPECT_THAT(read_file(path("stopped.log")), HasSubstr("stopped by a signal: "));
