@@ -78,6 +78,25 @@ TEST_F(Inference, ACheckpointFolderServesAsWellAsItsRun) {
   EXPECT_EQ(outcome.exit_code, 0) << outcome.output;
 }
 
+TEST_F(Inference, BadDataOnSomeRanksIsToldOnce) {
+  const std::string damaged = path("damaged");
+  std::filesystem::copy(path("data"), damaged, std::filesystem::copy_options::recursive);
+  const auto names = names_in(damaged);
+  const auto shard =
+      std::ranges::find_if(names, [](const std::string& name) { return name.starts_with("validation"); });
+  ASSERT_NE(shard, names.end());
+  std::string bytes = read_file(damaged + "/" + *shard);
+  bytes[bytes.size() - 1001] = '\x7f';  // in the second half, which is the last rank's
+  bytes[bytes.size() - 1002] = '\x7f';
+  write_file(damaged + "/" + *shard, bytes);
+  for (const int ranks : {1, 2}) {
+    const Outcome outcome = mpirun(ranks, "eval --checkpoint " + path("run") + " --data " + damaged);
+    EXPECT_EQ(outcome.exit_code, 2) << outcome.output;
+    EXPECT_EQ(count(outcome.output, ranks == 1 ? "mudelta: error: " : "mudelta: error: rank 1: "), 1) << outcome.output;
+    EXPECT_EQ(count(outcome.output, "MPI_ABORT"), 0) << outcome.output;
+  }
+}
+
 TEST_F(Inference, BadInputEndsWithTwo) {
   const auto expect_error = [](const Outcome& outcome, const std::string& message) {
     EXPECT_EQ(outcome.exit_code, 2) << outcome.output;

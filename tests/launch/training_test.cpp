@@ -307,6 +307,8 @@ TEST_F(BadInput, TokenOutsideTheVocabulary) {
     const Outcome outcome = train(ranks, "outside" + std::to_string(ranks), "--set data.path=" + damaged);
     EXPECT_EQ(outcome.exit_code, 2) << outcome.output;
     EXPECT_THAT(outcome.output, AllOf(HasSubstr(first_shard(damaged)), HasSubstr("32639")));
+    EXPECT_EQ(count(outcome.output, "mudelta: error:"), 1) << outcome.output;
+    EXPECT_EQ(count(outcome.output, "MPI_ABORT"), 0) << outcome.output;
   }
 }
 
