@@ -61,8 +61,9 @@ TEST(ConfigText, FieldOfAnotherMessageIsPointedOut) {
 }
 
 TEST(ConfigText, FieldLikeNoOtherGetsTheListOfFields) {
-  EXPECT_EQ(parse_error("checkpoint { zzzzzzzz: 1 }"),
-            "run.textproto:1:14: `checkpoint` has no field `zzzzzzzz`; its fields are every_steps, keep");
+  EXPECT_EQ(
+      parse_error("checkpoint { zzzzzzzz: 1 }"),
+      "run.textproto:1:14: `checkpoint` has no field `zzzzzzzz`; its fields are every_steps, every_minutes, keep");
 }
 
 TEST(ConfigText, WrongTypeIsPointedAt) {
