@@ -69,13 +69,18 @@ class SplitWriter {
  private:
   void append_tokens(std::span<const std::int32_t> tokens) {
     while (!tokens.empty()) {
-      if (!shard_) shard_ = std::make_unique<ShardWriter>(shard_path());
+      if (!shard_) open_shard();
       const auto room = static_cast<std::size_t>(options_.shard_tokens - shard_->num_tokens());
       const auto part = tokens.first(std::min(room, tokens.size()));
       shard_->append(part);
       tokens = tokens.subspan(part.size());
       if (part.size() == room) close_shard();
     }
+  }
+
+  void open_shard() {
+    remove_temporaries_of(shard_path());
+    shard_ = std::make_unique<ShardWriter>(shard_path());
   }
 
   void close_shard() {

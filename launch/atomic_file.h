@@ -10,8 +10,9 @@ namespace mudelta {
 std::string read_file(const std::filesystem::path& path);
 
 // Replaces the file at `path` by one that holds `text`: a crash at any instant leaves the old file or the new one,
-// whole and on the disk. Writes PATH.tmp beside it, syncs it and renames it; one writer at a time.
-// Throws Error, naming the path and the system's reason; the old file is then as it was and PATH.tmp is gone.
+// whole and on the disk. Writes a temporary file beside it, syncs it and renames it. A device, pipe or FIFO is not
+// replaced but written (data/file_writer.h).
+// Throws Error, naming the path and the system's reason; the old file is then as it was and the temporary one gone.
 void write_file_atomically(const std::filesystem::path& path, std::string_view text);
 
 // Puts on the disk which names a folder holds: needed after a rename or a new file in it. Throws Error.

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "core/error.h"
+#include "data/file_writer.h"
 #include "launch/atomic_file.h"
 #include "launch/folder_lock.h"
 
@@ -23,7 +24,7 @@ bool has_other_files(const RunDirectory& run) {
   require(!error, "cannot read the folder {}: {}", run.root().string(), error.message());
   for (const auto& entry : entries) {
     if (entry.path().filename() == FolderLock::kFileName) continue;
-    if (entry.path() != run.config().string() + ".tmp") return true;
+    if (!is_temporary_of(run.config(), entry.path())) return true;
   }
   return false;
 }
@@ -63,6 +64,7 @@ void RunDirectory::create(std::string_view config_text, std::int64_t steps_done)
     if (before != config_text) keep_config(before, steps_done);
   }
   // First of all, so that the folder is known for a run's from then on.
+  for (const std::filesystem::path& file : {config(), metrics()}) remove_temporaries_of(file);
   write_file_atomically(config(), config_text);
   make_folder(checkpoints());
   make_folder(log());

@@ -8,10 +8,11 @@
 #include <cerrno>
 #include <cstring>
 #include <map>
-#include <nlohmann/json.hpp>
 #include <system_error>
 
 #include "core/error.h"
+#include "data/file_writer.h"
+#include "data/json.h"
 #include "launch/atomic_file.h"
 #include "launch/config_text.h"
 #include "launch/folder_lock.h"
@@ -41,7 +42,7 @@ std::string line_of(const SweepResult& result) {
 
 SweepResult parse_line(std::string_view line, const fs::path& path, int number) {
   try {
-    const ordered_json record = ordered_json::parse(line);
+    const ordered_json record = parse_json<ordered_json>(line);
     SweepResult result;
     result.run = {.parametrization = parse_parametrization(record.at("parametrization").get<std::string>()),
                   .optimizer = parse_optimizer_kind(record.at("optimizer").get<std::string>()),
@@ -108,6 +109,7 @@ void SweepDirectory::make() const { make_folder(root_); }
 
 void SweepDirectory::write_config(const SweepConfig& sweep) const {
   std::error_code error;
+  remove_temporaries_of(config());
   if (fs::exists(config(), error)) {
     if (holds_runs()) require_same_runs(read_config(), sweep, root_);
   } else {
@@ -146,6 +148,7 @@ std::vector<SweepResult> SweepDirectory::read() const {
 
 std::vector<SweepResult> SweepDirectory::gather() const {
   const std::vector<SweepResult> results = read();
+  remove_temporaries_of(this->results());
   std::string text;
   for (const SweepResult& result : results) text += line_of(result);
   write_file_atomically(this->results(), text);
@@ -177,7 +180,8 @@ std::optional<std::string> SweepDirectory::take_stop_request() const {
 }
 
 ResultWriter::ResultWriter(fs::path path)
-    : path_(std::move(path)), descriptor_(::open(path_.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666)) {
+    : path_(std::move(path)),
+      descriptor_(::open(path_.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW | O_CLOEXEC, 0666)) {
   require(descriptor_ >= 0, "cannot open {}: {}", path_.string(), system_reason());
 }
 

@@ -84,8 +84,22 @@ TEST(RunDirectory, FoldersWithOtherFilesAreRefused) {
 
 TEST(RunDirectory, WhatACrashInCreateLeavesIsNoRun) {
   const TemporaryFolder folder;
-  write_file(folder / "config.textproto.tmp", "tra");
-  EXPECT_EQ(check_error(RunDirectory(folder.path()), false), kNoError);
+  write_file(folder / "config.textproto.tmp-123-0", "tra");
+  const RunDirectory run(folder.path());
+  EXPECT_EQ(check_error(run, false), kNoError);
+  write_file(folder / "metrics.jsonl.tmp-123-0", "");
+  run.create("train {}", 0);
+  EXPECT_THAT(names_in(run.root()), ElementsAre("checkpoints", "config.textproto", "log"));
+}
+
+TEST(RunDirectory, LinksLeadNowhere) {
+  const TemporaryFolder folder, outside;
+  const auto victim = write_file(outside / "victim", "kept");
+  for (const char* name : {"config.textproto.tmp", "metrics.jsonl.tmp"}) {
+    std::filesystem::create_symlink(victim, folder / name);
+  }
+  RunDirectory(folder.path()).create("train {}", 0);
+  EXPECT_EQ(testing::read_file(victim), "kept");
 }
 
 TEST(RunDirectory, FailuresNameTheFolder) {
