@@ -8,9 +8,12 @@
 namespace mudelta {
 namespace {
 
-constexpr std::int64_t kAlignElements = 16;  // one cache line of float32
+constexpr std::int64_t kAlignElements = 16;                   // one cache line of float32
+constexpr std::int64_t kMaxElements = std::int64_t{1} << 60;  // of one dtype
 
-std::int64_t round_up(std::int64_t value, std::int64_t multiple) { return (value + multiple - 1) / multiple * multiple; }
+std::int64_t round_up(std::int64_t value, std::int64_t multiple) {
+  return (value + multiple - 1) / multiple * multiple;
+}
 
 }  // namespace
 
@@ -31,6 +34,8 @@ ParameterStore::ParameterStore(std::vector<ParameterSpec> specs, DType compute_d
       const ParameterSpec& spec = parameters_[i].spec;
       if ((spec.keep_float32 ? DType::kFloat32 : compute_dtype) != dtype) continue;
       group.entries.push_back({i, end, spec.shape.numel()});
+      require(spec.shape.numel() < kMaxElements - end, "[parameter_store] up to {} there are {} elements or more",
+              spec.name, kMaxElements);
       end += round_up(spec.shape.numel(), kAlignElements);
     }
     if (group.entries.empty()) continue;
@@ -47,7 +52,8 @@ ParameterStore::ParameterStore(std::vector<ParameterSpec> specs, DType compute_d
 }
 
 Parameter& ParameterStore::find(std::string_view name) {
-  const auto found = std::ranges::find(parameters_, name, [](const Parameter& p) -> std::string_view { return p.spec.name; });
+  const auto found =
+      std::ranges::find(parameters_, name, [](const Parameter& p) -> std::string_view { return p.spec.name; });
   require(found != parameters_.end(), "no parameter is named {}", name);
   return *found;
 }

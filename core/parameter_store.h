@@ -18,8 +18,8 @@ struct FlatGroup {
     std::int64_t numel;
   };
   DType dtype;
-  Tensor values;     // [padded_numel]
-  Tensor gradients;  // [padded_numel] float32
+  Tensor values;               // [padded_numel]
+  Tensor gradients;            // [padded_numel] float32
   std::vector<Entry> entries;  // in the order of `begin`
 };
 
@@ -27,7 +27,7 @@ struct FlatGroup {
 // elements, so that it can be cut evenly over the data group.
 class ParameterStore {
  public:
-  // Throws Error if two specs share a name.
+  // Throws Error if two specs share a name, or if their elements are too many to be counted.
   ParameterStore(std::vector<ParameterSpec> specs, DType compute_dtype, Device device, int num_shards);
   ParameterStore(ParameterStore&&) = default;
 

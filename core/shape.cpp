@@ -6,6 +6,20 @@
 
 namespace mudelta {
 
+std::int64_t product_of(std::span<const std::int64_t> sizes) {
+  std::int64_t product = 1;
+  for (const std::int64_t size : sizes) {
+    if (__builtin_mul_overflow(product, size, &product)) {
+      fail("{} is 2^63 or more: too much to be counted", fmt::join(sizes, " x "));
+    }
+  }
+  return product;
+}
+
+std::int64_t product_of(std::initializer_list<std::int64_t> sizes) {
+  return product_of(std::span(sizes.begin(), sizes.size()));
+}
+
 Shape::Shape(std::initializer_list<std::int64_t> sizes) : Shape(std::span(sizes.begin(), sizes.size())) {}
 
 Shape::Shape(std::span<const std::int64_t> sizes) : rank_(static_cast<int>(sizes.size())) {
@@ -14,6 +28,7 @@ Shape::Shape(std::span<const std::int64_t> sizes) : rank_(static_cast<int>(sizes
     sizes_[dim] = sizes[dim];
     require(sizes[dim] >= 0, "[shape] dimension {} is {}, expected >= 0", dim, sizes[dim]);
   }
+  product_of(sizes);
 }
 
 std::int64_t Shape::numel() const {

@@ -8,7 +8,12 @@
 
 namespace mudelta {
 
-// Sizes of a tensor's dimensions, outermost first. At most kMaxRank of them; none is negative.
+// Product of sizes that are not negative: of elements, bytes, tokens. Throws Error, naming them, if it is 2^63 or more.
+std::int64_t product_of(std::span<const std::int64_t> sizes);
+std::int64_t product_of(std::initializer_list<std::int64_t> sizes);
+
+// Sizes of a tensor's dimensions, outermost first. At most kMaxRank of them; none is negative, and their product is
+// less than 2^63.
 class Shape {
  public:
   static constexpr int kMaxRank = 6;

@@ -20,7 +20,7 @@ Tensor Tensor::empty(const Shape& shape, DType dtype, Device device) {
   tensor.shape_ = shape;
   tensor.dtype_ = dtype;
   tensor.device_ = device;
-  tensor.storage_ = allocate(shape.numel() * size_of(dtype), device);
+  tensor.storage_ = allocate(product_of({shape.numel(), size_of(dtype)}), device);
   return tensor;
 }
 
@@ -65,8 +65,8 @@ Tensor Tensor::slice(std::int64_t begin, std::int64_t end) const {
 }
 
 Tensor Tensor::flat_view(std::int64_t begin, const Shape& shape) const {
-  require(0 <= begin && begin + shape.numel() <= numel(), "[flat_view] elements [{}, {}) of {}", begin,
-          begin + shape.numel(), to_string());
+  require(0 <= begin && begin <= numel() && shape.numel() <= numel() - begin, "[flat_view] elements [{}, {}) of {}",
+          begin, begin + shape.numel(), to_string());
   Tensor tensor = *this;
   tensor.shape_ = shape;
   tensor.offset_bytes_ += begin * size_of(dtype_);

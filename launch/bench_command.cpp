@@ -3,6 +3,7 @@
 
 #include <CLI/CLI.hpp>
 #include <cstring>
+#include <limits>
 #include <memory>
 #include <string>
 #include <vector>
@@ -16,6 +17,7 @@
 #include "launch/commands.h"
 #include "launch/gemm_peak.h"
 #include "launch/job_devices.h"
+#include "launch/memory_estimate.h"
 #include "launch/number_options.h"
 #include "launch/run_config.h"
 #include "launch/stopwatch.h"
@@ -43,6 +45,10 @@ struct BenchArguments {
 };
 
 RunConfig bench_config(const BenchArguments& arguments, std::int64_t width) {
+  constexpr std::int64_t kMaxTokens = std::numeric_limits<std::int32_t>::max();
+  require(arguments.sequences <= kMaxTokens / arguments.sequence_length,
+          "--sequences is {}: with --sequence-length {} expected at most {}", arguments.sequences,
+          arguments.sequence_length, kMaxTokens / arguments.sequence_length);
   RunConfig config;
   ModelConfig& model = *config.mutable_model();
   model.set_width(width);
@@ -55,6 +61,18 @@ RunConfig bench_config(const BenchArguments& arguments, std::int64_t width) {
   train.set_compute_dtype(arguments.bfloat16 ? TrainConfig::BFLOAT16 : TrainConfig::FLOAT32);
   train.set_cuda_graph(arguments.cuda_graph);
   return with_defaults(config);
+}
+
+void require_memory_for(const RunConfig& config, Device device) {
+  const std::string batch = fmt::format("--sequences is {}, --sequence-length {}", config.train().global_batch(),
+                                        config.train().sequence_length());
+  require_memory(estimate_memory(config, 1), config.model(), batch, 1, device);
+}
+
+void require_memory_for(const RuleShape& shape, DType dtype, Device device) {
+  const double needed = rule_backward_cost(shape, dtype).bytes, there = memory_share(1, device);
+  require(needed <= there, "--rule {}: about {} of memory are needed, and there are {}", shape.to_string(),
+          human_bytes(needed), human_bytes(there));
 }
 
 // Bytes moved (read and written) per second by a large copy within the GPU's memory.
@@ -140,9 +158,18 @@ int run_bench(const BenchArguments& arguments) {
   const Device device = choose_devices(ProcessGroup::single(), parse_device_choice(arguments.device)).device;
   require(device.is_cuda() || !arguments.cuda_graph, "--cuda-graph is given: expected a GPU, but the device is {}",
           device.to_string());
+  const DType dtype = arguments.bfloat16 ? DType::kBFloat16 : DType::kFloat32;
   std::vector<RuleShape> rules;
   for (const std::string& rule : arguments.rules.empty() ? default_rule_shapes(device.is_cuda()) : arguments.rules) {
-    for (const std::string& shape : split_rule_shapes(rule)) rules.push_back(parse_rule_shape(shape));
+    for (const std::string& shape : split_rule_shapes(rule)) {
+      rules.push_back(parse_rule_shape(shape));
+      require_memory_for(rules.back(), dtype, device);
+    }
+  }
+  std::vector<RunConfig> configs;
+  for (const std::int64_t width : arguments.widths) {
+    configs.push_back(bench_config(arguments, width));
+    require_memory_for(configs.back(), device);
   }
   const Peaks peaks{.float32 = measure_gemm_peak(DType::kFloat32, device, arguments.seconds),
                     .bfloat16 = measure_gemm_peak(DType::kBFloat16, device, arguments.seconds),
@@ -152,12 +179,9 @@ int run_bench(const BenchArguments& arguments) {
                               : fmt::format("threads {}", omp_get_max_threads()),
              peaks.float32 / 1e9, peaks.bfloat16 / 1e9, peaks.copy / 1e9);
 
-  std::vector<RunConfig> configs;
-  for (const std::int64_t width : arguments.widths) configs.push_back(bench_config(arguments, width));
   if (!arguments.no_kernels) {
     for (const RunConfig& config : configs) print_kernels(config, device, peaks, arguments.seconds);
   }
-  const DType dtype = arguments.bfloat16 ? DType::kBFloat16 : DType::kFloat32;
   if (!arguments.no_rule) print_rules(rules, dtype, device, peaks, arguments.seconds);
   if (arguments.no_training) return 0;
   fmt::print("\ntraining step, {} layers, {} sequences of {} tokens; MFU = model FLOP/s over the peak\n",

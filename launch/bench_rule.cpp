@@ -18,7 +18,9 @@ namespace {
 
 constexpr double kChunk = 64;
 
-double value_rows(const RuleShape& s) { return static_cast<double>(s.sequences * s.length * s.value_heads); }
+double value_rows(const RuleShape& s) {
+  return static_cast<double>(s.sequences * s.length) * static_cast<double>(s.value_heads);
+}
 
 }  // namespace
 

@@ -13,6 +13,7 @@
 #include "launch/coord_check_probe.h"
 #include "launch/coord_check_report.h"
 #include "launch/made_up_text.h"
+#include "launch/memory_estimate.h"
 #include "launch/output_path.h"
 #include "launch/progress.h"
 #include "launch/run_config.h"
@@ -55,6 +56,14 @@ void choose_optimizer(OptimizerConfig& optimizer, OptimizerKind kind) {
     optimizer.mutable_adamw();
 }
 
+// The configuration of every run but for its seed and parametrization.
+std::vector<RunConfig> configs_of(const RunConfig& config, const CoordCheckRequest& request, GrowthAxis axis) {
+  std::vector<RunConfig> configs;
+  const RunConfig base = widened(config, request.widths.front(), axis);
+  for (const std::int64_t width : request.widths) configs.push_back(widened(base, width, axis));
+  return configs;
+}
+
 RunConfig resolve_config(const CoordCheckRequest& request) {
   RunConfig config = load_run_config(request.config, request.overrides);
   make_folder(request.out);
@@ -65,15 +74,11 @@ RunConfig resolve_config(const CoordCheckRequest& request) {
   config.mutable_train()->set_steps(std::max(config.train().steps(), request.steps.back()));
   config.mutable_train()->set_compute_dtype(TrainConfig::FLOAT32);
   config.mutable_train()->set_cuda_graph(false);  // the check runs on the CPU
-  return complete_run_config(std::move(config), 1);
-}
-
-// The configuration of every run but for its seed and parametrization.
-std::vector<RunConfig> configs_of(const RunConfig& config, const CoordCheckRequest& request, GrowthAxis axis) {
-  std::vector<RunConfig> configs;
-  const RunConfig base = widened(config, request.widths.front(), axis);
-  for (const std::int64_t width : request.widths) configs.push_back(widened(base, width, axis));
-  return configs;
+  config = complete_run_config(std::move(config), 1);
+  for (const GrowthAxis axis : request.axes) {
+    for (const RunConfig& run : configs_of(config, request, axis)) require_training_memory(run, 1, 1, {});
+  }
+  return config;
 }
 
 // What a step costs, about.

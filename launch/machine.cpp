@@ -1,13 +1,12 @@
 #include "launch/machine.h"
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <fstream>
 #include <sstream>
 #include <string_view>
 
 #include "dist/core_sharing.h"
+#include "launch/memory_limit.h"
 
 namespace mudelta {
 namespace {
@@ -36,7 +35,7 @@ Machine describe_machine() {
     if (std::ranges::count(kRelevantFeatures, feature) > 0) machine.cpu_features.push_back(feature);
   }
   machine.cores = static_cast<int>(available_cores().count());
-  machine.memory_bytes = std::int64_t{::sysconf(_SC_PHYS_PAGES)} * ::sysconf(_SC_PAGESIZE);
+  machine.memory_bytes = host_memory();
   return machine;
 }
 

@@ -11,7 +11,7 @@ struct Machine {
   std::string cpu_model;
   std::vector<std::string> cpu_features;  // those that matter to the kernels, in /proc/cpuinfo's names
   int cores = 0;                          // logical ones that this process may use
-  std::int64_t memory_bytes = 0;
+  std::int64_t memory_bytes = 0;          // that it may use (launch/memory_limit.h)
 };
 Machine describe_machine();
 

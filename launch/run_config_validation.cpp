@@ -1,12 +1,16 @@
 #include <google/protobuf/descriptor.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <limits>
 #include <string_view>
 #include <vector>
 
 #include "core/error.h"
+#include "core/shape.h"
 #include "launch/run_config.h"
+#include "model/config.h"
 
 namespace mudelta {
 namespace {
@@ -14,6 +18,9 @@ namespace {
 using google::protobuf::FieldDescriptor;
 using google::protobuf::Message;
 using google::protobuf::Reflection;
+
+constexpr std::int64_t kMaxTokens = std::numeric_limits<std::int32_t>::max();  // of a batch: the kernels count in int32
+constexpr double kMaxBucketMib = 1 << 20;
 
 void require_at_least(std::string_view field, std::int64_t value, std::int64_t minimum) {
   require(value >= minimum, "{} is {}: expected at least {}", field, value, minimum);
@@ -71,7 +78,8 @@ void validate_parallel(const ParallelConfig& parallel) {
   require(parallel.zero_stage() == 1, "parallel.zero_stage is {}: expected 1, others are not yet supported",
           parallel.zero_stage());
   require(!parallel.sequence_parallel(), "parallel.sequence_parallel is true: not yet supported, expected false");
-  require_positive("parallel.bucket_mib", parallel.bucket_mib());
+  require(parallel.bucket_mib() > 0 && parallel.bucket_mib() <= kMaxBucketMib,
+          "parallel.bucket_mib is {}: expected more than 0 and at most {}", parallel.bucket_mib(), kMaxBucketMib);
   require_at_least("parallel.timeout_seconds", parallel.timeout_seconds(), 0);
 }
 
@@ -92,6 +100,21 @@ void validate_batch(const TrainConfig& train, const ParallelConfig& parallel, in
   require(!train.has_micro_batch() || train.micro_batch() >= share || share % train.micro_batch() == 0,
           "train.micro_batch is {}: expected a divisor of the {} sequences that each of the {} data ranks has per step",
           train.micro_batch(), share, data_ranks);
+  const std::int64_t micro_batch = train.has_micro_batch() ? std::min(train.micro_batch(), share) : share;
+  require(micro_batch <= kMaxTokens / train.sequence_length(),
+          "{} is {}: with train.sequence_length {}, {} sequences at a time on a rank are more than {} tokens{}",
+          train.has_micro_batch() ? "train.micro_batch" : "train.global_batch",
+          train.has_micro_batch() ? train.micro_batch() : train.global_batch(), train.sequence_length(), micro_batch,
+          kMaxTokens, train.has_micro_batch() ? "" : "; give a train.micro_batch");
+}
+
+// Tokens of the whole run, which its counters and the data order must hold.
+void validate_horizon(const TrainConfig& train) {
+  try {
+    product_of({train.steps(), train.global_batch(), train.sequence_length()});
+  } catch (const Error& error) {
+    fail("train.steps x train.global_batch x train.sequence_length: {}", error.what());
+  }
 }
 
 void validate_optimizer(const OptimizerConfig& optimizer) {
@@ -127,7 +150,9 @@ void validate_schedule(const ScheduleConfig& schedule, std::int64_t steps) {
 
 void validate_parametrization(const ParametrizationConfig& parametrization) {
   const auto require_size = [](std::string_view field, bool given, std::int64_t value) {
-    if (given) require_at_least(field, value, 1);
+    if (!given) return;
+    require_at_least(field, value, 1);
+    require(value <= kMaxModelSize, "{} is {}: expected at most {}", field, value, kMaxModelSize);
   };
   require_size("parametrization.base_width", parametrization.has_base_width(), parametrization.base_width());
   require_size("parametrization.base_heads", parametrization.has_base_heads(), parametrization.base_heads());
@@ -146,6 +171,7 @@ void validate(const RunConfig& config, int world_size) {
   validate_cuda_graph(config.train());
   validate_parallel(config.parallel());
   validate_batch(config.train(), config.parallel(), world_size);
+  validate_horizon(config.train());
   validate_optimizer(config.optimizer());
   validate_schedule(config.schedule(), config.train().steps());
   validate_parametrization(config.parametrization());

@@ -1,5 +1,4 @@
 #include <cctype>
-#include <map>
 
 #include "launch/memory_estimate.h"
 #include "launch/scale_up.h"
@@ -12,7 +11,7 @@ namespace {
 
 struct ParameterClass {
   std::string name;
-  int count = 0;
+  std::int64_t count = 0;
   ParameterSpec spec;  // of the first
   ParameterScaling scaling;
 };
@@ -24,16 +23,23 @@ std::string class_name(const std::string& parameter) {
   return parameter.substr(parameter.find('.', kLayers.size()) + 1);
 }
 
+// All layers are alike.
+RunConfig with_one_layer(RunConfig config) {
+  config.mutable_model()->set_layers(1);
+  return config;
+}
+
 std::vector<ParameterClass> classes_of(const RunConfig& config) {
-  const std::vector<ParameterSpec> specs = parameter_specs(config.model());
-  const Parametrization parametrization = make_parametrization(config);
+  const RunConfig one = with_one_layer(config);
+  const std::vector<ParameterSpec> specs = parameter_specs(one.model());
+  const Parametrization parametrization = make_parametrization(one);
   std::vector<ParameterClass> classes;
-  std::map<std::string, std::size_t> index;
   for (std::size_t i = 0; i < specs.size(); ++i) {
     const std::string name = class_name(specs[i].name);
-    const auto [entry, is_new] = index.emplace(name, classes.size());
-    if (is_new) classes.push_back({.name = name, .spec = specs[i], .scaling = parametrization.scaling()[i]});
-    ++classes[entry->second].count;
+    classes.push_back({.name = name,
+                       .count = name == specs[i].name ? 1 : config.model().layers(),
+                       .spec = specs[i],
+                       .scaling = parametrization.scaling()[i]});
   }
   return classes;
 }
@@ -51,11 +57,6 @@ std::string initial_values(const Initializer& initializer, double spread) {
   return "";
 }
 
-std::string human_bytes(double bytes) {
-  if (bytes >= 1 << 30) return fmt::format("{:.2f} GiB", bytes / (1 << 30));
-  return fmt::format("{:.1f} MiB", bytes / (1 << 20));
-}
-
 }  // namespace
 
 std::string describe_scaling(const RunConfig& config, int data_ranks) {
@@ -67,7 +68,7 @@ std::string describe_scaling(const RunConfig& config, int data_ranks) {
                                  "shape", "initial values", "lr x", "peak lr", "decay/step", "eps");
   double elements = 0;
   for (const ParameterClass& c : classes_of(config)) {
-    elements += static_cast<double>(c.spec.shape.numel()) * c.count;
+    elements += static_cast<double>(c.spec.shape.numel()) * static_cast<double>(c.count);
     text += fmt::format(
         "{:<24}{:>4}  {:<12}{:<16}{:<18}{:>9.4g}{:>11.4g}{:>12.3g}{:>10}\n", c.name, c.count, name_of(c.spec.role),
         c.spec.shape.to_string(), initial_values(c.spec.initializer, c.scaling.init), c.scaling.lr, lr * c.scaling.lr,
@@ -77,7 +78,7 @@ std::string describe_scaling(const RunConfig& config, int data_ranks) {
   const double tokens = static_cast<double>(train.steps() * train.global_batch() * train.sequence_length());
   const double flops = flops_per_token(config.model()).training();
   const MemoryEstimate memory = estimate_memory(config, data_ranks);
-  text += fmt::format("logits x {:.6g}\n\n", make_parametrization(config).logit_multiplier());
+  text += fmt::format("logits x {:.6g}\n\n", make_parametrization(with_one_layer(config)).logit_multiplier());
   text += fmt::format("parameters  {:.4g} million\n", elements / 1e6);
   text += fmt::format("training    {:.4g} GFLOP per token, forward and backward; {:.4g} million tokens: {:.3g} FLOP\n",
                       flops / 1e9, tokens / 1e6, flops * tokens);

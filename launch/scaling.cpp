@@ -1,6 +1,7 @@
 #include "launch/scaling.h"
 
 #include "core/error.h"
+#include "core/shape.h"
 #include "model/config.h"
 #include "model/parameters.h"
 #include "optim/schedule.h"
@@ -10,10 +11,11 @@ namespace {
 
 // value x numerator / denominator, which must be a whole number.
 std::int64_t in_proportion(const char* field, std::int64_t value, std::int64_t numerator, std::int64_t denominator) {
-  require(value * numerator % denominator == 0,
+  const std::int64_t product = product_of({value, numerator});
+  require(product % denominator == 0,
           "parametrization.{} is not given and cannot be derived: {} x {} / {} is no whole number", field, value,
           numerator, denominator);
-  return value * numerator / denominator;
+  return product / denominator;
 }
 
 double ratio(std::int64_t target, std::int64_t base) { return static_cast<double>(target) / static_cast<double>(base); }
@@ -34,9 +36,10 @@ ModelConfig base_model(const RunConfig& config) {
   base.set_value_heads(p.has_base_value_heads()
                            ? p.base_value_heads()
                            : in_proportion("base_value_heads", model.value_heads(), base.heads(), model.heads()));
-  base.set_head_dim(p.has_base_head_dim() ? p.base_head_dim()
-                                          : in_proportion("base_head_dim", model.head_dim(),
-                                                          base.width() * model.heads(), model.width() * base.heads()));
+  base.set_head_dim(p.has_base_head_dim()
+                        ? p.base_head_dim()
+                        : in_proportion("base_head_dim", model.head_dim(), product_of({base.width(), model.heads()}),
+                                        product_of({model.width(), base.heads()})));
   base.set_mlp_size(p.has_base_mlp_size()
                         ? p.base_mlp_size()
                         : in_proportion("base_mlp_size", model.mlp_size(), base.width(), model.width()));

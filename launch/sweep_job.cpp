@@ -9,12 +9,14 @@
 #include <optional>
 #include <thread>
 
+#include "dist/mpi.h"
 #include "dist/watchdog.h"
 #include "launch/agreement.h"
 #include "launch/data_verification.h"
 #include "launch/folder_lock.h"
 #include "launch/heartbeat.h"
 #include "launch/job_devices.h"
+#include "launch/memory_estimate.h"
 #include "launch/stop_signals.h"
 #include "launch/stopwatch.h"
 #include "launch/sweep_display.h"
@@ -92,6 +94,18 @@ std::vector<SweepRun> runs_of_group(int group, int num_groups, const std::string
     if (groups[i] == group) own.push_back(pending[i]);
   }
   return own;
+}
+
+// Of one group alone: which runs are at work at the same time is not known.
+void require_memory_for(const std::vector<SweepRun>& runs, const SweepConfig& sweep, Device device) {
+  for (const SweepRun& run : runs) {
+    const int ranks = sweep.ranks_per_run();
+    try {
+      require_training_memory(config_of(sweep, run), ranks, std::min(ranks, rank_info().local_size), device);
+    } catch (const Error& error) {
+      fail("{}: {}", run.to_string(), error.what());
+    }
+  }
 }
 
 // Each group's file, made by its first rank; checks that all of them are in one folder.
@@ -254,6 +268,7 @@ int run_sweep(const SweepRequest& request) {
   require_alike(hosts, "sweep", sweep.DebugString());
   const auto [device, world] =
       choose_devices(hosts, sweep.run().train().device(), sweep.run().parallel().gpu_transport());
+  run_or_fail_together(world, [&, device = device] { require_memory_for(runs, sweep, device); });
 
   const int num_groups = world.size() / sweep.ranks_per_run(), group_number = world.rank() / sweep.ranks_per_run();
   const std::string finished = find_finished(world, folder, runs);

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "data/dataset_info.h"
+#include "dist/mpi.h"
 #include "dist/watchdog.h"
 #include "launch/agreement.h"
 #include "launch/checkpoint_folder.h"
@@ -12,6 +13,7 @@
 #include "launch/gemm_peak.h"
 #include "launch/job_devices.h"
 #include "launch/logging.h"
+#include "launch/memory_estimate.h"
 #include "launch/resume_notes.h"
 #include "launch/run_config.h"
 #include "launch/run_directory.h"
@@ -102,7 +104,10 @@ int run_training(const TrainingRequest& request) {
   const RunDirectory run(request.out);
   const Mesh mesh = make_mesh(world, config.parallel());
   std::unique_ptr<Trainer> trainer;
-  run_or_fail_together(world, [&, device = device] { trainer = std::make_unique<Trainer>(config, mesh, device); });
+  run_or_fail_together(world, [&, device = device] {
+    require_training_memory(config, mesh.data().size(), rank_info().local_size, device);
+    trainer = std::make_unique<Trainer>(config, mesh, device);
+  });
   std::vector<std::string> notes;
   if (request.resume) {
     if (const auto checkpoint = agree_on_checkpoint(world, run.root())) notes = resume(*trainer, *checkpoint);

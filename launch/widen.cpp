@@ -1,6 +1,7 @@
 #include "launch/widen.h"
 
 #include "core/error.h"
+#include "core/shape.h"
 #include "model/config.h"
 
 namespace mudelta {
@@ -9,14 +10,10 @@ namespace {
 // value x numerator / denominator.
 std::int64_t in_proportion(const char* field, std::int64_t width, std::int64_t value, std::int64_t numerator,
                            std::int64_t denominator) {
-  require(value * numerator % denominator == 0,
-          "width {}: model.{} would be {} x {} / {}, which is no whole number; give it", width, field, value, numerator,
-          denominator);
-  return value * numerator / denominator;
-}
-
-void require_positive(const char* field, std::int64_t value) {
-  require(value >= 1, "model.{} is {}, expected at least 1", field, value);
+  const std::int64_t product = product_of({value, numerator});
+  require(product % denominator == 0, "width {}: model.{} would be {} x {} / {}, which is no whole number; give it",
+          width, field, value, numerator, denominator);
+  return product / denominator;
 }
 
 // Of queries and keys.
@@ -24,13 +21,13 @@ void choose_heads(const ModelConfig& from, const ModelConfig& given, GrowthAxis 
   const std::int64_t width = given.width();
   if (given.has_heads() || (!given.has_head_dim() && axis == GrowthAxis::kHeadDim)) {
     model.set_heads(given.has_heads() ? given.heads() : from.heads());
-    require_positive("heads", model.heads());
+    require_model_size("heads", model.heads());
     model.set_head_dim(given.has_head_dim() ? given.head_dim()
                                             : in_proportion("head_dim", width, from.head_dim() * from.heads(), width,
                                                             from.width() * model.heads()));
   } else {
     model.set_head_dim(given.has_head_dim() ? given.head_dim() : from.head_dim());
-    require_positive("head_dim", model.head_dim());
+    require_model_size("head_dim", model.head_dim());
     model.set_heads(
         in_proportion("heads", width, from.head_dim() * from.heads(), width, from.width() * model.head_dim()));
   }
@@ -40,7 +37,7 @@ void choose_heads(const ModelConfig& from, const ModelConfig& given, GrowthAxis 
 
 RunConfig widened(const RunConfig& base, const ModelConfig& given, GrowthAxis axis) {
   const ModelConfig& from = base.model();
-  require_positive("width", given.width());
+  require_model_size("width", given.width());
   RunConfig config = base;
   ModelConfig& model = *config.mutable_model();
   model.set_width(given.width());

@@ -43,6 +43,14 @@ TEST(ParameterStore, OneGroupInFloat32) {
   EXPECT_EQ(group.gradients.to_string(), "float32[64]");
 }
 
+TEST(ParameterStore, ElementsMustBeCountable) {
+  const Shape large = {std::int64_t{1} << 59};
+  EXPECT_THAT(error_of([&] {
+                ParameterStore({{.name = "a", .shape = large}, {.name = "b", .shape = large}}, DType::kFloat32, {}, 1);
+              }),
+              HasSubstr("up to b there are"));
+}
+
 TEST(ParameterStore, GroupsByDType) {
   ParameterStore store(three_specs(), DType::kBFloat16, {}, 4);
   ASSERT_EQ(store.groups().size(), 2u);

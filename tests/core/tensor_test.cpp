@@ -19,6 +19,20 @@ using ::testing::ElementsAre;
 using testing::error_of;
 using ::testing::HasSubstr;
 
+TEST(Shape, SizesMustBeCountable) {
+  const std::int64_t large = std::int64_t{1} << 32;
+  EXPECT_EQ(product_of({large, large / 4, 1}), large * (large / 4));
+  EXPECT_EQ(error_of([&] {
+              product_of({3, large, large});
+            }),
+            "3 x 4294967296 x 4294967296 is 2^63 or more: too much to be counted");
+  EXPECT_THAT(error_of([&] { Shape({large, large}); }), HasSubstr("too much to be counted"));
+}
+
+TEST(Tensor, BytesMustBeCountable) {
+  EXPECT_THAT(error_of([] { Tensor::empty({std::int64_t{1} << 61}); }), HasSubstr("too much to be counted"));
+}
+
 Tensor counting(const Shape& shape) {
   std::vector<float> values(static_cast<std::size_t>(shape.numel()));
   std::iota(values.begin(), values.end(), 0.0f);

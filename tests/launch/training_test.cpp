@@ -254,6 +254,14 @@ TEST_F(BadInput, Sizes) {
   expect_error("--set parallel.tensor=2", "tensor");
 }
 
+TEST_F(BadInput, SizesThatNoMachineHas) {
+  expect_error("--set model.mlp_size=18014398509481984", "model.mlp_size is 18014398509481984, expected at most");
+  expect_error("--set model.layers=1000000000", "expected a smaller model (model.layers is 1000000000");
+  expect_error("--set train.global_batch=480000000", "train.global_batch is 480000000");
+  expect_error("--set train.global_batch=480000000 --set train.micro_batch=20000000",
+               "expected fewer tokens at a time (train.micro_batch is 20000000");
+}
+
 TEST_F(BadInput, WidthThatHeadsDoNotDivide) {
   write_file(path("no_head_dim.textproto"),
              "model { width: 50 heads: 6 layers: 1 } data { path: '" + path("data") + "' }");

@@ -52,6 +52,19 @@ TEST(Resolve, FillsInWhatDependsOnOtherFields) {
   for (const bool set : {config.has_value_heads(), config.has_head_dim(), config.has_mlp_size()}) EXPECT_TRUE(set);
 }
 
+TEST(Resolve, SizesWhoseProductsCouldNotBeCountedAreRefused) {
+  constexpr std::int64_t kHuge = std::int64_t{1} << 55;
+  EXPECT_EQ(refusal([](ModelConfig& c) { c.set_mlp_size(kHuge); }),
+            "model.mlp_size is 36028797018963968, expected at most 2147483647");
+  EXPECT_THAT(refusal([](ModelConfig& c) { c.set_vocab_size(kHuge); }), HasSubstr("model.vocab_size is"));
+  EXPECT_THAT(refusal([](ModelConfig& c) { c.set_width(kHuge); }), HasSubstr("model.width is"));
+  EXPECT_THAT(refusal([](ModelConfig& c) { c.set_layers(kHuge); }), HasSubstr("model.layers is"));
+  EXPECT_THAT(refusal([](ModelConfig& c) { c.set_heads(INT64_MAX); }), HasSubstr("model.heads is"));
+  EXPECT_THAT(refusal([](ModelConfig& c) { c.set_mlp_ratio(1e30); }), HasSubstr("model.mlp_ratio is 1e+30"));
+  EXPECT_THAT(refusal([](ModelConfig& c) { c.set_head_dim(1 << 30); }),
+              AllOf(HasSubstr("model.heads is 6"), HasSubstr("1073741824 channels a head")));
+}
+
 TEST(Resolve, KeepsWhatIsGivenAndIsIdempotent) {
   ModelConfig given = paper_config();
   given.set_width(100);  // 3/4 of it is not divisible by the heads, but head_dim is given
