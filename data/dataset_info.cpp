@@ -1,9 +1,8 @@
 #include "data/dataset_info.h"
 
-#include <nlohmann/json.hpp>
-
 #include "core/error.h"
 #include "data/file_reader.h"
+#include "data/json.h"
 #include "data/shard.h"
 
 namespace mudelta {
@@ -70,7 +69,7 @@ DatasetInfo read_dataset_info(const std::filesystem::path& folder) {
           "{} does not exist: {} is not a folder written by `mudelta prepare`, or that was interrupted", path.string(),
           folder.string());
   try {
-    return from_json(Json::parse(FileReader(path).text()));
+    return from_json(parse_json<Json>(FileReader(path).text()));
   } catch (const std::exception& error) {
     fail("{} is damaged or was not written by `mudelta prepare`: {}", path.string(), error.what());
   }

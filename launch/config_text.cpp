@@ -9,9 +9,9 @@
 #include <algorithm>
 #include <cctype>
 #include <iterator>
+#include <limits>
 #include <memory>
 #include <optional>
-#include <regex>
 #include <set>
 #include <sstream>
 #include <utility>
@@ -30,6 +30,10 @@ using google::protobuf::FieldDescriptor;
 using google::protobuf::Message;
 using google::protobuf::TextFormat;
 using google::protobuf::io::Tokenizer;
+
+constexpr int kMaxCorrected = 1000;      // enum values of another case in a text, which is parsed again for each
+constexpr int kMaxNesting = 64;          // of messages: the parser calls itself for each
+constexpr std::size_t kMaxQuoted = 200;  // bytes of a text that a message quotes
 
 // A place in a text, both numbers from 0; line -1 where the parser knows none.
 struct Position {
@@ -91,9 +95,11 @@ Context find_context(const std::string& text, const Descriptor& root, Position e
 
 // `word`: the name or value between the first quotes that follow `before` in a parser's message.
 std::optional<std::string> quoted_after(const std::string& message, const std::string& before) {
-  std::smatch match;
-  if (!std::regex_search(message, match, std::regex(before + " \"([^\"]*)\""))) return std::nullopt;
-  return match[1].str();
+  const std::string start = before + " \"";
+  const std::size_t found = message.find(start);
+  if (found == std::string::npos) return std::nullopt;
+  const std::size_t begin = found + start.size();
+  return message.substr(begin, message.find('"', begin) - begin);
 }
 
 // Bytes before a place in the text; the tokenizer's columns go on to the next multiple of 8 at a tab.
@@ -132,10 +138,11 @@ bool correct_case(std::string& text, const Descriptor& root, const FirstError& e
 void require_text(const std::string& text, std::string_view name) {
   const auto is_binary = [](char c) { return std::iscntrl(static_cast<unsigned char>(c)) != 0 && !std::isspace(c); };
   const auto found = std::ranges::find_if(text, is_binary);
-  require(found == text.end(),
-          "{}: expected a configuration in protobuf text format, got a file that is no text: its "
-          "byte {} is {:#04x}",
-          name, found - text.begin(), static_cast<unsigned>(*found));
+  if (found == text.end()) return;
+  fail(
+      "{}: expected a configuration in protobuf text format, got a file that is no text: its "
+      "byte {} is {:#04x}",
+      name, found - text.begin(), static_cast<unsigned>(*found));
 }
 
 std::string without_full_stop(std::string text) {
@@ -168,7 +175,7 @@ std::string without_full_stop(std::string text) {
     fail_at(name, error.position,
             "expected a field's name or its value, got a letter that only quotes and comments may hold");
   }
-  fail_at(name, error.position, without_full_stop(message));
+  fail_at(name, error.position, abbreviated(without_full_stop(message), kMaxQuoted));
 }
 
 // "a.b" of "a.b.c", and "c".
@@ -187,13 +194,19 @@ const FieldDescriptor& find_field(const Message& root, const Message& message, c
 
 // The message at `path`, made where it is not there yet.
 Message& message_at(Message& root, const std::string& path) {
-  if (path.empty()) return root;
-  const auto [parent_path, name] = split_last(path);
-  Message& parent = message_at(root, parent_path);
-  const FieldDescriptor& field = find_field(root, parent, parent_path, name);
-  require(field.message_type() != nullptr, "`{}` is a single value: it has no fields", path);
-  require(!field.is_repeated(), "`{}` is a list: append an entry with '{}={{...}}'", path, path);
-  return *parent.GetReflection()->MutableMessage(&parent, &field);
+  Message* message = &root;
+  std::string parent_path;
+  for (std::size_t begin = 0; !path.empty() && begin <= path.size();) {
+    const std::size_t end = std::min(path.find('.', begin), path.size());
+    const std::string name = path.substr(begin, end - begin), field_path = path.substr(0, end);
+    const FieldDescriptor& field = find_field(root, *message, parent_path, name);
+    require(field.message_type() != nullptr, "`{}` is a single value: it has no fields", field_path);
+    require(!field.is_repeated(), "`{}` is a list: append an entry with '{}={{...}}'", field_path, field_path);
+    message = message->GetReflection()->MutableMessage(message, &field);
+    parent_path = field_path;
+    begin = end + 1;
+  }
+  return *message;
 }
 
 std::string_view expected_value(const FieldDescriptor& field) {
@@ -232,7 +245,7 @@ void set_value(Message& parent, const FieldDescriptor& field, const std::string&
   parser.RecordErrorsTo(&error);
   if (parser.ParseFieldValueFromString(known != nullptr ? known->name() : value, &field, &parent)) return;
   if (field.enum_type() != nullptr) fail("{}", unknown_value_message(*field.enum_type(), path, value));
-  fail("`{}` cannot be `{}`: expected {}", path, value, expected_value(field));
+  fail("`{}` cannot be `{}`: expected {}", path, abbreviated(value, kMaxQuoted), expected_value(field));
 }
 
 // The items of "[64, 128]" or "64,128".
@@ -261,16 +274,30 @@ void apply_override(const std::string& path, const std::string& value, Message& 
 }  // namespace
 
 void parse_text(const std::string& text, std::string_view name, Message& message) {
+  require(text.size() < std::numeric_limits<int>::max(), "{} has {} bytes, too many for a text of fields", name,
+          text.size());
   require_text(text, name);
   std::string spelt = text;  // with enum values as they are declared
   FirstError error;
   TextFormat::Parser parser;
   parser.RecordErrorsTo(&error);
   parser.AllowPartialMessage(true);
-  while (!parser.ParseFromString(spelt, &message)) {
-    if (!correct_case(spelt, *message.GetDescriptor(), error)) explain(spelt, name, *message.GetDescriptor(), error);
+  parser.SetRecursionLimit(kMaxNesting);
+  for (int corrected = 0; !parser.ParseFromString(spelt, &message); ++corrected) {
+    const bool is_mended = corrected < kMaxCorrected && correct_case(spelt, *message.GetDescriptor(), error);
+    if (!is_mended) explain(spelt, name, *message.GetDescriptor(), error);
     error.message.reset();
   }
+}
+
+void parse_known_fields(const std::string& text, Message& message) {
+  FirstError ignored;
+  TextFormat::Parser parser;
+  parser.RecordErrorsTo(&ignored);
+  parser.AllowPartialMessage(true);
+  parser.AllowUnknownField(true);
+  parser.SetRecursionLimit(kMaxNesting);
+  parser.ParseFromString(text, &message);
 }
 
 void apply_overrides(const std::vector<std::string>& assignments, Message& message) {
@@ -282,7 +309,7 @@ void apply_overrides(const std::vector<std::string>& assignments, Message& messa
     try {
       apply_override(assignment.substr(0, equals), assignment.substr(equals + 1), message, lists);
     } catch (const Error& error) {
-      fail("--set {}: {}", assignment, error.what());
+      fail("--set {}: {}", abbreviated(assignment, kMaxQuoted), error.what());
     }
   }
 }

@@ -15,6 +15,9 @@ namespace mudelta {
 // value that does not exist (with those that do; they may be written in any case).
 void parse_text(const std::string& text, std::string_view name, google::protobuf::Message& message);
 
+// Of what `text` says, the fields that `message` has; others, and what follows an error, are left out without a word.
+void parse_known_fields(const std::string& text, google::protobuf::Message& message);
+
 // Sets fields, in the order given: an assignment is "a.b.c=value", the path naming fields from `message` down. Numbers,
 // booleans and enum values are written as in text format, strings with or without quotes, messages as {...} (merged
 // into what is there). A list becomes what is given for it: values separated by commas, with or without [], and those

@@ -1,11 +1,11 @@
 #include "launch/metrics.h"
 
-#include <nlohmann/json.hpp>
 #include <string>
 #include <string_view>
 #include <utility>
 
 #include "core/error.h"
+#include "data/json.h"
 #include "launch/atomic_file.h"
 
 namespace mudelta {
@@ -20,6 +20,18 @@ struct Records {
   bool has_evaluation = false;  // of the last step
 };
 
+// `where` begins the messages.
+ordered_json parse_record(std::string_view line, const std::string& where) {
+  constexpr std::string_view kExpected = "expected a JSON object with a whole number `step`";
+  try {
+    const auto record = parse_json<ordered_json>(line);
+    require(record.is_object() && record.contains("step") && record["step"].is_number_integer(), "got another value");
+    return record;
+  } catch (const Error& error) {
+    fail("{}: {}: {}", where, kExpected, error.what());
+  }
+}
+
 // The lines of `text` whose step is at most `last_step`. The writer ends every line, so what follows the last line end
 // is a record that was cut short.
 Records records_up_to(std::string_view text, std::int64_t last_step, const std::filesystem::path& path) {
@@ -27,9 +39,7 @@ Records records_up_to(std::string_view text, std::int64_t last_step, const std::
   for (int number = 1; text.find('\n') != std::string_view::npos; ++number) {
     const std::string_view line = text.substr(0, text.find('\n') + 1);
     text.remove_prefix(line.size());
-    const ordered_json record = ordered_json::parse(line, nullptr, /*allow_exceptions=*/false);
-    require(record.is_object() && record.contains("step") && record["step"].is_number_integer(),
-            "{}:{}: expected a JSON object with a whole number `step`", path.string(), number);
+    const ordered_json record = parse_record(line, fmt::format("{}:{}", path.string(), number));
     const auto step = record["step"].get<std::int64_t>();
     if (step <= last_step) kept.lines += line;
     kept.has_evaluation = kept.has_evaluation || (step == last_step && record.contains(kEvalLoss));

@@ -11,6 +11,8 @@ namespace {
 using google::protobuf::Descriptor;
 using google::protobuf::FieldDescriptor;
 
+constexpr std::size_t kMaxName = 100;  // characters of it in a message
+
 std::vector<std::string> field_names(const Descriptor& message) {
   std::vector<std::string> names;
   for (int i = 0; i < message.field_count(); ++i) names.push_back(message.field(i)->name());
@@ -29,6 +31,10 @@ void find_fields(const Descriptor& message, const std::string& path, std::string
 }
 
 }  // namespace
+
+std::string abbreviated(std::string_view text, std::size_t most) {
+  return text.size() <= most ? std::string(text) : std::string(text.substr(0, most)) + "...";
+}
 
 int edit_distance(std::string_view a, std::string_view b) {
   // distance[i][j]: between the first i characters of `a` and the first j of `b`.
@@ -53,6 +59,8 @@ std::string nearest_name(std::string_view name, const std::vector<std::string>& 
   std::string nearest;
   int smallest = std::max(1, static_cast<int>(name.size() * 2 / 5)) + 1;
   for (const std::string& candidate : candidates) {
+    const std::size_t difference = std::max(name.size(), candidate.size()) - std::min(name.size(), candidate.size());
+    if (difference >= static_cast<std::size_t>(smallest)) continue;  // it takes as many insertions at least
     const int distance = edit_distance(name, candidate);
     if (distance < smallest) smallest = distance, nearest = candidate;
   }
@@ -62,7 +70,7 @@ std::string nearest_name(std::string_view name, const std::vector<std::string>& 
 std::string unknown_field_message(const Descriptor& root, const Descriptor& message, std::string_view path,
                                   std::string_view name) {
   const std::string where = path.empty() ? message.name() : fmt::format("`{}`", path);
-  const std::string problem = fmt::format("{} has no field `{}`", where, name);
+  const std::string problem = fmt::format("{} has no field `{}`", where, abbreviated(name, kMaxName));
   const std::vector<std::string> names = field_names(message);
   if (const std::string nearest = nearest_name(name, names); !nearest.empty()) {
     return fmt::format("{}; did you mean `{}`?", problem, nearest);
@@ -77,7 +85,8 @@ std::string unknown_value_message(const google::protobuf::EnumDescriptor& type, 
                                   std::string_view value) {
   std::vector<std::string> names;
   for (int i = 0; i < type.value_count(); ++i) names.push_back(type.value(i)->name());
-  return fmt::format("`{}` cannot be `{}`: expected one of {}", path, value, fmt::join(names, ", "));
+  return fmt::format("`{}` cannot be `{}`: expected one of {}", path, abbreviated(value, kMaxName),
+                     fmt::join(names, ", "));
 }
 
 }  // namespace mudelta

@@ -10,6 +10,9 @@
 
 namespace mudelta {
 
+// The first `most` bytes of a longer text, and dots.
+std::string abbreviated(std::string_view text, std::size_t most);
+
 // Insertions, deletions, replacements and swaps of neighbours that turn `a` into `b` (optimal string alignment).
 int edit_distance(std::string_view a, std::string_view b);
 

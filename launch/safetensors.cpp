@@ -4,13 +4,13 @@
 #include <array>
 #include <bit>
 #include <functional>
-#include <nlohmann/json.hpp>
 #include <optional>
 #include <string_view>
 
 #include "core/error.h"
 #include "data/file_reader.h"
 #include "data/file_writer.h"
+#include "data/json.h"
 
 namespace mudelta {
 namespace {
@@ -51,6 +51,13 @@ std::string make_header(std::span<const std::pair<std::string, Tensor>> tensors,
   return text;
 }
 
+// The beginning of a value, for messages.
+std::string brief(const Json& value) {
+  constexpr std::size_t kMost = 100;
+  const std::string text = value.dump();
+  return text.size() <= kMost ? text : text.substr(0, kMost) + "...";
+}
+
 // A list of whole numbers that fit int64; nothing if `value` is something else.
 std::optional<std::vector<std::int64_t>> to_integers(const Json& value) {
   if (!value.is_array()) return std::nullopt;
@@ -62,12 +69,23 @@ std::optional<std::vector<std::int64_t>> to_integers(const Json& value) {
   return integers;
 }
 
-std::optional<std::int64_t> checked_num_bytes(std::span<const std::int64_t> sizes, DType dtype) {
-  std::int64_t num_bytes = size_of(dtype);
-  for (const std::int64_t size : sizes) {
-    if (__builtin_mul_overflow(num_bytes, size, &num_bytes)) return std::nullopt;
+Json parse_header(const std::string& path, std::string_view text) {
+  try {
+    const auto header = parse_json<Json>(text);
+    require(header.is_object(), "it is {}", header.type_name());
+    return header;
+  } catch (const Error& error) {
+    fail("{}: the header is not a JSON object: {}", path, error.what());
   }
-  return num_bytes;
+}
+
+// Nothing if they are too many to be counted.
+std::optional<std::int64_t> num_bytes_of(std::span<const std::int64_t> sizes, DType dtype) {
+  try {
+    return product_of({product_of(sizes), size_of(dtype)});
+  } catch (const Error&) {
+    return std::nullopt;
+  }
 }
 
 // The bytes after the header.
@@ -78,24 +96,24 @@ struct Data {
 // `where` begins the messages: the file and the key.
 SafetensorsFile::Entry parse_entry(const std::string& where, const Json& value, const Data& data) {
   require(value.is_object() && value.contains("dtype") && value.contains("shape") && value.contains("data_offsets"),
-          "{}: found {}, expected an object with dtype, shape and data_offsets", where, value.dump());
+          "{}: found {}, expected an object with dtype, shape and data_offsets", where, brief(value));
   const auto dtype_name = std::ranges::find_if(
       kDTypeNames, [&](const DTypeName& name) { return value["dtype"] == std::string(name.name); });
-  require(dtype_name != kDTypeNames.end(), "{}: dtype {}, expected F32, BF16 or I32", where, value["dtype"].dump());
+  require(dtype_name != kDTypeNames.end(), "{}: dtype {}, expected F32, BF16 or I32", where, brief(value["dtype"]));
   const DType dtype = dtype_name->dtype;
 
   const auto sizes = to_integers(value["shape"]);
   require(sizes && sizes->size() <= Shape::kMaxRank, "{}: shape {}, expected at most {} whole numbers", where,
-          value["shape"].dump(), Shape::kMaxRank);
+          brief(value["shape"]), Shape::kMaxRank);
   const auto offsets = to_integers(value["data_offsets"]);
   require(offsets && offsets->size() == 2 && (*offsets)[0] <= (*offsets)[1],
-          "{}: data_offsets {}, expected [begin, end]", where, value["data_offsets"].dump());
+          "{}: data_offsets {}, expected [begin, end]", where, brief(value["data_offsets"]));
   const auto [begin, end] = std::pair((*offsets)[0], (*offsets)[1]);
   require(end <= data.num_bytes, "{}: its data end {} bytes after the header, but the file has only {}", where, end,
           data.num_bytes);
-  const auto num_bytes = checked_num_bytes(*sizes, dtype);
+  const auto num_bytes = num_bytes_of(*sizes, dtype);
   require(num_bytes == end - begin, "{}: {} bytes of data, expected those of {} {}", where, end - begin,
-          dtype_name->name, value["shape"].dump());
+          dtype_name->name, brief(value["shape"]));
   return {dtype, Shape(std::span<const std::int64_t>(*sizes)), data.begin + begin, end - begin};
 }
 
@@ -157,15 +175,14 @@ SafetensorsFile::SafetensorsFile(const std::filesystem::path& path) : path_(path
           most);
   std::string text(length, '\0');
   file.read(kLengthBytes, std::as_writable_bytes(std::span(text)));
-  const Json header = Json::parse(text, nullptr, /*allow_exceptions=*/false);
-  require(header.is_object(), "{}: the header is not a JSON object", name);
+  const Json header = parse_header(name, text);
 
   const std::int64_t header_bytes = kLengthBytes + static_cast<std::int64_t>(length);
   const Data data = {header_bytes, num_bytes() - header_bytes};
   for (const auto& [key, value] : header.items()) {
     if (key == kMetadataKey) {
       const bool is_strings = value.is_object() && std::ranges::all_of(value, &Json::is_string);
-      require(is_strings, "{}: {} is {}, expected a map of strings", name, key, value.dump());
+      require(is_strings, "{}: {} is {}, expected a map of strings", name, key, brief(value));
       metadata_ = value.get<std::map<std::string, std::string>>();
     } else {
       entries_.emplace(key, parse_entry(fmt::format("{}: {}", name, key), value, data));

@@ -18,6 +18,9 @@
 namespace mudelta {
 namespace {
 
+constexpr int kMaxPoints = 1000;   // of a grid of learning rates
+constexpr int kMaxRuns = 100'000;  // of a sweep
+
 void set_lr(OptimizerConfig& optimizer, double lr) {
   if (optimizer.has_sgd()) {
     optimizer.mutable_sgd()->set_lr(lr);
@@ -43,7 +46,8 @@ LearningRates complete_learning_rates(const std::string& field, LearningRates ra
   if (is_grid) {
     require(rates.has_lowest() && rates.has_highest() && rates.has_points(),
             "{}: expected all of `lowest`, `highest` and `points`", field);
-    require(rates.points() >= 2, "{}.points is {}: expected at least 2", field, rates.points());
+    require(rates.points() >= 2 && rates.points() <= kMaxPoints, "{}.points is {}: expected 2 to {}", field,
+            rates.points(), kMaxPoints);
     require(rates.lowest() > 0 && rates.lowest() < rates.highest() && std::isfinite(rates.highest()),
             "{}: lowest is {}, highest {}: expected 0 < lowest < highest", field, rates.lowest(), rates.highest());
     for (int i = 0; i < rates.points(); ++i) {
@@ -90,6 +94,15 @@ void complete_lists(SweepConfig& sweep) {
   if (sweep.seeds().empty()) sweep.add_seeds(sweep.run().train().seed());
   sort_and_check("seeds", *sweep.mutable_seeds());
   complete_optimizers(sweep);
+}
+
+void require_few_runs(const SweepConfig& sweep) {
+  double learning_rates = 0;
+  for (const SweepOptimizer& entry : sweep.optimizers()) learning_rates += entry.learning_rates().values_size();
+  const double runs = learning_rates * sweep.widths_size() * sweep.parametrizations_size() * sweep.seeds_size();
+  require(runs <= kMaxRuns,
+          "{} runs, for {} widths, {} parametrizations, {} learning rates and {} seeds: expected at most {}", runs,
+          sweep.widths_size(), sweep.parametrizations_size(), learning_rates, sweep.seeds_size(), kMaxRuns);
 }
 
 // What all runs share. `run` gives the sizes at the base width.
@@ -144,6 +157,7 @@ SweepConfig load_sweep(const std::filesystem::path& name, const std::vector<std:
     require(sweep.IsInitialized(), "not given: {}", sweep.InitializationErrorString());
     require(sweep.ranks_per_run() >= 1, "ranks_per_run is {}: expected at least 1", sweep.ranks_per_run());
     complete_lists(sweep);
+    require_few_runs(sweep);
     complete_run(sweep);
     sweep.set_axis(sweep.axis());
     sweep.set_ranks_per_run(sweep.ranks_per_run());

@@ -114,6 +114,8 @@ TEST_F(DatasetTest, MissingInfo) {
 }
 
 TEST_F(DatasetTest, BrokenJson) {
+  write_file(folder_ / "dataset.json", std::string(100'000, '['));
+  EXPECT_THAT(open_error(), AllOf(HasSubstr(path("dataset.json")), HasSubstr("nested more than 64 deep")));
   write_file(folder_ / "dataset.json", "{\"version\": 1,");
   EXPECT_THAT(open_error(), AllOf(HasSubstr(path("dataset.json")), HasSubstr("parse error")));
 }

@@ -120,6 +120,27 @@ TEST(ConfigText, SyntaxErrorsAndRepeatedFieldsAreErrors) {
   EXPECT_THAT(parse_error("optimizer { adamw {} sgd {} }"), HasSubstr("another member of oneof"));
 }
 
+TEST(ConfigText, LongNamesAndDeepNestingAreErrorsLikeOthers) {
+  const std::string name(50'000, 'x');
+  EXPECT_EQ(parse_error("train { " + name + ": 1 }").substr(0, 60),
+            "run.textproto:1:9: `train` has no field `" + std::string(19, 'x'));
+  EXPECT_LT(parse_error(name + ": 1").size(), 1000u);
+  EXPECT_LT(parse_error("train { compute_dtype: " + name + " }").size(), 1000u);
+  EXPECT_LT(parse_error("train { steps: " + name + " }").size(), 1000u);
+  std::string deep;
+  for (int i = 0; i < 100'000; ++i) deep += "model { ";
+  EXPECT_THAT(parse_error(deep), HasSubstr("`model` has no field `model`"));
+}
+
+TEST(ConfigText, KnownFieldsAreFoundAmongUnknownOnes) {
+  TrainConfig config;
+  std::string deep;
+  for (int i = 0; i < 100'000; ++i) deep += "new { ";
+  parse_known_fields("steps: 7 new_field { a: [1, 2] b: VALUE } seed: 3 " + deep, config);
+  EXPECT_EQ(config.steps(), 7);
+  EXPECT_EQ(config.seed(), 3u);
+}
+
 TEST(ConfigText, CommentsAndAnEmptyTextAreFine) {
   EXPECT_EQ(parsed("# nothing\n").train().steps(), 1000);
   EXPECT_EQ(parsed("train { steps: 7 # seven }\n}").train().steps(), 7);
@@ -216,6 +237,16 @@ TEST(Override, WrongValuesAreErrorsThatSayWhatWasExpected) {
   EXPECT_THAT(override_error("parametrization.scaling={role: GATES}"),
               HasSubstr("parametrization.scaling:1:8: `role` cannot be `GATES`: expected one of EMBEDDING"));
   EXPECT_THAT(override_error("parametrization.scaling={lr_wdith: 1}"), HasSubstr("did you mean `lr_width`?"));
+}
+
+TEST(Override, LongPathsAndValuesAreErrorsLikeOthers) {
+  std::string path;
+  for (int i = 0; i < 50'000; ++i) path += "a.";
+  EXPECT_THAT(override_error(path + "b=1"), HasSubstr("RunConfig has no field `a`"));
+  EXPECT_LT(override_error(path + "b=1").size(), 1000u);
+  EXPECT_LT(override_error("train.compute_dtype=" + path).size(), 1000u);
+  EXPECT_LT(override_error("train.steps=" + path).size(), 1000u);
+  EXPECT_THAT(override_error("model..width=3"), HasSubstr("`model` has no field ``"));
 }
 
 TEST(Override, NotAnAssignmentIsAnError) {

@@ -116,6 +116,14 @@ TEST_F(SafetensorsTest, RefusesAMalformedHeader) {
   EXPECT_THAT(error_of_reading(file_of(R"({"__metadata__":{"a":1}})", 0)), HasSubstr("expected a map of strings"));
 }
 
+TEST_F(SafetensorsTest, RefusesADeepHeaderAndShortensLongValues) {
+  const std::string deep = std::string(100'000, '[') + std::string(100'000, ']');
+  EXPECT_THAT(error_of_reading(file_of("{\"key\":" + deep + "}", 0)), HasSubstr("nested more than 64 deep"));
+  const std::string message = error_of_reading(file_of("{\"key\":\"" + std::string(1'000'000, 'x') + "\"}", 0));
+  EXPECT_THAT(message, HasSubstr("xxx..., expected an object"));
+  EXPECT_LT(message.size(), 1000u);
+}
+
 TEST_F(SafetensorsTest, RefusesAMalformedEntry) {
   const auto error_of_entry = [&](const std::string& entry, std::size_t data_bytes) {
     return error_of_reading(file_of("{\"key\":" + entry + "}", data_bytes));

@@ -100,6 +100,12 @@ TEST_F(SweepPlan, BadSweepsAreRefused) {
   EXPECT_THAT(error_of("widths: 64 learning_rates {}"), HasSubstr("expected either `values`, or"));
   EXPECT_THAT(error_of("widths: 64 learning_rates { lowest: 1 }"), HasSubstr("expected all of"));
   EXPECT_THAT(error_of("widths: 64 learning_rates { lowest: 2 highest: 1 points: 3 }"), HasSubstr("lowest < highest"));
+  EXPECT_THAT(error_of("widths: 64 learning_rates { lowest: 1 highest: 2 points: 200000000 }"),
+              HasSubstr("learning_rates.points is 200000000: expected 2 to 1000"));
+  std::string seeds = "seeds: [1";
+  for (int seed = 2; seed <= 201; ++seed) seeds += ", " + std::to_string(seed);
+  EXPECT_THAT(error_of("widths: 64 learning_rates { lowest: 1 highest: 2 points: 500 } " + seeds + "]"),
+              HasSubstr("100500 runs"));
   EXPECT_THAT(error_of("widths: 64 learning_rates { values: [1, -1] }"), HasSubstr("-1: expected numbers above 0"));
   EXPECT_THAT(error_of("widths: [64, 64] learning_rates { values: 1 }"), HasSubstr("widths has 64 twice"));
   EXPECT_THAT(error_of(std::string(kLists) + "base_width: 32"), HasSubstr("base_width is 32: expected one of widths"));
