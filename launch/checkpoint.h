@@ -29,12 +29,11 @@ struct CheckpointContext {
   const DatasetInfo* data_set = nullptr;  // that it is trained on; null: neither written nor compared
 };
 
-// Writes the checkpoint of step `state.step()`, then removes old ones but for the config.checkpoint().keep() newest
-// (0: all stay). Collective over `group`, whose ranks' segments together make up the model; rank 0's folder must be
-// the same folder on every rank.
-// Throws the same Error on every rank, naming the first rank that failed, its file and the reason; the temporary
-// folder is then gone and older checkpoints are as they were. Throws Error, too, if the run already holds a checkpoint
-// of this or of a later step.
+// Writes the checkpoint of step `state.step()`, then, unless that step was skipped, removes old ones but for the
+// config.checkpoint().keep() newest (0: all stay). Collective over `group`, whose ranks' segments together make up the
+// model; rank 0's folder must be the same folder on every rank. Throws the same Error on every rank, naming the first
+// rank that failed, its file and the reason; the temporary folder is then gone and older checkpoints are as they were.
+// Throws Error, too, if the run already holds a checkpoint of this or of a later step.
 void save_checkpoint(const std::filesystem::path& run_dir, const CheckpointContext& context, const TrainingState& state,
                      Optimizer& optimizer, const ProcessGroup& group);
 
@@ -42,12 +41,13 @@ void save_checkpoint(const std::filesystem::path& run_dir, const CheckpointConte
 // rank the new weights. Collective over `group`, as above.
 // Throws the same Error on every rank if the checkpoint's model, optimizer kind or multipliers are not those of
 // `context` (naming the first difference), if the data set or the order of its rows is another, or if a file is missing
-// or damaged (naming it); the optimizer's state is then undefined.
+// or damaged (naming it, and the newest sound checkpoint before this one); the optimizer's state is then undefined.
 TrainingState load_checkpoint(const CheckpointReader& checkpoint, const CheckpointContext& context,
                               Optimizer& optimizer, const ProcessGroup& group, Stream stream);
 
 // Weights alone, for inference: the store's values = the float32 masters, rounded to each value's dtype. Not
-// collective. Throws Error on a parameter that is missing, unknown to the store or of another shape, and on damage.
+// collective. Throws Error on a parameter that is missing, unknown to the store or of another shape, on a weight that
+// is not finite, and on damage.
 void load_weights(const CheckpointReader& checkpoint, ParameterStore& store);
 
 }  // namespace mudelta

@@ -4,11 +4,12 @@
 
 #include <algorithm>
 #include <charconv>
+#include <ranges>
 #include <string_view>
 #include <system_error>
 
 #include "core/error.h"
-#include "launch/atomic_file.h"
+#include "launch/checkpoint_reader.h"
 #include "launch/manifest.h"
 
 namespace mudelta {
@@ -24,15 +25,6 @@ fs::path checkpoints_dir(const fs::path& run_dir) { return run_dir / "checkpoint
 
 std::string step_name(std::int64_t step) { return fmt::format("{}{:08}", kStepPrefix, step); }
 
-std::optional<std::int64_t> parse_step(const std::string& name) {
-  if (!name.starts_with(kStepPrefix)) return std::nullopt;
-  std::int64_t step = 0;
-  const char* digits = name.data() + kStepPrefix.size();
-  const auto [end, error] = std::from_chars(digits, name.data() + name.size(), step);
-  if (error != std::errc() || step_name(step) != name) return std::nullopt;
-  return step;
-}
-
 std::vector<fs::path> entries_of(const fs::path& folder) {
   std::vector<fs::path> entries;
   std::error_code error;
@@ -44,14 +36,24 @@ std::vector<fs::path> entries_of(const fs::path& folder) {
   return entries;
 }
 
-// A checkpoint that can be read; otherwise what is wrong with it.
-std::optional<std::string> find_fault(const fs::path& folder) {
+// What is wrong with a checkpoint, by its manifest and `check`; nothing if it is sound.
+std::optional<std::string> find_fault(const fs::path& folder, void (CheckpointReader::*check)() const) {
   try {
-    read_manifest(folder);
+    (CheckpointReader(folder).*check)();
     return std::nullopt;
   } catch (const Error& error) {
     return error.what();
   }
+}
+
+// Oldest first.
+std::vector<CheckpointFolder> checkpoints_in(const fs::path& folder) {
+  std::vector<CheckpointFolder> checkpoints;
+  for (const fs::path& path : entries_of(folder)) {
+    if (const auto step = step_of(path)) checkpoints.push_back({*step, path});
+  }
+  std::ranges::sort(checkpoints, {}, &CheckpointFolder::step);
+  return checkpoints;
 }
 
 }  // namespace
@@ -64,27 +66,39 @@ fs::path temporary_checkpoint_path(const fs::path& run_dir, std::int64_t step) {
   return checkpoints_dir(run_dir) / (std::string(kTemporaryPrefix) + step_name(step));
 }
 
+std::optional<std::int64_t> step_of(const fs::path& checkpoint) {
+  const std::string name = (checkpoint.has_filename() ? checkpoint : checkpoint.parent_path()).filename().string();
+  if (!name.starts_with(kStepPrefix)) return std::nullopt;
+  std::int64_t step = 0;
+  const char* digits = name.data() + kStepPrefix.size();
+  const auto [end, error] = std::from_chars(digits, name.data() + name.size(), step);
+  if (error != std::errc() || step < 0 || step_name(step) != name) return std::nullopt;
+  return step;
+}
+
 std::vector<CheckpointFolder> list_checkpoints(const fs::path& run_dir) {
-  std::vector<CheckpointFolder> checkpoints;
-  for (const fs::path& path : entries_of(checkpoints_dir(run_dir))) {
-    if (const auto step = parse_step(path.filename().string())) checkpoints.push_back({*step, path});
-  }
-  std::ranges::sort(checkpoints, {}, &CheckpointFolder::step);
-  return checkpoints;
+  return checkpoints_in(checkpoints_dir(run_dir));
 }
 
 std::optional<fs::path> newest_checkpoint(const fs::path& run_dir) {
   const std::vector<CheckpointFolder> checkpoints = list_checkpoints(run_dir);
   if (checkpoints.empty()) return std::nullopt;
   const fs::path& newest = checkpoints.back().path;
-  const auto fault = find_fault(newest);
-  if (!fault) return newest;
-  for (auto older = checkpoints.rbegin() + 1; older != checkpoints.rend(); ++older) {
-    if (find_fault(older->path)) continue;
-    fail("{}; to go on from {} instead, remove {} and every other newer checkpoint", *fault, older->path.string(),
-         newest.string());
+  if (const auto fault = find_fault(newest, &CheckpointReader::check_files)) fail("{}", with_advice(*fault, newest));
+  return newest;
+}
+
+std::string with_advice(const std::string& damage, const fs::path& checkpoint) {
+  const auto step = step_of(checkpoint);
+  if (!step) return damage;
+  std::vector<CheckpointFolder> older = checkpoints_in(checkpoint.lexically_normal().parent_path());
+  std::erase_if(older, [&](const CheckpointFolder& other) { return other.step >= *step; });
+  for (const auto& [_, path] : std::views::reverse(older)) {
+    if (find_fault(path, &CheckpointReader::check_elements)) continue;
+    return fmt::format("{}; to go on from {} instead, remove {} and every other newer checkpoint", damage,
+                       path.string(), checkpoint.string());
   }
-  fail("{}; the run has no older checkpoint that is sound", *fault);
+  return damage + "; the run has no older checkpoint that is sound";
 }
 
 fs::path resolve_checkpoint(const fs::path& folder) {

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <optional>
+#include <string>
 #include <vector>
 
 namespace mudelta {
@@ -16,12 +17,18 @@ struct CheckpointFolder {
 std::filesystem::path checkpoint_path(const std::filesystem::path& run_dir, std::int64_t step);
 std::filesystem::path temporary_checkpoint_path(const std::filesystem::path& run_dir, std::int64_t step);
 
+// What the name of a checkpoint's folder says; nothing if it is another name.
+std::optional<std::int64_t> step_of(const std::filesystem::path& checkpoint);
+
 // Checkpoints of a run, oldest first; none if the run or its checkpoints folder does not exist.
 std::vector<CheckpointFolder> list_checkpoints(const std::filesystem::path& run_dir);
 
-// The checkpoint to resume from; nothing if the run has none. Damage is never skipped in silence: throws Error if the
-// newest folder lacks a readable manifest, naming the one before it that is sound.
+// The checkpoint to resume from; nothing if the run has none. Damage is never skipped in silence: throws Error,
+// with advice, if the newest folder lacks a readable manifest or a file that fits it.
 std::optional<std::filesystem::path> newest_checkpoint(const std::filesystem::path& run_dir);
+
+// `damage`, found in `checkpoint`, and how to go on: which of those before it is sound, every byte of it being read.
+std::string with_advice(const std::string& damage, const std::filesystem::path& checkpoint);
 
 // `folder` itself if it is a checkpoint (it holds a manifest), else the newest checkpoint of the run in `folder`.
 // Throws Error if there is neither.

@@ -1,5 +1,8 @@
 #pragma once
 
+#include <span>
+#include <vector>
+
 #include "launch/checkpoint.h"
 
 namespace mudelta {
@@ -9,8 +12,9 @@ namespace mudelta {
 void describe_model(const CheckpointContext& context, CheckpointManifest& manifest);
 
 // Throws Error, naming the checkpoint, the first difference and both values, unless the checkpoint's parameters have
-// the names, order and shapes of the store's.
-void check_parameters(const CheckpointReader& checkpoint, const ParameterStore& store);
+// the names, order and shapes of `present`.
+void check_parameters(const CheckpointReader& checkpoint, std::span<const ParameterSpec> present);
+std::vector<ParameterSpec> specs_of(const ParameterStore& store);
 
 // As above for all that `describe_model` writes. Of the configuration, what must agree is the model (but for its
 // recomputation) and what the order of the training data depends on.

@@ -4,13 +4,17 @@
 
 #include "core/error.h"
 #include "data/checksum.h"
+#include "launch/checkpoint_folder.h"
 #include "launch/manifest.h"
 
 namespace mudelta {
 
 CheckpointReader::CheckpointReader(std::filesystem::path folder)
     : folder_(std::move(folder)), manifest_(read_manifest(folder_)) {
-  check_coverage(manifest_, folder_);
+  check_manifest(manifest_, folder_);
+  const auto named = step_of(folder_);
+  require(!named || *named == manifest_.state().step(), "{} holds the checkpoint of step {}: was it renamed?",
+          folder_.string(), manifest_.state().step());
   for (const CheckpointFile& file : manifest_.files()) {
     for (const CheckpointSegment& segment : file.segments()) {
       segments_[{segment.parameter(), segment.state()}].push_back({&file, &segment});
@@ -31,12 +35,24 @@ void CheckpointReader::read(const std::string& parameter, const std::string& sta
       const std::int64_t from = std::max(begin, stored.segment->begin());
       const std::int64_t to = std::min(end, stored.segment->begin() + stored.segment->numel());
       if (from >= to) continue;
-      read_segment(stored, from - stored.segment->begin(), out.subspan(from - begin, to - from));
+      const Tensor segment = read_segment(stored);
+      std::ranges::copy(segment.span<float>().subspan(from - stored.segment->begin(), to - from),
+                        out.begin() + (from - begin));
       num_read += to - from;
     }
   }
   require(num_read == std::ssize(out), "{}: holds {} of elements {} to {} of {} of {}", folder_.string(), num_read,
           begin, end, state, parameter);
+}
+
+void CheckpointReader::check_files() const {
+  for (const CheckpointFile& file : manifest_.files()) open(file);
+}
+
+void CheckpointReader::check_elements() const {
+  for (const auto& [tensor, segments] : segments_) {
+    for (const StoredSegment& stored : segments) read_segment(stored);
+  }
 }
 
 const SafetensorsFile& CheckpointReader::open(const CheckpointFile& file) const {
@@ -48,21 +64,19 @@ const SafetensorsFile& CheckpointReader::open(const CheckpointFile& file) const 
   return *(files_[file.name()] = std::move(opened));
 }
 
-// `out` = elements [begin, begin + out.size()) of the segment.
-void CheckpointReader::read_segment(const StoredSegment& stored, std::int64_t begin, std::span<float> out) const {
+// All of it, as it was written.
+Tensor CheckpointReader::read_segment(const StoredSegment& stored) const {
   const CheckpointSegment& segment = *stored.segment;
   const SafetensorsFile& file = open(*stored.file);
   const SafetensorsFile::Entry& entry = file.find(segment.key());
   require(entry.dtype == DType::kFloat32 && entry.shape.numel() == segment.numel(),
           "{}: {} is {}{}, expected float32 and {} elements by the manifest", file.path().string(), segment.key(),
           name_of(entry.dtype), entry.shape.to_string(), segment.numel());
-
-  const Tensor tensor = file.read(segment.key());
-  const auto values = tensor.span<float>();
-  const std::string checksum = xxh64_of(std::as_bytes(values));
+  Tensor tensor = file.read(segment.key());
+  const std::string checksum = xxh64_of(std::as_bytes(tensor.span<float>()));
   require(checksum == segment.xxh64(), "{} is damaged: {} has checksum {}, expected {}", file.path().string(),
           segment.key(), checksum, segment.xxh64());
-  std::ranges::copy(values.subspan(static_cast<std::size_t>(begin), out.size()), out.begin());
+  return tensor;
 }
 
 }  // namespace mudelta

@@ -18,11 +18,17 @@ namespace mudelta {
 class CheckpointReader {
  public:
   // `folder`: a checkpoint (.../step-00001000). Throws Error if the manifest is missing, damaged or of another format
-  // version, or if its segments do not cover every state tensor of every parameter exactly once.
+  // version, if its segments do not cover every state tensor of every parameter exactly once, or if the folder has the
+  // name of another step.
   explicit CheckpointReader(std::filesystem::path folder);
 
   const std::filesystem::path& folder() const { return folder_; }
   const CheckpointManifest& manifest() const { return manifest_; }
+
+  // Throws Error, naming the file, unless every file is there, well formed, and as long as the manifest says.
+  void check_files() const;
+  // The same, and unless all that they hold is what was written: reads every byte.
+  void check_elements() const;
 
   // `out` = elements [begin, begin + out.size()) of a state tensor of a parameter ("weight", "exp_avg", ...). Every
   // stored segment that is touched is read whole and its checksum verified. Throws Error, naming the file, if it is
@@ -36,7 +42,7 @@ class CheckpointReader {
   };
 
   const SafetensorsFile& open(const CheckpointFile& file) const;
-  void read_segment(const StoredSegment& stored, std::int64_t begin, std::span<float> out) const;
+  Tensor read_segment(const StoredSegment& stored) const;
 
   std::filesystem::path folder_;
   CheckpointManifest manifest_;

@@ -79,7 +79,7 @@ void commit(const fs::path& run_dir, const CheckpointManifest& manifest) {
   const std::int64_t step = manifest.state().step();
   const fs::path temporary = temporary_checkpoint_path(run_dir, step);
   const fs::path path = checkpoint_path(run_dir, step);
-  check_coverage(manifest, temporary);
+  check_manifest(manifest, temporary);
   write_manifest(temporary, manifest);
   fs::rename(temporary, path);
   sync_folder(path.parent_path());
@@ -107,7 +107,8 @@ void save_checkpoint(const fs::path& run_dir, const CheckpointContext& context, 
     LOG_IF(WARNING, error) << "cannot remove " << temporary.string() << ": " << error.message();
     throw;
   }
-  if (is_first) prune_checkpoints(run_dir, context.config.checkpoint().keep());
+  // Older ones may be the only ones to go on from if steps fail now.
+  if (is_first && state.skipped_in_a_row() == 0) prune_checkpoints(run_dir, context.config.checkpoint().keep());
 }
 
 }  // namespace mudelta

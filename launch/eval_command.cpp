@@ -1,17 +1,22 @@
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
+#include <cmath>
+#include <limits>
 #include <memory>
 #include <optional>
 #include <string>
 
 #include "core/error.h"
+#include "dist/mpi.h"
 #include "launch/agreement.h"
 #include "launch/atomic_file.h"
 #include "launch/commands.h"
 #include "launch/evaluation.h"
 #include "launch/job_devices.h"
 #include "launch/loaded_model.h"
+#include "launch/memory_estimate.h"
 #include "launch/number_options.h"
 #include "launch/output_path.h"
 
@@ -43,6 +48,20 @@ class TokenLines {
   std::string text_;
 };
 
+// That a batch can be counted and has room in memory.
+void check_batch(const LoadedModel& loaded, const Dataset& dataset, const EvaluationOptions& options, Device device) {
+  require(options.sequence_length >= 1, "{}: train.sequence_length is {}, expected at least 1",
+          loaded.folder().string(), options.sequence_length);
+  require(options.micro_batch <= std::numeric_limits<std::int32_t>::max() / options.sequence_length,
+          "--batch is {}: with sequences of {} tokens expected at most {}", options.micro_batch,
+          options.sequence_length, std::numeric_limits<std::int32_t>::max() / options.sequence_length);
+  const std::int64_t tokens = std::min(options.micro_batch * options.sequence_length, dataset.num_tokens());
+  require_memory(
+      estimate_inference_memory(loaded.config(), static_cast<double>(tokens)), loaded.config().model(),
+      fmt::format("--batch is {}, with sequences of {} tokens", options.micro_batch, options.sequence_length),
+      rank_info().local_size, device);
+}
+
 int run_eval(const EvalArguments& arguments) {
   const auto [device, world] = choose_devices(ProcessGroup::world(), parse_device_choice(arguments.device));
   std::unique_ptr<LoadedModel> loaded;
@@ -54,7 +73,7 @@ int run_eval(const EvalArguments& arguments) {
     if (!arguments.per_token.empty()) require_free_file(arguments.per_token, arguments.force);
     require(arguments.split == "validation" || arguments.split == "train",
             "--split is {}, expected validation or train", arguments.split);
-    loaded = std::make_unique<LoadedModel>(arguments.checkpoint, device);
+    loaded = std::make_unique<LoadedModel>(arguments.checkpoint, device, rank_info().local_size);
     dataset.emplace(arguments.data, arguments.split == "train" ? Split::kTrain : Split::kValidation);
     const RunConfig& config = loaded->config();
     require(dataset->info().tokenizer == config.data().tokenizer(),
@@ -65,6 +84,7 @@ int run_eval(const EvalArguments& arguments) {
         .micro_batch = arguments.batch,
         .max_sequences = arguments.sequences,
         .reset_at_documents = config.data().reset_at_documents()};
+    check_batch(*loaded, *dataset, options, device);
   });
 
   TokenLines lines;
@@ -75,6 +95,10 @@ int run_eval(const EvalArguments& arguments) {
     };
   }
   const Evaluation result = evaluate(loaded->model(), *dataset, options, world, loaded->stream(), visit).value();
+  if (!std::isfinite(result.loss)) {
+    throw SharedError(fmt::format("{}: the loss on the {} split is {}, expected a finite number",
+                                  loaded->folder().string(), arguments.split, result.loss));
+  }
   if (!arguments.per_token.empty()) write_file_atomically(arguments.per_token, lines.text());
   if (world.rank() == 0) {
     fmt::print("checkpoint     {}\n", loaded->folder().string());

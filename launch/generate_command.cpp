@@ -1,6 +1,8 @@
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
+#include <cmath>
 #include <cstdio>
 #include <memory>
 #include <string>
@@ -57,6 +59,9 @@ int run_generate(const GenerateArguments& arguments) {
   const auto [device, alone] = choose_devices(ProcessGroup::single(), parse_device_choice(arguments.device));
   const LoadedModel loaded(arguments.checkpoint, device);
   const auto tokenizer = make_tokenizer(loaded.config().data().tokenizer());
+  require(loaded.config().model().vocab_size() >= tokenizer->vocab_size(),
+          "{}: model.vocab_size is {}, expected the {} of the tokenizer {} at least", loaded.folder().string(),
+          loaded.config().model().vocab_size(), tokenizer->vocab_size(), tokenizer->name());
 
   std::vector<std::int32_t> tokens{tokenizer->separator()};
   const std::vector<std::int32_t> prompt = tokenizer->encode(arguments.prompt);
@@ -68,6 +73,10 @@ int run_generate(const GenerateArguments& arguments) {
   std::int64_t generated = 0;
   while (generated < arguments.tokens) {
     const Tensor logits = continuation.next_logits(tokens);
+    if (!std::ranges::all_of(logits.span<float>(), [](float x) { return std::isfinite(x); })) {
+      print_text("\n");
+      fail("{}: the logits of token {} are not all finite numbers", loaded.folder().string(), generated + 1);
+    }
     const auto known = logits.span<float>().first(static_cast<std::size_t>(tokenizer->vocab_size()));
     const std::int32_t token = sample(known, arguments.sampling, static_cast<std::uint64_t>(generated));
     ++generated;

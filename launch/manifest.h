@@ -15,11 +15,13 @@ inline constexpr std::string_view kManifestName = "manifest.textproto";
 // the rest. Throws Error if it cannot be written.
 void write_manifest(const std::filesystem::path& folder, const CheckpointManifest& manifest);
 
-// Throws Error, naming the file, if the manifest is missing, damaged or of another format version.
+// Throws Error, naming the file, if the manifest is missing, damaged or of another format version, and, with the line,
+// if it says what a manifest cannot say.
 CheckpointManifest read_manifest(const std::filesystem::path& folder);
 
-// Throws Error, naming `folder`, the parameter, the state and the element, unless the segments of every state tensor
-// that occurs, and of "weight" in any case, cover every element of every parameter exactly once.
-void check_coverage(const CheckpointManifest& manifest, const std::filesystem::path& folder);
+// Throws Error, naming `folder` and what is wrong, unless files have plain names of their own, each segment lies within
+// a parameter, and the segments of every state tensor that occurs, and of "weight" in any case, cover every element of
+// every parameter exactly once.
+void check_manifest(const CheckpointManifest& manifest, const std::filesystem::path& folder);
 
 }  // namespace mudelta

@@ -67,8 +67,10 @@ class TrainingLoop {
 
   void step() {
     const Stopwatch stopwatch;
+    bool is_good = false;
     try {
       const TrainStep done = trainer_.step();
+      is_good = !done.skipped;
       evaluation_is_due_ = evaluates(done.step);
       report_.step(done, stopwatch.seconds());
     } catch (const Divergence& diverged) {
@@ -78,9 +80,13 @@ class TrainingLoop {
     look_at_verification();
     agree();
     if (measure_peak_) report_.measure_peak();
-    if (time_to_save_ || is_finished() || due(trainer_.config().checkpoint().every_steps(), trainer_.steps_done())) {
-      save();
-    }
+    if (is_finished() || (is_good && (time_to_save_ || steps_to_save()))) save();
+  }
+
+  // Whether a multiple of every_steps has come since the last save.
+  bool steps_to_save() const {
+    const std::int64_t every = trainer_.config().checkpoint().every_steps();
+    return every > 0 && trainer_.steps_done() / every > saved_step_ / every;
   }
 
   void evaluate() {

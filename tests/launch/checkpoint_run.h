@@ -83,20 +83,20 @@ class CheckpointRun {
   CheckpointContext context() { return {config, store, scaling, logit_multiplier, &data_set}; }
 
   // Fills with `step` as salt and saves. Collective.
-  void save(const std::filesystem::path& run_dir, std::int64_t step) {
+  void save(const std::filesystem::path& run_dir, std::int64_t step, std::int64_t skipped_in_a_row = 0) {
     fill(static_cast<std::uint64_t>(step));
-    save_checkpoint(run_dir, context(), state_of(step), optimizer, group);
+    save_checkpoint(run_dir, context(), state_of(step, skipped_in_a_row), optimizer, group);
   }
 
   TrainingState load(const std::filesystem::path& checkpoint) {
     return load_checkpoint(CheckpointReader(checkpoint), context(), optimizer, group, Stream());
   }
 
-  static TrainingState state_of(std::int64_t step) {
+  static TrainingState state_of(std::int64_t step, std::int64_t skipped_in_a_row = 0) {
     TrainingState state;
     state.set_step(step);
     state.set_tokens(1000 * step);
-    state.set_skipped_in_a_row(2);
+    state.set_skipped_in_a_row(skipped_in_a_row);
     return state;
   }
 

@@ -48,12 +48,12 @@ TEST(CheckpointTest, GivesBackEveryBit) {
         const CheckpointRunOptions options = {
             .optimizer = optimizer, .compute_dtype = dtype, .bucket_bytes = bucket_bytes};
         TemporaryFolder folder;
-        CheckpointRun(options).save(folder.path(), 7);
+        CheckpointRun(options).save(folder.path(), 7, 2);
         EXPECT_THAT(checkpoint_names(folder), ElementsAre("step-00000007"));
 
         CheckpointRun loaded(options);
         const TrainingState state = loaded.load(folder / "checkpoints/step-00000007");
-        EXPECT_EQ(state.SerializeAsString(), CheckpointRun::state_of(7).SerializeAsString());
+        EXPECT_EQ(state.SerializeAsString(), CheckpointRun::state_of(7, 2).SerializeAsString());
         EXPECT_TRUE(loaded.holds(7)) << "bucket_bytes " << bucket_bytes;
       }
     }
@@ -145,6 +145,17 @@ TEST(CheckpointTest, KeepsTheNewest) {
   CheckpointRun keeper({.keep = 0});
   for (const std::int64_t step : {1, 2, 3}) keeper.save(all.path(), step);
   EXPECT_THAT(checkpoint_names(all), ElementsAre("step-00000001", "step-00000002", "step-00000003"));
+}
+
+TEST(CheckpointTest, ASkippedStepRemovesNoCheckpoint) {
+  TemporaryFolder folder;
+  CheckpointRun run({.keep = 1});
+  run.save(folder.path(), 1);
+  run.save(folder.path(), 2, 1);
+  run.save(folder.path(), 3, 2);
+  EXPECT_THAT(checkpoint_names(folder), ElementsAre("step-00000001", "step-00000002", "step-00000003"));
+  run.save(folder.path(), 4);
+  EXPECT_THAT(checkpoint_names(folder), ElementsAre("step-00000004"));
 }
 
 TEST(CheckpointTest, ClearsLeftoversAndNothingElse) {
@@ -246,48 +257,50 @@ TEST(CheckpointTest, AFlippedBitInAnyByteOfTheManifestIsSeen) {
 TEST(CheckpointTest, ADamagedNewestIsNamedWithTheSoundOneBeforeIt) {
   TemporaryFolder folder;
   CheckpointRun run;
-  for (const std::int64_t step : {1, 2, 3}) run.save(folder.path(), step);
+  for (const std::int64_t step : {1, 2, 3, 4, 5}) run.save(folder.path(), step);
   const auto find = [&] { return error_of([&] { newest_checkpoint(folder.path()); }); };
 
-  fs::remove(checkpoint_path(folder.path(), 3) / kManifestName);
-  EXPECT_THAT(find(), AllOf(HasSubstr("step-00000003/manifest.textproto"), HasSubstr("go on from"),
-                            HasSubstr("step-00000002 instead")));
+  fs::remove(checkpoint_path(folder.path(), 5) / kManifestName);
+  EXPECT_THAT(find(), AllOf(HasSubstr("step-00000005/manifest.textproto"), HasSubstr("go on from"),
+                            HasSubstr("step-00000004 instead")));
+  // One that cannot be loaded is no advice, whatever is wrong with it.
+  const fs::path shard = checkpoint_path(folder.path(), 4) / kShard;
+  flip_byte(shard, fs::file_size(shard) - 1);
+  EXPECT_THAT(find(), HasSubstr("step-00000003 instead"));
+  fs::remove(checkpoint_path(folder.path(), 3) / kShard);
+  EXPECT_THAT(find(), HasSubstr("step-00000002 instead"));
   write_file(checkpoint_path(folder.path(), 2) / kManifestName, "");
   EXPECT_THAT(find(), HasSubstr("step-00000001 instead"));
   fs::remove_all(checkpoint_path(folder.path(), 1));
   EXPECT_THAT(find(), HasSubstr("no older checkpoint"));
-  fs::remove_all(checkpoint_path(folder.path(), 3));
-  fs::remove_all(checkpoint_path(folder.path(), 2));
+  for (const CheckpointFolder& left : list_checkpoints(folder.path())) fs::remove_all(left.path);
   EXPECT_EQ(newest_checkpoint(folder.path()), std::nullopt);
 }
 
-TEST(CheckpointTest, RefusesAManifestOfAnotherVersion) {
+TEST(CheckpointTest, ADamagedShardComesWithAdviceToo) {
   TemporaryFolder folder;
-  CheckpointRun().save(folder.path(), 1);
-  CheckpointManifest manifest = read_manifest(checkpoint_path(folder.path(), 1));
-  manifest.set_format_version(2);
-  write_manifest(checkpoint_path(folder.path(), 1), manifest);
-  EXPECT_THAT(error_of([&] { CheckpointReader reader(checkpoint_path(folder.path(), 1)); }),
-              HasSubstr("has format version 2, expected 1"));
+  CheckpointRun run;
+  for (const std::int64_t step : {1, 2}) run.save(folder.path(), step);
+  const fs::path newest = checkpoint_path(folder.path(), 2), shard = newest / kShard;
+  flip_byte(shard, fs::file_size(shard) - 1);
+  const std::string advice = "to go on from " + checkpoint_path(folder.path(), 1).string() + " instead, remove";
+  EXPECT_THAT(error_of([&] { run.load(*newest_checkpoint(folder.path())); }),
+              AllOf(HasSubstr("damaged"), HasSubstr(advice)));
+  fs::remove(shard);
+  EXPECT_THAT(error_of([&] { load_weights(CheckpointReader(newest), run.store); }), HasSubstr(advice));
+  EXPECT_THAT(error_of([&] { newest_checkpoint(folder.path()); }), AllOf(HasSubstr("No such file"), HasSubstr(advice)));
 }
 
-TEST(CheckpointTest, RefusesSegmentsThatLeaveGapsOrOverlap) {
+TEST(CheckpointTest, AFolderIsTheCheckpointOfItsName) {
   TemporaryFolder folder;
-  CheckpointRun({.bucket_bytes = 64}).save(folder.path(), 1);
-  const fs::path checkpoint = checkpoint_path(folder.path(), 1);
-  const CheckpointManifest good = read_manifest(checkpoint);
-  const auto error_after = [&](auto change) {
-    CheckpointManifest manifest = good;
-    change(*manifest.mutable_files(0)->mutable_segments());
-    write_manifest(checkpoint, manifest);
-    return error_of([&] { CheckpointReader reader(checkpoint); });
-  };
-  EXPECT_EQ(error_after([](auto&) {}), kNoError);
-  EXPECT_THAT(error_after([](auto& segments) { segments.DeleteSubrange(0, 1); }),
-              AllOf(HasSubstr(checkpoint.string()), HasSubstr("weight of layers.")));
-  EXPECT_THAT(error_after([](auto& segments) { *segments.Add() = segments.Get(1); }), HasSubstr("exp_avg of layers."));
-  EXPECT_THAT(error_after([](auto& segments) { segments.Mutable(0)->set_begin(1); }), HasSubstr("begins at element"));
-  EXPECT_THAT(error_after([](auto& segments) { segments.Clear(); }), HasSubstr("0 elements are stored, expected 35"));
+  CheckpointRun().save(folder.path(), 3);
+  fs::rename(checkpoint_path(folder.path(), 3), checkpoint_path(folder.path(), 7));
+  EXPECT_THAT(error_of([&] { newest_checkpoint(folder.path()); }),
+              HasSubstr("step-00000007 holds the checkpoint of step 3"));
+  EXPECT_THAT(error_of([&] { CheckpointReader reader(checkpoint_path(folder.path(), 7) / ""); }),
+              HasSubstr("holds the checkpoint of step 3"));
+  fs::rename(checkpoint_path(folder.path(), 7), folder / "best");
+  EXPECT_EQ(error_of([&] { CheckpointReader reader(folder / "best"); }), kNoError);
 }
 
 class CheckpointMismatchTest : public ::testing::Test {
@@ -356,7 +369,9 @@ TEST_F(CheckpointMismatchTest, AnotherOptimizerOrOtherMultipliers) {
   EXPECT_THAT(error_with([](auto& scaling) { scaling.lr *= 2; }), HasSubstr("lr multiplier of layers.3.weight"));
   EXPECT_THAT(error_with([](auto& scaling) { scaling.eps *= 2; }), HasSubstr("eps multiplier of layers.3.weight"));
   EXPECT_THAT(error_with([](auto& scaling) { scaling.decay = 0; }), HasSubstr("decay multiplier of layers.3.weight"));
-  EXPECT_THAT(error_with([](auto& scaling) { scaling.lr = NAN; }), HasSubstr("lr multiplier of layers.3.weight"));
+  for (const double value : {NAN, INFINITY, -INFINITY}) {
+    EXPECT_THAT(error_with([&](auto& scaling) { scaling.lr = value; }), HasSubstr("lr multiplier of layers.3.weight"));
+  }
   EXPECT_EQ(error_with([](auto& scaling) { scaling.lr *= 1 + 1e-15; }), kNoError);
 }
 

@@ -369,6 +369,14 @@ TEST_F(BadInput, ACudaGraphNeedsAGpu) {
   }
 }
 
+TEST_F(BadInput, DivergenceLeavesTheCheckpointsFromBeforeIt) {
+  const Outcome outcome = train(1, "kept",
+                                "--set optimizer.sgd.lr=1e30 --set train.grad_clip=0 --set train.max_skipped_steps=5 "
+                                "--set checkpoint.every_steps=1 --set checkpoint.keep=2");
+  EXPECT_THAT(outcome.output, HasSubstr("training diverged: 5 steps in a row"));
+  EXPECT_THAT(checkpoints("kept"), ElementsAre("step-00000001"));
+}
+
 TEST_F(BadInput, DivergenceEndsTheRunOnEveryRank) {
   for (const int ranks : {1, 2}) {
     const Outcome outcome =

@@ -61,8 +61,8 @@ TEST(Resolve, SizesWhoseProductsCouldNotBeCountedAreRefused) {
   EXPECT_THAT(refusal([](ModelConfig& c) { c.set_layers(kHuge); }), HasSubstr("model.layers is"));
   EXPECT_THAT(refusal([](ModelConfig& c) { c.set_heads(INT64_MAX); }), HasSubstr("model.heads is"));
   EXPECT_THAT(refusal([](ModelConfig& c) { c.set_mlp_ratio(1e30); }), HasSubstr("model.mlp_ratio is 1e+30"));
-  EXPECT_THAT(refusal([](ModelConfig& c) { c.set_head_dim(1 << 30); }),
-              AllOf(HasSubstr("model.heads is 6"), HasSubstr("1073741824 channels a head")));
+  EXPECT_THAT(refusal([](ModelConfig& c) { c.set_head_dim(1 << 29); }),
+              AllOf(HasSubstr("model.heads is 6"), HasSubstr("536870912 channels a head")));
 }
 
 TEST(Resolve, KeepsWhatIsGivenAndIsIdempotent) {
