@@ -51,7 +51,7 @@ class TrainedRun {
       const TrainStep done = trainer_->step();
       const std::string status =
           fmt::format("{}: step {}/{}, loss {:.4f}", request_.run.to_string(), done.step, steps, done.loss);
-      const Wish wish = agree(stop_(status) ? kStop : checkpoint_is_due() ? kSave : kNone);
+      const Wish wish = agree(stop_(status) ? kStop : checkpoint_is_due() && !done.skipped ? kSave : kNone);
       if (wish != kNone) save();
       if (wish == kStop) return false;
     }
@@ -66,9 +66,11 @@ class TrainedRun {
     return evaluation;
   }
 
+  // Whether a multiple of every_steps, or every_minutes, have come since the last save.
   bool checkpoint_is_due() const {
     const CheckpointConfig& config = request_.config.checkpoint();
-    return (config.every_steps() > 0 && trainer_->steps_done() % config.every_steps() == 0) ||
+    const std::int64_t every = config.every_steps();
+    return (every > 0 && trainer_->steps_done() / every > saved_step_ / every) ||
            (config.every_minutes() > 0 && since_save_.seconds() >= 60 * config.every_minutes());
   }
 
