@@ -14,6 +14,7 @@ struct GemmOptions {
 // c = op(a) op(b), or c += with `accumulate`; accumulation inside the product is float32.
 //   op(a) [M, K], op(b) [K, N], c [M, N]; a and b: both float32 or both bfloat16.
 //   c: float32, or bfloat16 if a and b are bfloat16 and `accumulate` is off.
+// On a CPU the bits of c do not depend on the number of threads.
 // M, N or K may be 0 (with K = 0, c = 0 unless accumulating). Throws Error on shapes or dtypes that do not fit.
 void gemm(const Tensor& a, const Tensor& b, const Tensor& c, GemmOptions options, Stream stream);
 
