@@ -1,4 +1,4 @@
-# Every third-party package, found once. Debian package names are in launch/install_packages.sh.
+# Every third-party package, found once. Debian package names are in launch/scripts/install_packages.sh.
 
 find_program(CCACHE_PROGRAM ccache)
 if(CCACHE_PROGRAM AND NOT CMAKE_CXX_COMPILER_LAUNCHER)

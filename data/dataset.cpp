@@ -8,9 +8,9 @@
 #include <utility>
 
 #include "core/error.h"
-#include "data/checksum.h"
+#include "core/files/checksum.h"
+#include "core/files/file_reader.h"
 #include "data/dataset_info.h"
-#include "data/file_reader.h"
 #include "data/shard.h"
 
 namespace mudelta {

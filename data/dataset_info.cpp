@@ -1,8 +1,8 @@
 #include "data/dataset_info.h"
 
 #include "core/error.h"
-#include "data/file_reader.h"
-#include "data/json.h"
+#include "core/files/file_reader.h"
+#include "core/files/json.h"
 #include "data/shard.h"
 
 namespace mudelta {

@@ -11,12 +11,12 @@
 #include <system_error>
 
 #include "core/error.h"
-#include "data/checksum.h"
+#include "core/files/checksum.h"
+#include "core/files/file_reader.h"
+#include "core/files/file_writer.h"
 #include "data/dataset.h"
 #include "data/dataset_info.h"
 #include "data/documents.h"
-#include "data/file_reader.h"
-#include "data/file_writer.h"
 #include "data/shard.h"
 #include "data/text_file.h"
 #include "data/tokenizer.h"

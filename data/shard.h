@@ -5,8 +5,8 @@
 #include <span>
 #include <vector>
 
-#include "data/file_reader.h"
-#include "data/file_writer.h"
+#include "core/files/file_reader.h"
+#include "core/files/file_writer.h"
 
 namespace mudelta {
 

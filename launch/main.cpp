@@ -8,13 +8,13 @@
 #include <vector>
 
 #include "dist/mpi.h"
-#include "launch/agreement.h"
-#include "launch/build_info.h"
-#include "launch/commands.h"
-#include "launch/job.h"
-#include "launch/logging.h"
-#include "launch/name_hints.h"
-#include "launch/number_options.h"
+#include "launch/commands/commands.h"
+#include "launch/commands/number_options.h"
+#include "launch/config/name_hints.h"
+#include "launch/job/agreement.h"
+#include "launch/job/build_info.h"
+#include "launch/job/job.h"
+#include "launch/job/logging.h"
 
 namespace mudelta {
 namespace {

@@ -11,7 +11,7 @@ if [[ ${1:-} == --all-architectures ]]; then
   shift
 fi
 
-launch/install_packages.sh build test
+launch/scripts/install_packages.sh build test
 cmake -S . -B build -G Ninja -DCMAKE_BUILD_TYPE=Release -DMUDELTA_BUILD_TESTS=ON \
   -DMUDELTA_CUDA=AUTO -DMUDELTA_CUDA_ARCHITECTURES="$architectures"
 ninja -C build

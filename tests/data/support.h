@@ -6,7 +6,7 @@
 #include <string_view>
 #include <vector>
 
-#include "data/checksum.h"
+#include "core/files/checksum.h"
 #include "data/dataset.h"
 #include "data/dataset_info.h"
 #include "data/prepare.h"
@@ -51,8 +51,7 @@ inline void write_dataset(const std::filesystem::path& folder, const std::vector
     ShardWriter writer(folder / name);
     writer.append(part);
     writer.commit();
-    return DatasetInfo::ShardInfo{name, static_cast<std::int64_t>(part.size()),
-                                  xxh64_of(FileReader(folder / name))};
+    return DatasetInfo::ShardInfo{name, static_cast<std::int64_t>(part.size()), xxh64_of(FileReader(folder / name))};
   };
   for (std::span<const std::int32_t> rest = tokens; !rest.empty();) {
     const auto part = rest.first(std::min(rest.size(), static_cast<std::size_t>(shard_tokens_wanted)));

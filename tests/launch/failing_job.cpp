@@ -8,8 +8,8 @@
 
 #include "dist/process_group.h"
 #include "dist/watchdog.h"
-#include "launch/agreement.h"
-#include "launch/job.h"
+#include "launch/job/agreement.h"
+#include "launch/job/job.h"
 
 int main(int argc, char** argv) {
   const std::string way = argc > 1 ? argv[1] : "";

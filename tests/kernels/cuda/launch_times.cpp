@@ -12,8 +12,8 @@
 
 #include "core/error.h"
 #include "kernels/cuda/gated_delta_rule.h"
-#include "launch/bench_rule.h"
-#include "launch/stopwatch.h"
+#include "launch/bench/bench_rule.h"
+#include "launch/job/stopwatch.h"
 
 namespace mudelta {
 namespace {

@@ -1,0 +1,36 @@
+#pragma once
+
+#include <span>
+#include <vector>
+
+#include "core/parameter_store.h"
+#include "data/dataset.h"
+#include "launch/checkpoint/checkpoint_reader.h"
+#include "launch/config/config.pb.h"
+#include "optim/parametrization.h"
+
+namespace mudelta {
+
+// The model that is saved, or that a checkpoint has to fit.
+struct CheckpointContext {
+  const RunConfig& config;  // with every default written out
+  ParameterStore& store;
+  std::span<const ParameterScaling> scaling;  // one entry per parameter of the store
+  double logit_multiplier = 1;
+  const DatasetInfo* data_set = nullptr;  // that it is trained on; null: neither written nor compared
+};
+
+// Writes into the manifest what a checkpoint says of its model: configuration, optimizer kind, parameters with their
+// shapes, roles and multipliers, logit multiplier.
+void describe_model(const CheckpointContext& context, CheckpointManifest& manifest);
+
+// Throws Error, naming the checkpoint, the first difference and both values, unless the checkpoint's parameters have
+// the names, order and shapes of `present`.
+void check_parameters(const CheckpointReader& checkpoint, std::span<const ParameterSpec> present);
+std::vector<ParameterSpec> specs_of(const ParameterStore& store);
+
+// As above for all that `describe_model` writes. Of the configuration, what must agree is the model (but for its
+// recomputation) and what the order of the training data depends on.
+void check_model(const CheckpointReader& checkpoint, const CheckpointContext& context);
+
+}  // namespace mudelta

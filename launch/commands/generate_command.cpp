@@ -1,0 +1,119 @@
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "core/error.h"
+#include "data/tokenizer.h"
+#include "launch/commands/commands.h"
+#include "launch/commands/number_options.h"
+#include "launch/commands/sampler.h"
+#include "launch/commands/shared_options.h"
+#include "launch/job/agreement.h"
+#include "launch/job/job_devices.h"
+#include "launch/job/stopwatch.h"
+#include "launch/train/loaded_model.h"
+
+namespace mudelta {
+namespace {
+
+struct GenerateArguments {
+  std::string checkpoint, prompt;
+  std::string device = "AUTO";
+  std::int64_t tokens = 256;
+  SamplingOptions sampling{.temperature = 0.8};
+};
+
+// A text that grows token by token; each costs the same, however long the text is.
+class Continuation {
+ public:
+  Continuation(const LanguageModel& model, Stream stream)
+      : model_(model), stream_(stream), state_(model.make_state(1)) {}
+
+  // Logits of the token after `tokens`, which follow on what was given before.
+  Tensor next_logits(const std::vector<std::int32_t>& tokens) {
+    const auto count = static_cast<std::int64_t>(tokens.size());
+    const std::int32_t ends[] = {0, static_cast<std::int32_t>(count)};
+    const Device device = stream_.device();
+    const PackedTokens input{Tensor::from(tokens, {count}).to(device), Tensor::from(ends, {2}).to(device)};
+    return model_.logits(input, &state_, stream_).slice(count - 1, count).to(Device());
+  }
+
+ private:
+  const LanguageModel& model_;
+  Stream stream_;
+  DecodeState state_;
+};
+
+void print_text(const std::string& text) {
+  std::fwrite(text.data(), 1, text.size(), stdout);
+  std::fflush(stdout);
+}
+
+int run_generate(const GenerateArguments& arguments) {
+  validate(arguments.sampling);
+  const auto [device, alone] = choose_devices(ProcessGroup::single(), parse_device_choice(arguments.device));
+  const LoadedModel loaded(arguments.checkpoint, device);
+  const auto tokenizer = make_tokenizer(loaded.config().data().tokenizer());
+  require(loaded.config().model().vocab_size() >= tokenizer->vocab_size(),
+          "{}: model.vocab_size is {}, expected the {} of the tokenizer {} at least", loaded.folder().string(),
+          loaded.config().model().vocab_size(), tokenizer->vocab_size(), tokenizer->name());
+
+  std::vector<std::int32_t> tokens{tokenizer->separator()};
+  const std::vector<std::int32_t> prompt = tokenizer->encode(arguments.prompt);
+  tokens.insert(tokens.end(), prompt.begin(), prompt.end());
+  print_text(arguments.prompt);
+
+  const Stopwatch stopwatch;
+  Continuation continuation(loaded.model(), loaded.stream());
+  std::int64_t generated = 0;
+  while (generated < arguments.tokens) {
+    const Tensor logits = continuation.next_logits(tokens);
+    if (!std::ranges::all_of(logits.span<float>(), [](float x) { return std::isfinite(x); })) {
+      print_text("\n");
+      fail("{}: the logits of token {} are not all finite numbers", loaded.folder().string(), generated + 1);
+    }
+    const auto known = logits.span<float>().first(static_cast<std::size_t>(tokenizer->vocab_size()));
+    const std::int32_t token = sample(known, arguments.sampling, static_cast<std::uint64_t>(generated));
+    ++generated;
+    if (token == tokenizer->separator()) break;  // the text ends here
+    tokens = {token};
+    print_text(tokenizer->decode(tokens));
+  }
+  print_text("\n");
+  fmt::print(stderr, "({} tokens, {:.0f} a second)\n", generated, static_cast<double>(generated) / stopwatch.seconds());
+  return 0;
+}
+
+}  // namespace
+
+void add_generate_command(CLI::App& app, Command& chosen) {
+  auto arguments = std::make_shared<GenerateArguments>();
+  CLI::App* command = app.add_subcommand("generate", "Continue a text with a checkpoint");
+  command->footer("Example: mudelta generate --checkpoint runs/1 --prompt \"The sea\" --temperature 0.7 --seed 3");
+  command->add_option("--checkpoint", arguments->checkpoint, "A checkpoint, or a run: then its newest one")
+      ->type_name("DIR")
+      ->required();
+  command->add_option("--prompt", arguments->prompt, "The text to continue; may be empty")->required();
+  add_whole_number(*command, "--tokens", arguments->tokens, 0, "Tokens to add at most; fewer if the text ends");
+  add_device_option(*command, arguments->device);
+  SamplingOptions& sampling = arguments->sampling;
+  command->add_option("--temperature", sampling.temperature, "0: always the most likely token")
+      ->check(finite_number())
+      ->capture_default_str();
+  add_whole_number(*command, "--top-k", sampling.top_k, 0, "Choose among the K most likely tokens; 0: all");
+  command->add_option("--top-p", sampling.top_p, "Choose among the fewest tokens whose probability reaches P")
+      ->check(finite_number())
+      ->capture_default_str();
+  add_whole_number(*command, "--seed", sampling.seed, 0, "Of the choices: the same seed gives the same text");
+  command->callback([arguments, &chosen] {
+    chosen = [arguments] { return run_on_first_rank([&] { return run_generate(*arguments); }); };
+  });
+}
+
+}  // namespace mudelta

@@ -1,0 +1,130 @@
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <charconv>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "core/error.h"
+#include "data/prepare.h"
+#include "launch/commands/commands.h"
+#include "launch/commands/number_options.h"
+#include "launch/job/agreement.h"
+#include "launch/job/progress.h"
+#include "launch/job/stop_signals.h"
+
+namespace mudelta {
+namespace {
+
+// What a backslash and one of kCodes stand for, as in C; \xHH is the byte of two hexadecimal digits.
+constexpr std::string_view kCodes = "abfnrtv\\", kMeanings = "\a\b\f\n\r\t\v\\";
+
+// `text` with what its backslashes stand for, which is hard to type in a shell.
+std::string unescape(std::string_view text) {
+  std::string plain;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    if (text[i] != '\\') {
+      plain += text[i];
+      continue;
+    }
+    const std::string_view rest = text.substr(i + 1);
+    const std::size_t code = kCodes.find(rest.substr(0, 1));
+    unsigned char byte = 0;
+    const auto digits = rest.substr(0, 1) == "x" ? rest.substr(1, 2) : "";
+    if (!rest.empty() && code != kCodes.npos) {
+      plain += kMeanings[code];
+      i += 1;
+    } else if (digits.size() == 2 && std::from_chars(digits.begin(), digits.end(), byte, 16).ptr == digits.end()) {
+      plain += static_cast<char>(byte);
+      i += 3;
+    } else {
+      fail("--separator {}: after a backslash expected one of {} or x and two hexadecimal digits", text, kCodes);
+    }
+  }
+  return plain;
+}
+
+void print_report(const PrepareReport& report, const std::string& out) {
+  if (report.num_inputs > 1) {
+    fmt::print("{} files{}\n", report.num_inputs,
+               report.num_empty_inputs > 0 ? fmt::format(", {} of them empty", report.num_empty_inputs) : "");
+  }
+  if (report.num_crlf_inputs > 0) {
+    fmt::print("CRLF line ends in {} of {} files: kept, and matched by a separator's \\n\n", report.num_crlf_inputs,
+               report.num_inputs);
+  }
+  fmt::print("{} documents, of {} bytes at the median; {} tokens to train on, {} to validate on; {} shards in {}\n",
+             report.num_documents, report.median_document_bytes, report.train_tokens, report.validation_tokens,
+             report.num_shards, out);
+}
+
+void run_prepare(const PrepareOptions& options) {
+  constexpr double kMegabyte = 1e6;
+  catch_stop_signals();
+  std::optional<Progress> progress;
+  const PrepareReport report = prepare(options, [&](std::int64_t done, std::int64_t total) {
+    require(!stop_signalled(), "stopped by a signal: nothing is kept in {}", options.out.string());
+    if (!progress) progress.emplace(stdout, "prepare", total);
+    progress->update(done, fmt::format("{:.1f} of {:.1f} MB", done / kMegabyte, total / kMegabyte));
+  });
+  if (progress) progress->finish();
+  print_report(report, options.out.string());
+}
+
+}  // namespace
+
+void add_prepare_command(CLI::App& app, Command& chosen) {
+  struct Arguments {
+    PrepareOptions options;
+    std::vector<std::string> inputs;
+    std::string out, separator = "\\n\\n";
+    bool whole_files = false;
+  };
+  auto arguments = std::make_shared<Arguments>();
+  PrepareOptions& options = arguments->options;
+
+  CLI::App* command = app.add_subcommand("prepare", "Turn text files into a tokenized data set");
+  command->footer("Example: mudelta prepare --input corpus/*.txt --out data/corpus");
+  command->add_option("--input", arguments->inputs, "Text files, not compressed")->type_name("FILE")->required();
+  command->add_option("--out", arguments->out, "Folder for the data set; must not hold one")
+      ->type_name("DIR")
+      ->required();
+  command->add_option("--tokenizer", options.tokenizer, "How text becomes tokens")->capture_default_str();
+  CLI::Option* separator =
+      command
+          ->add_option("--separator", arguments->separator,
+                       "Text that ends a document, as each file's end does. \\n (which a CRLF matches too), \\t, \\f, "
+                       "\\x1e and the like stand for their characters. The default is an empty line: each paragraph "
+                       "of a plain text becomes a document of its own")
+          ->capture_default_str();
+  command->add_flag("--whole-files", arguments->whole_files, "Each file is one document")->excludes(separator);
+  command->add_option("--validation-fraction", options.validation_fraction, "Share of documents kept for validation")
+      ->check(finite_number())
+      ->capture_default_str();
+  add_whole_number(*command, "--seed", options.seed, 0, "Of the draw of validation documents");
+  add_whole_number(*command, "--shard-tokens", options.shard_tokens, 1, "Tokens per file");
+
+  command->callback([arguments, separator, &chosen] {
+    const bool by_default = separator->count() == 0 && !arguments->whole_files;
+    chosen = [arguments, by_default] {
+      return run_on_first_rank([&] {
+        PrepareOptions& chosen_options = arguments->options;
+        chosen_options.inputs.assign(arguments->inputs.begin(), arguments->inputs.end());
+        chosen_options.out = arguments->out;
+        chosen_options.document_separator = arguments->whole_files ? "" : unescape(arguments->separator);
+        run_prepare(chosen_options);
+        if (by_default) {
+          fmt::print(
+              "A document ended at each empty line. In a plain text that makes every paragraph one of its own, and "
+              "with "
+              "data.reset_at_documents a model does not see those before it: --whole-files makes each file one.\n");
+        }
+        return 0;
+      });
+    };
+  });
+}
+
+}  // namespace mudelta

@@ -1,0 +1,87 @@
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "dist/mpi.h"
+#include "launch/commands/commands.h"
+#include "launch/commands/dry_run.h"
+#include "launch/commands/number_options.h"
+#include "launch/commands/shared_options.h"
+#include "launch/config/documented_config.h"
+#include "launch/config/run_config.h"
+#include "launch/job/agreement.h"
+#include "launch/train/training_job.h"
+
+namespace mudelta {
+namespace {
+
+// The configuration, or what a run of `ranks` ranks would take; 0: of this job's.
+int show(const std::string& config, const std::vector<std::string>& overrides, bool prints, const std::string& field,
+         int ranks) {
+  return run_on_first_rank([&] {
+    const int known_ranks = ranks > 0 ? ranks : rank_info().size;
+    const RunConfig complete = complete_without_data(load_run_config(config, overrides), known_ranks);
+    if (prints) {
+      fmt::print("{}", documented_text(complete, field));
+    } else {
+      print_dry_run(complete, known_ranks);
+    }
+    return 0;
+  });
+}
+
+}  // namespace
+
+void add_train_command(CLI::App& app, Command& chosen) {
+  struct Arguments {
+    TrainingRequest request;
+    std::string config, out, field;
+    bool dry_run = false;
+    int ranks = 0;
+  };
+  auto arguments = std::make_shared<Arguments>();
+  CLI::App* command = app.add_subcommand("train", "Train a model, alone or on every rank of mpirun");
+  command->footer(
+      "Example: mpirun -n 2 mudelta train launch/configs/quickstart.textproto --set data.path=data/corpus --out "
+      "runs/1\n"
+      "`mudelta configs` lists configurations that CONFIG may name; --print-config describes all fields.\n"
+      "SIGTERM, SIGINT, SIGUSR1 and SIGHUP write a checkpoint before the run ends. mpirun passes on SIGUSR1 and "
+      "leaves\n"
+      "time for it; after the others it kills its ranks within seconds (docs/clusters.md).");
+  command->add_option("config", arguments->config, "Configuration in protobuf text format: a file or a preset")
+      ->type_name("CONFIG")
+      ->required();
+  add_set_option(*command, arguments->request.overrides);
+  command->add_option("--out", arguments->out, "Folder of the run; must not hold one, except with --resume")
+      ->type_name("RUN_DIR");
+  command->add_flag("--resume", arguments->request.resume,
+                    "Go on from the newest checkpoint in RUN_DIR; from the start if there is none");
+  const CLI::Option* print =
+      command->add_flag("--print-config", arguments->field,
+                        "Trains nothing: prints the configuration with every default and what each field means.\n"
+                        "--print-config=FIELD: one field, or what is in it, e.g. optimizer.adamw");
+  command->add_flag("--dry-run", arguments->dry_run,
+                    "Trains nothing: prints what the scaling rules make of every parameter, and what the run takes");
+  add_whole_number(*command, "--ranks", arguments->ranks, 1, "With --dry-run: of so many ranks")
+      ->default_str("this job's");
+  command->callback([arguments, print, &chosen] {
+    if (print->count() > 0 || arguments->dry_run) {
+      if (arguments->field == "true") arguments->field.clear();  // what CLI11 has for a flag without a value
+      chosen = [arguments, prints = print->count() > 0] {
+        return show(arguments->config, arguments->request.overrides, prints, arguments->field, arguments->ranks);
+      };
+      return;
+    }
+    if (arguments->out.empty()) throw CLI::RequiredError("--out");
+    chosen = [arguments] {
+      arguments->request.config = arguments->config;
+      arguments->request.out = arguments->out;
+      return run_training(arguments->request);
+    };
+  });
+}
+
+}  // namespace mudelta

@@ -1,0 +1,184 @@
+#include "launch/config/run_config_validation.h"
+
+#include <google/protobuf/descriptor.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <limits>
+#include <string_view>
+#include <vector>
+
+#include "core/error.h"
+#include "core/shape.h"
+#include "model/config.h"
+
+namespace mudelta {
+namespace {
+
+using google::protobuf::FieldDescriptor;
+using google::protobuf::Message;
+using google::protobuf::Reflection;
+
+constexpr std::int64_t kMaxTokens = std::numeric_limits<std::int32_t>::max();  // of a batch: the kernels count in int32
+constexpr double kMaxBucketMib = 1 << 20;
+
+void require_at_least(std::string_view field, std::int64_t value, std::int64_t minimum) {
+  require(value >= minimum, "{} is {}: expected at least {}", field, value, minimum);
+}
+
+void require_positive(std::string_view field, double value) {
+  require(value > 0, "{} is {}: expected more than 0", field, value);
+}
+
+void require_not_negative(std::string_view field, double value) {
+  require(value >= 0, "{} is {}: expected at least 0", field, value);
+}
+
+// Of decaying averages: at 1 they would never move.
+void require_decay_rate(std::string_view field, double value) {
+  require(value >= 0 && value < 1, "{} is {}: expected at least 0 and less than 1", field, value);
+}
+
+// Every number that is given anywhere in `message`, found at `path`.
+void require_finite_numbers(const Message& message, const std::string& path) {
+  const Reflection& reflection = *message.GetReflection();
+  std::vector<const FieldDescriptor*> fields;
+  reflection.ListFields(message, &fields);
+  for (const FieldDescriptor* field : fields) {
+    const std::string field_path = path.empty() ? field->name() : path + "." + field->name();
+    if (field->message_type() != nullptr && field->is_repeated()) {
+      for (int i = 0; i < reflection.FieldSize(message, field); ++i) {
+        require_finite_numbers(reflection.GetRepeatedMessage(message, field, i), fmt::format("{}[{}]", field_path, i));
+      }
+    } else if (field->message_type() != nullptr) {
+      require_finite_numbers(reflection.GetMessage(message, field), field_path);
+    } else if (field->cpp_type() == FieldDescriptor::CPPTYPE_DOUBLE) {
+      const double value = reflection.GetDouble(message, field);
+      require(std::isfinite(value), "{} is {}: expected a finite number", field_path, value);
+    }
+  }
+}
+
+void validate_train(const TrainConfig& train) {
+  require_at_least("train.steps", train.steps(), 1);
+  require_at_least("train.global_batch", train.global_batch(), 1);
+  if (train.has_micro_batch()) require_at_least("train.micro_batch", train.micro_batch(), 1);
+  require_at_least("train.sequence_length", train.sequence_length(), 1);
+  require_at_least("train.eval_every", train.eval_every(), 0);
+  require_at_least("train.eval_sequences", train.eval_sequences(), 0);
+  require_not_negative("train.grad_clip", train.grad_clip());
+  require_at_least("train.log_every", train.log_every(), 1);
+  require_at_least("train.norms_every", train.norms_every(), 0);
+  require_at_least("train.max_skipped_steps", train.max_skipped_steps(), 1);
+}
+
+void validate_parallel(const ParallelConfig& parallel) {
+  require_at_least("parallel.tensor", parallel.tensor(), 1);
+  require_at_least("parallel.context", parallel.context(), 1);
+  require(parallel.zero_stage() == 1, "parallel.zero_stage is {}: expected 1, others are not yet supported",
+          parallel.zero_stage());
+  require(!parallel.sequence_parallel(), "parallel.sequence_parallel is true: not yet supported, expected false");
+  require(parallel.bucket_mib() > 0 && parallel.bucket_mib() <= kMaxBucketMib,
+          "parallel.bucket_mib is {}: expected more than 0 and at most {}", parallel.bucket_mib(), kMaxBucketMib);
+  require_at_least("parallel.timeout_seconds", parallel.timeout_seconds(), 0);
+}
+
+void validate_cuda_graph(const TrainConfig& train) {
+  require(!train.cuda_graph() || train.device() != TrainConfig::CPU,
+          "train.cuda_graph is true: expected train.device AUTO or CUDA, got CPU");
+}
+
+// How a step's sequences are shared out.
+void validate_batch(const TrainConfig& train, const ParallelConfig& parallel, int world_size) {
+  const std::int64_t model_ranks = std::int64_t{parallel.tensor()} * parallel.context();
+  require(world_size % model_ranks == 0, "{} ranks: expected a multiple of parallel.tensor {} x parallel.context {}",
+          world_size, parallel.tensor(), parallel.context());
+  const std::int64_t data_ranks = world_size / model_ranks;
+  require(train.global_batch() % data_ranks == 0, "train.global_batch is {}: expected a multiple of the {} data ranks",
+          train.global_batch(), data_ranks);
+  const std::int64_t share = train.global_batch() / data_ranks;
+  require(!train.has_micro_batch() || train.micro_batch() >= share || share % train.micro_batch() == 0,
+          "train.micro_batch is {}: expected a divisor of the {} sequences that each of the {} data ranks has per step",
+          train.micro_batch(), share, data_ranks);
+  const std::int64_t micro_batch = train.has_micro_batch() ? std::min(train.micro_batch(), share) : share;
+  require(micro_batch <= kMaxTokens / train.sequence_length(),
+          "{} is {}: with train.sequence_length {}, {} sequences at a time on a rank are more than {} tokens{}",
+          train.has_micro_batch() ? "train.micro_batch" : "train.global_batch",
+          train.has_micro_batch() ? train.micro_batch() : train.global_batch(), train.sequence_length(), micro_batch,
+          kMaxTokens, train.has_micro_batch() ? "" : "; give a train.micro_batch");
+}
+
+// Tokens of the whole run, which its counters and the data order must hold.
+void validate_horizon(const TrainConfig& train) {
+  try {
+    product_of({train.steps(), train.global_batch(), train.sequence_length()});
+  } catch (const Error& error) {
+    fail("train.steps x train.global_batch x train.sequence_length: {}", error.what());
+  }
+}
+
+void validate_optimizer(const OptimizerConfig& optimizer) {
+  if (optimizer.has_sgd()) {
+    const SgdConfig& sgd = optimizer.sgd();
+    require_positive("optimizer.sgd.lr", sgd.lr());
+    require_decay_rate("optimizer.sgd.momentum", sgd.momentum());
+    require_not_negative("optimizer.sgd.weight_decay", sgd.weight_decay());
+    return;
+  }
+  const AdamWConfig& adamw = optimizer.adamw();
+  require_positive("optimizer.adamw.lr", adamw.lr());
+  require_decay_rate("optimizer.adamw.beta1", adamw.beta1());
+  require_decay_rate("optimizer.adamw.beta2", adamw.beta2());
+  require_positive("optimizer.adamw.eps", adamw.eps());
+  require_not_negative("optimizer.adamw.weight_decay", adamw.weight_decay());
+}
+
+void validate_schedule(const ScheduleConfig& schedule, std::int64_t steps) {
+  require_at_least("schedule.warmup_steps", schedule.warmup_steps(), 0);
+  require_at_least("schedule.decay_steps", schedule.decay_steps(), 0);
+  require(schedule.warmup_steps() <= steps, "schedule.warmup_steps is {}: expected at most train.steps, {}",
+          schedule.warmup_steps(), steps);
+  require(schedule.kind() != ScheduleConfig::WSD || schedule.decay_steps() <= steps - schedule.warmup_steps(),
+          "schedule.decay_steps is {}: expected at most train.steps {} less schedule.warmup_steps {}",
+          schedule.decay_steps(), steps, schedule.warmup_steps());
+  if (schedule.has_final_ratio()) {
+    require(schedule.final_ratio() >= 0 && schedule.final_ratio() <= 1,
+            "schedule.final_ratio is {}: expected between 0 and 1", schedule.final_ratio());
+  }
+  if (schedule.has_final_lr()) require_not_negative("schedule.final_lr", schedule.final_lr());
+}
+
+void validate_parametrization(const ParametrizationConfig& parametrization) {
+  const auto require_size = [](std::string_view field, bool given, std::int64_t value) {
+    if (!given) return;
+    require_at_least(field, value, 1);
+    require(value <= kMaxModelSize, "{} is {}: expected at most {}", field, value, kMaxModelSize);
+  };
+  require_size("parametrization.base_width", parametrization.has_base_width(), parametrization.base_width());
+  require_size("parametrization.base_heads", parametrization.has_base_heads(), parametrization.base_heads());
+  require_size("parametrization.base_value_heads", parametrization.has_base_value_heads(),
+               parametrization.base_value_heads());
+  require_size("parametrization.base_head_dim", parametrization.has_base_head_dim(), parametrization.base_head_dim());
+  require_size("parametrization.base_mlp_size", parametrization.has_base_mlp_size(), parametrization.base_mlp_size());
+}
+
+}  // namespace
+
+void validate(const RunConfig& config, int world_size) {
+  require_finite_numbers(config, "");
+  require(!config.data().path().empty(), "data.path is not given: expected a folder written by `mudelta prepare`");
+  validate_train(config.train());
+  validate_cuda_graph(config.train());
+  validate_parallel(config.parallel());
+  validate_batch(config.train(), config.parallel(), world_size);
+  validate_horizon(config.train());
+  validate_optimizer(config.optimizer());
+  validate_schedule(config.schedule(), config.train().steps());
+  validate_parametrization(config.parametrization());
+  require_at_least("checkpoint.every_steps", config.checkpoint().every_steps(), 0);
+  require_not_negative("checkpoint.every_minutes", config.checkpoint().every_minutes());
+  require_at_least("checkpoint.keep", config.checkpoint().keep(), 0);
+}
+
+}  // namespace mudelta

@@ -1,0 +1,96 @@
+#include "launch/job/agreement.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <exception>
+#include <sstream>
+#include <string>
+#include <system_error>
+#include <utility>
+#include <vector>
+
+#include "core/files/atomic_file.h"
+#include "core/host_name.h"
+#include "dist/watchdog.h"
+
+namespace mudelta {
+namespace {
+
+// The first lines in which two texts differ; an end is an empty line.
+std::pair<std::string, std::string> first_difference(const std::string& a, const std::string& b) {
+  std::istringstream lines_a(a), lines_b(b);
+  std::pair<std::string, std::string> lines;
+  do {
+    if (!std::getline(lines_a, lines.first)) lines.first.clear();
+    if (!std::getline(lines_b, lines.second)) lines.second.clear();
+  } while (lines.first == lines.second && (lines_a || lines_b));
+  return lines;
+}
+
+// What `body` throws; empty: nothing.
+std::string failure_of(const std::function<void()>& body) {
+  try {
+    body();
+  } catch (const std::exception& error) {
+    return *error.what() != '\0' ? error.what() : "an error without a message";
+  }
+  return "";
+}
+
+}  // namespace
+
+void run_or_fail_together(const ProcessGroup& group, const std::function<void()>& body) {
+  const std::string failure = failure_of(body);
+  if (group.all_reduce(failure.empty() ? 0.0 : 1.0, ReduceOp::kMax) == 0) return;
+  const std::vector<std::string> failures = group.all_gather(failure);
+  const auto first = std::ranges::find_if(failures, [](const std::string& text) { return !text.empty(); });
+  const bool all_alike = std::ranges::count(failures, *first) == group.size();
+  const std::string message = all_alike ? *first : fmt::format("rank {}: {}", first - failures.begin(), *first);
+  throw SharedError(message);
+}
+
+int run_on_first_rank(const std::function<int()>& body) {
+  const ProcessGroup world = ProcessGroup::world();
+  const int limit = mpi_call_limit();
+  std::string failure;
+  int result = 0;
+  if (world.rank() == 0) {
+    failure = failure_of([&] { result = body(); });
+  } else {
+    limit_mpi_calls(0);
+  }
+  failure = world.all_gather(failure).front();
+  limit_mpi_calls(limit);
+  if (!failure.empty()) throw SharedError(failure);
+  return static_cast<int>(world.all_reduce(result, ReduceOp::kMax));
+}
+
+void require_alike(const ProcessGroup& group, std::string_view thing, const std::string& text) {
+  const std::string expected = group.all_gather(text).front();
+  run_or_fail_together(group, [&] {
+    const auto [own, first] = first_difference(text, expected);
+    require(text == expected, "the {} on {} has the line `{}`, expected `{}` as on rank 0", thing, host_name(), own,
+            first);
+  });
+}
+
+void require_shared_folder(const ProcessGroup& group, const std::filesystem::path& folder) {
+  // A name that no host can have seen before, so that none answers from a cache.
+  const std::string host = group.all_gather(host_name()).front();
+  const std::string pid = group.all_gather(std::to_string(getpid())).front();
+  const std::filesystem::path probe = folder / fmt::format(".tmp-shared-{}-{}", host, pid);
+  run_or_fail_together(group, [&] {
+    if (group.rank() == 0) write_file_atomically(probe, "");
+  });
+  std::error_code error;
+  const bool seen = std::filesystem::exists(probe, error);
+  group.barrier();
+  if (group.rank() == 0) std::filesystem::remove(probe, error);
+  run_or_fail_together(group, [&] {
+    require(seen, "{} on {} is not the folder that rank 0 has on {}: expected one folder, shared by all hosts",
+            folder.string(), host_name(), host);
+  });
+}
+
+}  // namespace mudelta

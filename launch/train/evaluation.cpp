@@ -1,0 +1,57 @@
+#include "launch/train/evaluation.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numbers>
+
+#include "data/tokenizer.h"
+#include "kernels/reduce.h"
+#include "launch/job/agreement.h"
+#include "launch/train/batch_upload.h"
+
+namespace mudelta {
+
+std::optional<Evaluation> evaluate(const LanguageModel& model, const Dataset& dataset, const EvaluationOptions& options,
+                                   const ProcessGroup& group, Stream stream, const LossVisitor& visit) {
+  const Loader loader(
+      dataset,
+      {.sequence_length = options.sequence_length, .shuffle = false, .reset_at_documents = options.reset_at_documents});
+  const auto tokenizer = make_tokenizer(dataset.info().tokenizer);
+  const std::int64_t rows =
+      options.max_sequences > 0 ? std::min(options.max_sequences, loader.rows_per_epoch()) : loader.rows_per_epoch();
+  const std::int64_t begin = rows * group.rank() / group.size();
+  const std::int64_t end = rows * (group.rank() + 1) / group.size();
+
+  BatchUpload upload(stream.device(), model.config().vocab_size());
+  const Tensor total = Tensor::zeros({1}, DType::kFloat64, stream.device());
+  double bytes = 0;
+  const auto score = [&](std::int64_t row, std::int64_t count) {
+    const Batch batch = loader.batch(row, count);
+    const Batch input = upload(batch);
+    const Tensor losses = model.losses({input.tokens, input.cu_seqlens}, input.targets, stream);
+    kernels::add_sum(losses, total, stream);
+    const auto targets = batch.targets.span<std::int32_t>();
+    for (const std::int32_t target : targets) bytes += static_cast<double>(tokenizer->num_bytes(target));
+    if (visit) visit(row * options.sequence_length + 1, targets, losses.to(Device()).span<float>());
+  };
+  // As many turns on every rank, though the shares may differ by a row.
+  const std::int64_t largest_share = (rows + group.size() - 1) / group.size();
+  for (std::int64_t done = 0; done < largest_share; done += options.micro_batch) {
+    if (options.stop && options.stop()) return std::nullopt;
+    const std::int64_t count = std::min(options.micro_batch, end - begin - done);
+    run_or_fail_together(group, [&] {
+      if (count > 0) score(begin + done, count);
+    });
+  }
+
+  Evaluation result;
+  result.tokens = rows * options.sequence_length;
+  result.bytes = std::llround(group.all_reduce(bytes, ReduceOp::kSum));
+  const double loss_sum = group.all_reduce(total.to(Device()).span<double>()[0], ReduceOp::kSum);
+  result.loss = loss_sum / static_cast<double>(result.tokens);
+  result.perplexity = std::exp(result.loss);
+  result.bits_per_byte = loss_sum / std::numbers::ln2 / static_cast<double>(result.bytes);
+  return result;
+}
+
+}  // namespace mudelta

@@ -1,0 +1,41 @@
+#include "launch/train/loaded_model.h"
+
+#include "core/error.h"
+#include "launch/checkpoint/checkpoint_folder.h"
+#include "launch/checkpoint/checkpoint_load.h"
+#include "launch/checkpoint/checkpoint_model.h"
+#include "launch/train/memory_estimate.h"
+#include "model/config.h"
+#include "model/parameters.h"
+
+namespace mudelta {
+namespace {
+
+// The checkpoint's configuration, once it is known to be that of the stored parameters and to fit into memory.
+RunConfig checked_config(const CheckpointReader& checkpoint, int local_ranks, Device device) {
+  const CheckpointManifest& manifest = checkpoint.manifest();
+  RunConfig config = manifest.config();
+  try {
+    *config.mutable_model() = resolve(config.model());
+    require(config.model().layers() <= manifest.parameters_size(),
+            "model.layers is {}, but there are {} parameters in all", config.model().layers(),
+            manifest.parameters_size());
+    require_memory(estimate_inference_memory(config, 0), config.model(), "", local_ranks, device);
+  } catch (const Error& error) {
+    fail("{}: {}", checkpoint.folder().string(), error.what());
+  }
+  check_parameters(checkpoint, parameter_specs(config.model()));
+  return config;
+}
+
+}  // namespace
+
+LoadedModel::LoadedModel(const std::filesystem::path& folder, Device device, int local_ranks)
+    : stream_(device),
+      reader_(resolve_checkpoint(folder)),
+      config_(checked_config(reader_, local_ranks, device)),
+      stored_(config_, reader_.manifest().logit_multiplier(), device) {
+  load_weights(reader_, stored_.store);
+}
+
+}  // namespace mudelta

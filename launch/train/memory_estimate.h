@@ -1,0 +1,37 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "core/device.h"
+#include "launch/config/config.pb.h"
+
+namespace mudelta {
+
+// Bytes that a rank holds. Weights, gradients and optimizer state are what is allocated but for padding.
+struct MemoryEstimate {
+  double weights = 0;
+  double gradients = 0;
+  double optimizer = 0;    // float32 masters and moments, cut over the data ranks
+  double activations = 0;  // of a micro-batch: what the forward pass keeps, without the passes' work space
+  double total() const { return weights + gradients + optimizer + activations; }
+};
+// During a training step on `data_ranks` ranks, and where a model computes losses or logits of `tokens` tokens at a
+// time. `config`: with its model resolved, of any size: nothing is allocated.
+MemoryEstimate estimate_memory(const RunConfig& config, int data_ranks);
+MemoryEstimate estimate_inference_memory(const RunConfig& config, double tokens);
+
+// Bytes that each of `local_ranks` ranks of this host can have on `device`; GPUs are shared out evenly.
+double memory_share(int local_ranks, Device device);
+
+// Throws Error unless each of `local_ranks` ranks of this host can have that much on `device`, naming the parts, what
+// there is, and what is to be smaller: the model's sizes, or what `batch` calls the sizes that set the tokens.
+void require_memory(const MemoryEstimate& estimate, const ModelConfig& model, std::string_view batch, int local_ranks,
+                    Device device);
+// As above for training by `config` on `data_ranks` ranks.
+void require_training_memory(const RunConfig& config, int data_ranks, int local_ranks, Device device);
+
+std::string human_bytes(double bytes);  // "3.25 GiB"
+
+}  // namespace mudelta

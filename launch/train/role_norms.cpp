@@ -1,0 +1,40 @@
+#include "launch/train/role_norms.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "kernels/reduce.h"
+
+namespace mudelta {
+namespace {
+
+constexpr std::int64_t kNumRoles = static_cast<std::int64_t>(Role::kNorm) + 1;
+
+}  // namespace
+
+std::vector<RoleNorms> role_norms(const ParameterStore& store, std::span<const OptimizerSegment> segments,
+                                  const ProcessGroup& group, Stream stream) {
+  const Tensor sums = Tensor::zeros({2 * kNumRoles}, DType::kFloat64, stream.device());  // gradients, then weights
+  for (const OptimizerSegment& segment : segments) {
+    const Parameter& parameter = store.parameters()[segment.parameter];
+    const auto role = static_cast<std::int64_t>(parameter.spec.role);
+    const Tensor gradient = parameter.gradient.flat_view(segment.begin, {segment.numel});
+    kernels::add_sum_of_squares(gradient, 1, sums.slice(role, role + 1), stream);
+    kernels::add_sum_of_squares(segment.state[0].second, 1, sums.slice(kNumRoles + role, kNumRoles + role + 1), stream);
+  }
+  const Tensor totals = sums.to(Device());
+  group.all_reduce(totals, ReduceOp::kSum, Stream());
+
+  std::vector<RoleNorms> norms;
+  for (std::int64_t role = 0; role < kNumRoles; ++role) {
+    const auto has_role = [&](const Parameter& p) { return static_cast<std::int64_t>(p.spec.role) == role; };
+    if (std::ranges::none_of(store.parameters(), has_role)) continue;
+    const auto square_sums = totals.span<double>();
+    norms.push_back({.role = static_cast<Role>(role),
+                     .gradient = std::sqrt(square_sums[static_cast<std::size_t>(role)]),
+                     .weight = std::sqrt(square_sums[static_cast<std::size_t>(kNumRoles + role)])});
+  }
+  return norms;
+}
+
+}  // namespace mudelta

@@ -1,0 +1,50 @@
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "core/device.h"
+#include "launch/job/stopwatch.h"
+
+namespace mudelta {
+
+// Seconds of a rank's training steps by what it did.
+struct StepSeconds {
+  double data = 0;              // reading rows and bringing them to the device
+  double forward_backward = 0;  // and the zeroing of gradients
+  double communication = 0;     // of gradients, and on a CPU all calls into MPI; on a GPU what backward does not hide
+  double update = 0;            // gradient norm, optimizer, new values
+  friend bool operator==(const StepSeconds&, const StepSeconds&) = default;
+};
+
+// Times steps part by part: on a CPU by the host's clock, on a GPU by events in its stream, which hold up nobody.
+class StepTimer {
+ public:
+  explicit StepTimer(Stream stream) : stream_(stream) {}
+  ~StepTimer();
+  StepTimer(const StepTimer&) = delete;
+  StepTimer& operator=(const StepTimer&) = delete;
+
+  void start_step();
+  // What was done since `start_step` or the last call belongs to `part`: &StepSeconds::data, for one.
+  void end(double StepSeconds::*part);
+  // The sum over steps since the last call; on a GPU without the step that is under way or has just been queued, whose
+  // events may not have been reached: it counts the next time.
+  StepSeconds take();
+
+ private:
+  struct Mark {
+    gpu::EventHandle event;
+    double StepSeconds::*part;  // that ends there; null at a step's start
+  };
+  void mark(double StepSeconds::*part);
+  void add_previous();
+
+  Stream stream_;
+  StepSeconds sum_;
+  Stopwatch since_mark_;
+  double mpi_seconds_ = 0;              // at the last mark
+  std::vector<Mark> previous_, marks_;  // of the step before, and of this one
+};
+
+}  // namespace mudelta

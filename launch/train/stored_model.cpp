@@ -1,0 +1,15 @@
+#include "launch/train/stored_model.h"
+
+#include "model/parameters.h"
+
+namespace mudelta {
+
+DType compute_dtype(const TrainConfig& config) {
+  return config.compute_dtype() == TrainConfig::BFLOAT16 ? DType::kBFloat16 : DType::kFloat32;
+}
+
+StoredModel::StoredModel(const RunConfig& config, double logit_multiplier, Device device, int num_shards)
+    : store(parameter_specs(config.model()), compute_dtype(config.train()), device, num_shards),
+      model(config.model(), store, compute_dtype(config.train()), logit_multiplier) {}
+
+}  // namespace mudelta

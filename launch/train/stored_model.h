@@ -1,0 +1,22 @@
+#pragma once
+
+#include "core/parameter_store.h"
+#include "launch/config/config.pb.h"
+#include "model/language_model.h"
+
+namespace mudelta {
+
+DType compute_dtype(const TrainConfig& config);
+
+// A model with its storage. Neither copied nor moved: the language model points into the store.
+struct StoredModel {
+  // config.model must be resolved.
+  StoredModel(const RunConfig& config, double logit_multiplier, Device device = {}, int num_shards = 1);
+  StoredModel(const StoredModel&) = delete;
+  StoredModel& operator=(const StoredModel&) = delete;
+
+  ParameterStore store;
+  LanguageModel model;
+};
+
+}  // namespace mudelta

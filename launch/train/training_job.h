@@ -1,0 +1,28 @@
+#pragma once
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "launch/config/config.pb.h"
+
+namespace mudelta {
+
+// A training run as the command line asks for it.
+struct TrainingRequest {
+  std::filesystem::path config;
+  std::vector<std::string> overrides;  // of --set
+  std::filesystem::path out;
+  bool resume = false;
+};
+
+// The same configuration, complete: fields that follow from others and from the data set are filled in.
+// Throws Error, naming the field, on one that no run of `world_size` ranks can have.
+RunConfig complete_run_config(RunConfig config, int world_size);
+
+// Trains until train.steps are done, or until SIGTERM or SIGINT reaches any rank: then a checkpoint is written first.
+// Rank 0 shows progress on stdout and writes the run directory. Collective over all ranks of the job.
+// Returns the exit code: 0, or 143 after a signal.
+int run_training(const TrainingRequest& request);
+
+}  // namespace mudelta

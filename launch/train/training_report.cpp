@@ -1,0 +1,181 @@
+#include "launch/train/training_report.h"
+
+#include <fmt/format.h>
+#include <glog/logging.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <utility>
+
+#include "core/allocator.h"
+#include "launch/job/agreement.h"
+#include "launch/job/job_devices.h"
+#include "launch/job/printable.h"
+#include "model/flops.h"
+
+namespace mudelta {
+namespace {
+
+constexpr double kGiga = 1e9;
+
+// Seconds between samples of the peak: twice as many after each, and many times what one takes.
+constexpr double kFirstPeakInterval = 5;
+constexpr double kLargestPeakInterval = 600;
+constexpr double kPeakIntervalPerSample = 50;
+
+double seconds_since_1970() {
+  return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
+}
+
+// 1234567 -> "1.2M".
+std::string short_count(double count) {
+  if (count >= 1e9) return fmt::format("{:.2f}G", count / 1e9);
+  if (count >= 1e6) return fmt::format("{:.1f}M", count / 1e6);
+  if (count >= 1e3) return fmt::format("{:.1f}k", count / 1e3);
+  return fmt::format("{:.0f}", count);
+}
+
+}  // namespace
+
+TrainingReport::TrainingReport(Trainer& trainer, const Mesh& mesh, const RunDirectory& run, MfuPeak peak,
+                               const std::vector<std::string>& notes)
+    : trainer_(trainer),
+      world_(mesh.world()),
+      run_(run),
+      peak_(std::move(peak)),
+      peak_interval_(kFirstPeakInterval),
+      flops_per_token_(flops_per_token(trainer.config().model()).training()) {
+  LOG(INFO) << mesh.to_string() << ", rank " << world_.rank() << "; step " << trainer.steps_done();
+  for (const std::string& note : notes) LOG(INFO) << note;
+  if (world_.rank() != 0) return;
+  metrics_ = std::make_unique<MetricsWriter>(run.metrics(), trainer.steps_done());
+  fmt::print("{}{}\n", mesh.to_string(), world_.size() > 1 ? ", over " + world_.transport() : "");
+  print_summary(notes);
+  progress_ = std::make_unique<Progress>(stdout, "train", trainer.config().train().steps(), trainer.steps_done());
+}
+
+void TrainingReport::print_summary(const std::vector<std::string>& notes) const {
+  const RunConfig& config = trainer_.config();
+  const ModelConfig& model = config.model();
+  fmt::print("model      {} parameters: width {}, {} layers, {} heads of {}, vocabulary {}\n",
+             short_count(static_cast<double>(trainer_.num_parameters())), model.width(), model.layers(), model.heads(),
+             model.head_dim(), model.vocab_size());
+  fmt::print("device     {}\n", describe(trainer_.device()));
+  fmt::print("a step     {} sequences x {} tokens, {} FLOP; matrix product peak {:.0f} GFLOP/s\n",
+             config.train().global_batch(), config.train().sequence_length(),
+             short_count(flops_per_token_ * static_cast<double>(trainer_.tokens_per_step())),
+             peak_.flops_per_second() / kGiga);
+  fmt::print("the run    {} steps, {} tokens of {}; {}\n", config.train().steps(),
+             short_count(static_cast<double>(config.train().steps() * trainer_.tokens_per_step())),
+             printable(config.data().path()),
+             trainer_.steps_done() > 0 ? fmt::format("goes on from step {}", trainer_.steps_done()) : "from the start");
+  for (const std::string& note : notes) fmt::print("           {}\n", printable(note));
+  fmt::print("written to {}\n\n", printable(run_.root().string()));
+}
+
+bool TrainingReport::lacks_evaluation() const {
+  return world_.all_reduce(metrics_ && !metrics_->has_evaluation() ? 1.0 : 0.0, ReduceOp::kMax) > 0;
+}
+
+void TrainingReport::step(const TrainStep& step, double seconds) {
+  count(step, seconds);
+  const TrainConfig& train = trainer_.config().train();
+  if (step.step % train.log_every() == 0 || step.step == train.steps() || !step.norms.empty()) write_record(step);
+}
+
+void TrainingReport::diverged(const TrainStep& step, double seconds) {
+  count(step, seconds);
+  write_record(step);
+}
+
+void TrainingReport::count(const TrainStep& step, double seconds) {
+  seconds_ += seconds;
+  ++steps_;
+  if (step.skipped)
+    LOG(WARNING) << "step " << step.step << " skipped: loss " << step.loss << ", gradient norm " << step.gradient_norm;
+}
+
+void TrainingReport::write_record(const TrainStep& step) {
+  const double memory =
+      world_.all_reduce(static_cast<double>(memory_stats(trainer_.device()).peak_allocated), ReduceOp::kMax);
+  const double tokens_per_second = static_cast<double>(steps_ * trainer_.tokens_per_step()) / seconds_;
+  seconds_ = 0;
+  steps_ = 0;
+  run_or_fail_together(world_, [&] {
+    if (world_.rank() != 0) return;
+    metrics_->write({.step = step.step,
+                     .time = seconds_since_1970(),
+                     .loss = step.loss,
+                     .lr = step.lr,
+                     .grad_norm = step.gradient_norm,
+                     .skipped = step.skipped,
+                     .clipped = step.clipped,
+                     .tokens = trainer_.tokens_done(),
+                     .tokens_per_second = tokens_per_second,
+                     .mfu = tokens_per_second * flops_per_token_ / peak_.flops_per_second(),
+                     .peak_flops = peak_.flops_per_second(),
+                     .memory = static_cast<std::int64_t>(memory),
+                     .seconds = trainer_.take_seconds(),
+                     .norms = step.norms});
+    progress_->update(step.step,
+                      fmt::format("step {}/{}  loss {:.4f}  {} tokens/s", step.step, trainer_.config().train().steps(),
+                                  step.loss, short_count(tokens_per_second)));
+  });
+}
+
+void TrainingReport::evaluation(std::int64_t step, const Evaluation& evaluation, double seconds) {
+  LOG(INFO) << "step " << step << ": validation loss " << evaluation.loss;
+  run_or_fail_together(world_, [&] {
+    if (world_.rank() != 0) return;
+    metrics_->write(EvalMetrics{.step = step,
+                                .loss = evaluation.loss,
+                                .bits_per_byte = evaluation.bits_per_byte,
+                                .tokens = evaluation.tokens,
+                                .seconds = seconds});
+    progress_->print(fmt::format("step {}: validation loss {:.4f} nats per token, {:.4f} bits per byte", step,
+                                 evaluation.loss, evaluation.bits_per_byte));
+  });
+}
+
+void TrainingReport::checkpoint(std::int64_t step, double seconds) {
+  LOG(INFO) << "step " << step << ": checkpoint written";
+  run_or_fail_together(world_, [&] {
+    if (world_.rank() != 0) return;
+    metrics_->write(CheckpointMetrics{.step = step, .seconds = seconds});
+    progress_->print(fmt::format("step {}: checkpoint written", step));
+  });
+}
+
+// A GPU is not shared, as a rule, and takes seconds to fill.
+bool TrainingReport::wants_peak() const {
+  return !trainer_.device().is_cuda() && since_peak_.seconds() >= peak_interval_;
+}
+
+void TrainingReport::measure_peak() {
+  const Stopwatch sample;
+  peak_.sample();
+  peak_interval_ =
+      std::max(std::min(2 * peak_interval_, kLargestPeakInterval), kPeakIntervalPerSample * sample.seconds());
+  since_peak_.lap();
+}
+
+void TrainingReport::awaits_verification() {
+  if (world_.rank() == 0) progress_->print("all steps are done; waiting for the checksums of the data");
+}
+
+void TrainingReport::data_verified(const VerificationCost& cost) {
+  if (world_.rank() != 0 || cost.num_shards == 0) return;
+  progress_->print(fmt::format("data verified: {}, beside the training", cost.to_string()));
+}
+
+void TrainingReport::stopped(std::int64_t step) {
+  LOG(INFO) << "stopped by a signal after step " << step;
+  if (world_.rank() == 0) progress_->print(fmt::format("stopped by a signal after step {}: --resume goes on", step));
+}
+
+void TrainingReport::finished() {
+  if (world_.rank() == 0) progress_->finish();
+}
+
+}  // namespace mudelta

@@ -1,0 +1,63 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "dist/mesh.h"
+#include "launch/job/progress.h"
+#include "launch/train/data_verification.h"
+#include "launch/train/evaluation.h"
+#include "launch/train/gemm_peak.h"
+#include "launch/train/metrics.h"
+#include "launch/train/run_directory.h"
+#include "launch/train/trainer.h"
+
+namespace mudelta {
+
+// What a training run tells its user: a summary, a live progress line, metrics.jsonl, and each rank's log. Every rank
+// has one and calls it alike (some figures are collected from all ranks); rank 0 alone prints and writes metrics.
+class TrainingReport {
+ public:
+  // `peak`: of all ranks together. `notes`: lines on how a resumed run goes on.
+  TrainingReport(Trainer& trainer, const Mesh& mesh, const RunDirectory& run, MfuPeak peak,
+                 const std::vector<std::string>& notes);
+
+  // Whether the metrics lack the evaluation of the step that the run goes on from. Collective.
+  bool lacks_evaluation() const;
+
+  // Collective. They throw the same Error on every rank if the metrics cannot be written.
+  void step(const TrainStep& step, double seconds);
+  void diverged(const TrainStep& step, double seconds);  // the run's last
+  void evaluation(std::int64_t step, const Evaluation& evaluation, double seconds);
+  void checkpoint(std::int64_t step, double seconds);
+
+  // Whether it is time to measure the peak again, by this rank's clock: others may have been using the machine.
+  bool wants_peak() const;
+  void measure_peak();  // collective
+
+  void awaits_verification();  // with nothing else left to do
+  void data_verified(const VerificationCost& cost);
+  void stopped(std::int64_t step);
+  void finished();
+
+ private:
+  void print_summary(const std::vector<std::string>& notes) const;
+  void count(const TrainStep& step, double seconds);
+  void write_record(const TrainStep& step);
+
+  Trainer& trainer_;
+  const ProcessGroup world_;
+  const RunDirectory run_;
+  MfuPeak peak_;
+  Stopwatch since_peak_;
+  double peak_interval_;  // seconds until it is measured again
+  const double flops_per_token_;
+  double seconds_ = 0;                      // of the steps since the last record
+  std::int64_t steps_ = 0;                  // likewise
+  std::unique_ptr<MetricsWriter> metrics_;  // rank 0 only, as `progress_`
+  std::unique_ptr<Progress> progress_;
+};
+
+}  // namespace mudelta

@@ -1,0 +1,42 @@
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "launch/train/trainer.h"
+#include "launch/transfer/coord_check/coord_check.h"
+
+namespace mudelta {
+
+// Watches a run of float32 on the CPU through one fixed batch.
+class CoordProbe {
+ public:
+  // Remembers the weights and activations of now as those of step 0. `trainer` must outlive the probe.
+  CoordProbe(Trainer& trainer, Batch batch);
+
+  // To be called before a step that is to be measured: remembers the weights that it starts from.
+  void before_step();
+  // Activations, and, after a step, their changes, the own contribution of each kind of parameter, and the step's
+  // gradients and updates by role.
+  std::vector<CoordMeasurement> measure() const;
+
+ private:
+  using Activations = std::map<std::pair<std::string, int>, Tensor>;  // by name and layer
+
+  Activations run() const;
+  // The tensor of which the parameter's own contribution is the root mean square.
+  Tensor contribution(std::size_t parameter, const Activations& inputs) const;
+  Tensor readout_contribution(const Activations& inputs) const;
+  Tensor weight_change(std::size_t parameter) const;
+  std::vector<Tensor> weights() const;
+
+  Trainer& trainer_;
+  Batch batch_;
+  std::vector<Tensor> initial_weights_, weights_before_step_;
+  Activations initial_activations_;
+};
+
+}  // namespace mudelta

@@ -1,0 +1,94 @@
+#include "launch/transfer/scale_up/scale_up_table.h"
+
+#include <cctype>
+
+#include "launch/train/memory_estimate.h"
+#include "launch/train/scaling.h"
+#include "model/flops.h"
+#include "model/parameters.h"
+
+namespace mudelta {
+namespace {
+
+struct ParameterClass {
+  std::string name;
+  std::int64_t count = 0;
+  ParameterSpec spec;  // of the first
+  ParameterScaling scaling;
+};
+
+// "model.layers.3.attn.q_proj.weight" -> "attn.q_proj.weight".
+std::string class_name(const std::string& parameter) {
+  constexpr std::string_view kLayers = "model.layers.";
+  if (!parameter.starts_with(kLayers)) return parameter;
+  return parameter.substr(parameter.find('.', kLayers.size()) + 1);
+}
+
+// All layers are alike.
+RunConfig with_one_layer(RunConfig config) {
+  config.mutable_model()->set_layers(1);
+  return config;
+}
+
+std::vector<ParameterClass> classes_of(const RunConfig& config) {
+  const RunConfig one = with_one_layer(config);
+  const std::vector<ParameterSpec> specs = parameter_specs(one.model());
+  const Parametrization parametrization = make_parametrization(one);
+  std::vector<ParameterClass> classes;
+  for (std::size_t i = 0; i < specs.size(); ++i) {
+    const std::string name = class_name(specs[i].name);
+    classes.push_back({.name = name,
+                       .count = name == specs[i].name ? 1 : config.model().layers(),
+                       .spec = specs[i],
+                       .scaling = parametrization.scaling()[i]});
+  }
+  return classes;
+}
+
+std::string initial_values(const Initializer& initializer, double spread) {
+  switch (initializer.kind) {
+    case Initializer::Kind::kNormal: return fmt::format("std {:.4g}", initializer.a * spread);
+    case Initializer::Kind::kUniform:
+      return fmt::format("U({:g}, {:g})", initializer.a * spread, initializer.b * spread);
+    case Initializer::Kind::kConstant: return fmt::format("{:g}", initializer.a);
+    case Initializer::Kind::kLogOfUniform: return fmt::format("log U({:g}, {:g})", initializer.a, initializer.b);
+    case Initializer::Kind::kInverseSoftplusOfLogUniform:
+      return fmt::format("sp^-1({:g}..{:g})", initializer.a, initializer.b);
+  }
+  return "";
+}
+
+}  // namespace
+
+std::string describe_scaling(const RunConfig& config, int data_ranks) {
+  const OptimizerConfig& optimizer = config.optimizer();
+  const bool sgd = optimizer.has_sgd();
+  const double lr = sgd ? optimizer.sgd().lr() : optimizer.adamw().lr();
+  const double decay = sgd ? optimizer.sgd().weight_decay() : optimizer.adamw().weight_decay();
+  std::string text = fmt::format("{:<24}{:>4}  {:<12}{:<16}{:<18}{:>9}{:>11}{:>12}{:>10}\n", "parameter", "x", "role",
+                                 "shape", "initial values", "lr x", "peak lr", "decay/step", "eps");
+  double elements = 0;
+  for (const ParameterClass& c : classes_of(config)) {
+    elements += static_cast<double>(c.spec.shape.numel()) * static_cast<double>(c.count);
+    text += fmt::format(
+        "{:<24}{:>4}  {:<12}{:<16}{:<18}{:>9.4g}{:>11.4g}{:>12.3g}{:>10}\n", c.name, c.count, name_of(c.spec.role),
+        c.spec.shape.to_string(), initial_values(c.spec.initializer, c.scaling.init), c.scaling.lr, lr * c.scaling.lr,
+        lr * c.scaling.decay * decay, sgd ? "-" : fmt::format("{:.3g}", optimizer.adamw().eps() * c.scaling.eps));
+  }
+  const TrainConfig& train = config.train();
+  const double tokens = static_cast<double>(train.steps() * train.global_batch() * train.sequence_length());
+  const double flops = flops_per_token(config.model()).training();
+  const MemoryEstimate memory = estimate_memory(config, data_ranks);
+  text += fmt::format("logits x {:.6g}\n\n", make_parametrization(with_one_layer(config)).logit_multiplier());
+  text += fmt::format("parameters  {:.4g} million\n", elements / 1e6);
+  text += fmt::format("training    {:.4g} GFLOP per token, forward and backward; {:.4g} million tokens: {:.3g} FLOP\n",
+                      flops / 1e9, tokens / 1e6, flops * tokens);
+  text += fmt::format(
+      "memory      on each of {} data rank{}: weights {}, gradients {}, optimizer {}, activations about {}; {} "
+      "together\n",
+      data_ranks, data_ranks == 1 ? "" : "s", human_bytes(memory.weights), human_bytes(memory.gradients),
+      human_bytes(memory.optimizer), human_bytes(memory.activations), human_bytes(memory.total()));
+  return text;
+}
+
+}  // namespace mudelta
