@@ -6,12 +6,12 @@
 
 #include "core/gemm.h"
 #include "kernels/check.h"
-#include "kernels/cuda/kernel_table.h"
+#include "kernels/cuda_twin.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/cross_entropy.cpp"
 #include "hwy/foreach_target.h"
-#include "kernels/simd_math-inl.h"
+#include "kernels/simd/math-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace mudelta::kernels::HWY_NAMESPACE {
@@ -143,7 +143,7 @@ void check_inputs(std::string_view op, const CrossEntropyInputs& inputs, const T
 
 void cross_entropy_forward(const CrossEntropyInputs& inputs, const Tensor& losses, Stream stream) {
   check_inputs("cross_entropy_forward", inputs, losses);
-  if (losses.device().is_cuda()) return cuda::kernel_table().cross_entropy_forward(inputs, losses, stream);
+  if (losses.device().is_cuda()) return cuda_twin<cross_entropy_forward>()(inputs, losses, stream);
   for_each_block(inputs, stream, [&](std::int64_t begin, std::int64_t end, const Tensor& logits) {
     HWY_DYNAMIC_DISPATCH(losses_of_block)
     (logits, inputs.targets.slice(begin, end), inputs.logit_multiplier, losses.slice(begin, end));
@@ -158,8 +158,7 @@ void cross_entropy_forward_backward(const CrossEntropyInputs& inputs, float grad
   expect_tensor(kOp, "dhidden", dhidden, inputs.hidden.shape(), dtype);
   expect_tensor(kOp, "dweight", dweight, inputs.weight.shape(), DType::kFloat32);
   if (losses.device().is_cuda()) {
-    return cuda::kernel_table().cross_entropy_forward_backward(inputs, gradient_scale, losses, dhidden, dweight,
-                                                               stream);
+    return cuda_twin<cross_entropy_forward_backward>()(inputs, gradient_scale, losses, dhidden, dweight, stream);
   }
   for_each_block(inputs, stream, [&](std::int64_t begin, std::int64_t end, const Tensor& logits) {
     const Tensor dlogits = dtype == DType::kFloat32 ? logits : Tensor::empty(logits.shape(), dtype);

@@ -1,12 +1,12 @@
 #include "kernels/elementwise.h"
 
 #include "kernels/check.h"
-#include "kernels/cuda/kernel_table.h"
+#include "kernels/cuda_twin.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/elementwise.cpp"
 #include "hwy/foreach_target.h"
-#include "kernels/simd_io-inl.h"
+#include "kernels/simd/io-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace mudelta::kernels::HWY_NAMESPACE {
@@ -53,13 +53,13 @@ HWY_EXPORT(convert_array);
 void add_to(const Tensor& x, const Tensor& y, Stream stream) {
   expect_floating("add_to", "x", x);
   expect_tensor("add_to", "y", y, x.shape(), DType::kFloat32);
-  if (x.device().is_cuda()) return cuda::kernel_table().add_to(x, y, stream);
+  if (x.device().is_cuda()) return cuda_twin<add_to>()(x, y, stream);
   HWY_DYNAMIC_DISPATCH(add_arrays)(x, y);
 }
 
 void scale(const Tensor& y, float factor, Stream stream) {
   expect_tensor("scale", "y", y, y.shape(), DType::kFloat32);
-  if (y.device().is_cuda()) return cuda::kernel_table().scale(y, factor, stream);
+  if (y.device().is_cuda()) return cuda_twin<scale>()(y, factor, stream);
   HWY_DYNAMIC_DISPATCH(scale_array)(y, factor);
 }
 
@@ -67,7 +67,7 @@ void convert(const Tensor& x, const Tensor& y, Stream stream) {
   expect_floating("convert", "x", x);
   expect_floating("convert", "y", y);
   expect_tensor("convert", "y", y, x.shape(), y.dtype());
-  if (x.device().is_cuda()) return cuda::kernel_table().convert(x, y, stream);
+  if (x.device().is_cuda()) return cuda_twin<convert>()(x, y, stream);
   HWY_DYNAMIC_DISPATCH(convert_array)(x, y);
 }
 

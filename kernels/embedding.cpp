@@ -5,12 +5,12 @@
 #include <algorithm>
 
 #include "kernels/check.h"
-#include "kernels/cuda/kernel_table.h"
+#include "kernels/cuda_twin.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/embedding.cpp"
 #include "hwy/foreach_target.h"
-#include "kernels/simd_io-inl.h"
+#include "kernels/simd/io-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace mudelta::kernels::HWY_NAMESPACE {
@@ -72,7 +72,7 @@ void embedding_forward(const Tensor& table, const Tensor& tokens, const Tensor& 
   expect_float32_matrix(kOp, "y", y, "[n, width]");
   expect_tensor(kOp, "y", y, {y.size(0), table.size(1)}, DType::kFloat32);
   expect_indices(kOp, "tokens", tokens, y.size(0), 0, table.size(0));
-  if (table.device().is_cuda()) return cuda::kernel_table().embedding_forward(table, tokens, y, stream);
+  if (table.device().is_cuda()) return cuda_twin<embedding_forward>()(table, tokens, y, stream);
   HWY_DYNAMIC_DISPATCH(forward)(table, tokens, y);
 }
 
@@ -82,7 +82,7 @@ void embedding_backward(const Tensor& tokens, const Tensor& dy, const Tensor& dt
   expect_float32_matrix(kOp, "dtable", dtable, "[vocab, width]");
   expect_tensor(kOp, "dtable", dtable, {dtable.size(0), dy.size(1)}, DType::kFloat32);
   expect_indices(kOp, "tokens", tokens, dy.size(0), 0, dtable.size(0));
-  if (dtable.device().is_cuda()) return cuda::kernel_table().embedding_backward(tokens, dy, dtable, stream);
+  if (dtable.device().is_cuda()) return cuda_twin<embedding_backward>()(tokens, dy, dtable, stream);
   HWY_DYNAMIC_DISPATCH(backward)(tokens, dy, dtable);
 }
 

@@ -5,12 +5,12 @@
 #include <vector>
 
 #include "kernels/check.h"
-#include "kernels/cuda/kernel_table.h"
+#include "kernels/cuda_twin.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/gates.cpp"
 #include "hwy/foreach_target.h"
-#include "kernels/simd_math-inl.h"
+#include "kernels/simd/math-inl.h"
 
 // A row has few heads, often fewer than a vector has lanes, so vectors run on across rows: lane l of the vector at
 // element i belongs to head (i + l) % heads. This repeats after kLanes rows, the period.
@@ -118,7 +118,7 @@ void gates_forward(const GateInputs& inputs, const Tensor& g, const Tensor& beta
   check_inputs(kOp, inputs);
   expect_tensor(kOp, "g", g, inputs.z_a.shape(), DType::kFloat32);
   expect_tensor(kOp, "beta", beta, inputs.z_a.shape(), DType::kFloat32);
-  if (g.device().is_cuda()) return cuda::kernel_table().gates_forward(inputs, g, beta, stream);
+  if (g.device().is_cuda()) return cuda_twin<gates_forward>()(inputs, g, beta, stream);
   HWY_DYNAMIC_DISPATCH(forward)(inputs, g, beta);
 }
 
@@ -133,7 +133,7 @@ void gates_backward(const GateInputs& inputs, const Tensor& dg, const Tensor& db
   expect_tensor(kOp, "dz_b", gradients.dz_b, shape, DType::kFloat32);
   expect_tensor(kOp, "da_log", gradients.da_log, {shape[1]}, DType::kFloat32);
   expect_tensor(kOp, "ddt_bias", gradients.ddt_bias, {shape[1]}, DType::kFloat32);
-  if (dg.device().is_cuda()) return cuda::kernel_table().gates_backward(inputs, dg, dbeta, gradients, stream);
+  if (dg.device().is_cuda()) return cuda_twin<gates_backward>()(inputs, dg, dbeta, gradients, stream);
   HWY_DYNAMIC_DISPATCH(backward)(inputs, dg, dbeta, gradients);
 }
 

@@ -3,12 +3,12 @@
 #include <cmath>
 
 #include "kernels/check.h"
-#include "kernels/cuda/kernel_table.h"
+#include "kernels/cuda_twin.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/l2_norm.cpp"
 #include "hwy/foreach_target.h"
-#include "kernels/simd_io-inl.h"
+#include "kernels/simd/io-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace mudelta::kernels::HWY_NAMESPACE {
@@ -91,7 +91,7 @@ void l2_norm_forward(const Tensor& x, float eps, const Tensor& y, const Tensor& 
   constexpr auto kOp = "l2_norm_forward";
   expect_tensor(kOp, "rstd", rstd, row_shape(kOp, "x", x), DType::kFloat32);
   expect_tensor(kOp, "y", y, x.shape(), x.dtype());
-  if (x.device().is_cuda()) return cuda::kernel_table().l2_norm_forward(x, eps, y, rstd, stream);
+  if (x.device().is_cuda()) return cuda_twin<l2_norm_forward>()(x, eps, y, rstd, stream);
   HWY_DYNAMIC_DISPATCH(forward)(x, eps, y, rstd);
 }
 
@@ -100,7 +100,7 @@ void l2_norm_backward(const Tensor& y, const Tensor& rstd, const Tensor& dy, con
   expect_tensor(kOp, "rstd", rstd, row_shape(kOp, "y", y), DType::kFloat32);
   expect_tensor(kOp, "dy", dy, y.shape(), y.dtype());
   expect_tensor(kOp, "dx", dx, y.shape(), y.dtype());
-  if (y.device().is_cuda()) return cuda::kernel_table().l2_norm_backward(y, rstd, dy, dx, stream);
+  if (y.device().is_cuda()) return cuda_twin<l2_norm_backward>()(y, rstd, dy, dx, stream);
   HWY_DYNAMIC_DISPATCH(backward)(y, rstd, dy, dx);
 }
 

@@ -3,12 +3,12 @@
 #include <cmath>
 
 #include "kernels/check.h"
-#include "kernels/cuda/kernel_table.h"
+#include "kernels/cuda_twin.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/optimizer_update.cpp"
 #include "hwy/foreach_target.h"
-#include "kernels/simd_io-inl.h"
+#include "kernels/simd/io-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace mudelta::kernels::HWY_NAMESPACE {
@@ -75,7 +75,7 @@ void adamw_update(const AdamWUpdate& update, Stream stream) {
   expect_flat(kOp, "exp_avg", update.exp_avg, update.weight);
   expect_flat(kOp, "exp_avg_sq", update.exp_avg_sq, update.weight);
   expect_flat(kOp, "gradient", update.gradient, update.weight);
-  if (update.weight.device().is_cuda()) return cuda::kernel_table().adamw_update(update, stream);
+  if (update.weight.device().is_cuda()) return cuda_twin<adamw_update>()(update, stream);
   HWY_DYNAMIC_DISPATCH(adamw)(update);
 }
 
@@ -84,7 +84,7 @@ void sgd_update(const SgdUpdate& update, Stream stream) {
   expect_flat(kOp, "weight", update.weight, update.weight);
   expect_flat(kOp, "momentum_buffer", update.momentum_buffer, update.weight);
   expect_flat(kOp, "gradient", update.gradient, update.weight);
-  if (update.weight.device().is_cuda()) return cuda::kernel_table().sgd_update(update, stream);
+  if (update.weight.device().is_cuda()) return cuda_twin<sgd_update>()(update, stream);
   HWY_DYNAMIC_DISPATCH(sgd)(update);
 }
 

@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "kernels/check.h"
-#include "kernels/cuda/kernel_table.h"
+#include "kernels/cuda_twin.h"
 #include "kernels/row_blocks.h"
 
 #undef HWY_TARGET_INCLUDE
@@ -101,13 +101,13 @@ double on_host(const Tensor& total, Stream stream) {
 
 void add_sum(const Tensor& x, const Tensor& total, Stream stream) {
   check_total("add_sum", x, total);
-  if (x.device().is_cuda()) return cuda::kernel_table().add_sum(x, total, stream);
+  if (x.device().is_cuda()) return cuda_twin<add_sum>()(x, total, stream);
   *total.data<double>() += HWY_DYNAMIC_DISPATCH(sum_values)(x);
 }
 
 void add_sum_of_squares(const Tensor& x, double weight, const Tensor& total, Stream stream) {
   check_total("add_sum_of_squares", x, total);
-  if (x.device().is_cuda()) return cuda::kernel_table().add_sum_of_squares(x, weight, total, stream);
+  if (x.device().is_cuda()) return cuda_twin<add_sum_of_squares>()(x, weight, total, stream);
   *total.data<double>() += weight * HWY_DYNAMIC_DISPATCH(sum_squares)(x);
 }
 

@@ -4,12 +4,12 @@
 #include <vector>
 
 #include "kernels/check.h"
-#include "kernels/cuda/kernel_table.h"
+#include "kernels/cuda_twin.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/rms_norm.cpp"
 #include "hwy/foreach_target.h"
-#include "kernels/simd_math-inl.h"
+#include "kernels/simd/math-inl.h"
 
 // With n = x rstd weight and dn the gradient of n, one row's gradients are
 //   dx = rstd (weight dn) - x rstd^3 / dim sum(weight dn x),   dweight += dn x rstd.
@@ -184,7 +184,7 @@ void rms_norm_forward(const Tensor& x, const Tensor& weight, float eps, const Te
   check_common(kOp, x, weight, rstd);
   expect_floating(kOp, "y", y);
   expect_tensor(kOp, "y", y, x.shape(), y.dtype());
-  if (x.device().is_cuda()) return cuda::kernel_table().rms_norm_forward(x, weight, eps, y, rstd, stream);
+  if (x.device().is_cuda()) return cuda_twin<rms_norm_forward>()(x, weight, eps, y, rstd, stream);
   HWY_DYNAMIC_DISPATCH(forward)(x, weight, eps, y, rstd);
 }
 
@@ -198,7 +198,7 @@ void rms_norm_backward(const Tensor& x, const Tensor& weight, const Tensor& rstd
   expect_tensor(kOp, "dx", dx, x.shape(), x.dtype());
   expect_tensor(kOp, "dweight", dweight, weight.shape(), DType::kFloat32);
   if (x.device().is_cuda()) {
-    return cuda::kernel_table().rms_norm_backward(x, weight, rstd, dy, dresidual, dx, dweight, stream);
+    return cuda_twin<rms_norm_backward>()(x, weight, rstd, dy, dresidual, dx, dweight, stream);
   }
   HWY_DYNAMIC_DISPATCH(backward)(x, weight, rstd, dy, dresidual, dx, dweight);
 }
@@ -209,7 +209,7 @@ void gated_rms_norm_forward(const Tensor& x, const Tensor& gate, const Tensor& w
   check_common(kOp, x, weight, rstd);
   expect_tensor(kOp, "gate", gate, x.shape(), x.dtype());
   expect_tensor(kOp, "y", y, x.shape(), x.dtype());
-  if (x.device().is_cuda()) return cuda::kernel_table().gated_rms_norm_forward(x, gate, weight, eps, y, rstd, stream);
+  if (x.device().is_cuda()) return cuda_twin<gated_rms_norm_forward>()(x, gate, weight, eps, y, rstd, stream);
   HWY_DYNAMIC_DISPATCH(gated_forward)(x, gate, weight, eps, y, rstd);
 }
 
@@ -224,7 +224,7 @@ void gated_rms_norm_backward(const Tensor& x, const Tensor& gate, const Tensor& 
   expect_tensor(kOp, "dgate", dgate, x.shape(), x.dtype());
   expect_tensor(kOp, "dweight", dweight, weight.shape(), DType::kFloat32);
   if (x.device().is_cuda()) {
-    return cuda::kernel_table().gated_rms_norm_backward(x, gate, weight, rstd, dy, dx, dgate, dweight, stream);
+    return cuda_twin<gated_rms_norm_backward>()(x, gate, weight, rstd, dy, dx, dgate, dweight, stream);
   }
   HWY_DYNAMIC_DISPATCH(gated_backward)(x, gate, weight, rstd, dy, dx, dgate, dweight);
 }

@@ -5,13 +5,13 @@
 #include <type_traits>
 
 #include "kernels/check.h"
-#include "kernels/cuda/kernel_table.h"
+#include "kernels/cuda_twin.h"
 #include "kernels/l2_norm.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/short_conv.cpp"
 #include "hwy/foreach_target.h"
-#include "kernels/simd_math-inl.h"
+#include "kernels/simd/math-inl.h"
 
 // The work is cut into blocks of tokens and slabs of channels; with an L2 norm, of whole heads. A block falls into
 // pieces at the ends of sequences. For each piece the rows of x that its tokens see are gathered as float32 into a
@@ -434,7 +434,7 @@ void short_conv_forward(const ShortConvInputs& inputs, const Tensor& y, const Te
   expect_tensor(kOp, "y", y, inputs.x.shape(), inputs.x.dtype());
   require(y.raw() != inputs.x.raw(), "[{}] y must not be x itself ({})", kOp, y.to_string());
   expect_state(kOp, "final_state", final_state, inputs);
-  if (y.device().is_cuda()) return cuda::kernel_table().short_conv_forward(inputs, y, final_state, stream);
+  if (y.device().is_cuda()) return cuda_twin<short_conv_forward>()(inputs, y, final_state, stream);
   HWY_DYNAMIC_DISPATCH(forward)(inputs, y, final_state);
 }
 
@@ -444,7 +444,7 @@ void short_conv_backward(const ShortConvInputs& inputs, const Tensor& dy, const 
   check_inputs(kOp, inputs);
   expect_tensor(kOp, "dy", dy, inputs.x.shape(), inputs.x.dtype());
   check_gradients(kOp, inputs, dy, dx, dweight);
-  if (dy.device().is_cuda()) return cuda::kernel_table().short_conv_backward(inputs, dy, dx, dweight, stream);
+  if (dy.device().is_cuda()) return cuda_twin<short_conv_backward>()(inputs, dy, dx, dweight, stream);
   HWY_DYNAMIC_DISPATCH(backward)(inputs, dy, dx, dweight);
 }
 
@@ -460,7 +460,7 @@ void short_conv_l2_norm_forward(const ShortConvInputs& inputs, float eps, const 
   require(y.raw() != inputs.x.raw(), "[{}] y must not be x itself ({})", kOp, y.to_string());
   expect_state(kOp, "final_state", final_state, inputs);
   if (y.device().is_cuda()) {
-    return cuda::kernel_table().short_conv_l2_norm_forward(inputs, eps, y, rstd, final_state, stream);
+    return cuda_twin<short_conv_l2_norm_forward>()(inputs, eps, y, rstd, final_state, stream);
   }
   HWY_DYNAMIC_DISPATCH(forward_normed)(inputs, eps, y, rstd, final_state);
 }
@@ -478,7 +478,7 @@ void short_conv_l2_norm_backward(const ShortConvInputs& inputs, const Tensor& y,
   }
   check_gradients(kOp, inputs, dy, dx, dweight);
   if (dy.device().is_cuda()) {
-    return cuda::kernel_table().short_conv_l2_norm_backward(inputs, y, rstd, dy, dx, dweight, stream);
+    return cuda_twin<short_conv_l2_norm_backward>()(inputs, y, rstd, dy, dx, dweight, stream);
   }
   HWY_DYNAMIC_DISPATCH(backward_normed)(inputs, rstd, dy, dx, dweight);
 }

@@ -1,12 +1,12 @@
 #include "kernels/swiglu.h"
 
 #include "kernels/check.h"
-#include "kernels/cuda/kernel_table.h"
+#include "kernels/cuda_twin.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/swiglu.cpp"
 #include "hwy/foreach_target.h"
-#include "kernels/simd_math-inl.h"
+#include "kernels/simd/math-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace mudelta::kernels::HWY_NAMESPACE {
@@ -58,7 +58,7 @@ void swiglu_forward(const Tensor& gate, const Tensor& up, const Tensor& y, Strea
   expect_floating(kOp, "gate", gate);
   expect_tensor(kOp, "up", up, gate.shape(), gate.dtype());
   expect_tensor(kOp, "y", y, gate.shape(), gate.dtype());
-  if (y.device().is_cuda()) return cuda::kernel_table().swiglu_forward(gate, up, y, stream);
+  if (y.device().is_cuda()) return cuda_twin<swiglu_forward>()(gate, up, y, stream);
   HWY_DYNAMIC_DISPATCH(forward)(gate, up, y);
 }
 
@@ -70,7 +70,7 @@ void swiglu_backward(const Tensor& gate, const Tensor& up, const Tensor& dy, con
   expect_tensor(kOp, "dy", dy, gate.shape(), gate.dtype());
   expect_tensor(kOp, "dgate", dgate, gate.shape(), gate.dtype());
   expect_tensor(kOp, "dup", dup, gate.shape(), gate.dtype());
-  if (dy.device().is_cuda()) return cuda::kernel_table().swiglu_backward(gate, up, dy, dgate, dup, stream);
+  if (dy.device().is_cuda()) return cuda_twin<swiglu_backward>()(gate, up, dy, dgate, dup, stream);
   HWY_DYNAMIC_DISPATCH(backward)(gate, up, dy, dgate, dup);
 }
 

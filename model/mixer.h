@@ -4,7 +4,7 @@
 #include <string>
 
 #include "core/parameter_store.h"
-#include "kernels/gated_delta_rule.h"
+#include "kernels/gated_delta_rule/gated_delta_rule.h"
 #include "kernels/gates.h"
 #include "kernels/short_conv.h"
 #include "model/config.pb.h"

@@ -11,7 +11,8 @@ transfer="launch/transfer launch/transfer/coord_check launch/transfer/sweep laun
 rooms="
 core:
 core/files: core
-kernels: core
+kernels: core kernels/cuda
+kernels/cuda: core
 dist: core kernels
 model: core kernels dist
 optim: core kernels dist

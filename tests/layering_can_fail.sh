@@ -5,7 +5,7 @@ layering=$(dirname "$(realpath "$0")")/layering.sh
 tree=$(mktemp -d)
 trap 'rm -rf "$tree"' EXIT
 
-make_rooms() { mkdir -p "$tree"/{core/files,kernels,dist,model,optim,data,launch/{config,job,train,commands,transfer/sweep}}; }
+make_rooms() { mkdir -p "$tree"/{core/files,kernels/cuda,dist,model,optim,data,launch/{config,job,train,commands,transfer/sweep}}; }
 
 # expect pass|fail FILE LINE: the verdict on a tree whose FILE has that one line.
 expect() {
@@ -28,6 +28,8 @@ expect pass launch/config/config.proto 'import "model/config.proto";'
 expect pass core/b.h '// see "kernels/gates.h"'
 expect fail core/b.h '#include "kernels/gates.h"'
 expect fail kernels/a.cpp '#include "dist/mpi.h"'
+expect pass kernels/a.cu '#include "kernels/cuda/simt.h"'
+expect fail kernels/cuda/a.h '#include "kernels/gates.h"'
 expect fail dist/a.cpp '  #  include  "optim/optimizer.h"'
 expect fail dist/a.cpp '#include <model/block.h>'
 expect fail model/a.h '#include "optim/optimizer.h"'

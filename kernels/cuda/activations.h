@@ -2,7 +2,7 @@
 
 #include "kernels/cuda/simt.h"
 
-// As in simd_math-inl.h, and like there without overflow for any x.
+// As in simd/math-inl.h, and like there without overflow for any x.
 namespace mudelta::kernels::cuda {
 
 __device__ __forceinline__ float sigmoid(float x) {

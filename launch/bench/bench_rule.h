@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "core/dtype.h"
-#include "kernels/gated_delta_rule.h"
+#include "kernels/gated_delta_rule/gated_delta_rule.h"
 #include "launch/bench/random_tensors.h"
 
 namespace mudelta {

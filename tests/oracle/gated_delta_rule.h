@@ -5,7 +5,7 @@
 #include <vector>
 
 // The gated delta rule token by token in float64, and its adjoint: plain loops, straight from the definition in
-// kernels/gated_delta_rule.h.
+// kernels/gated_delta_rule/gated_delta_rule.h.
 namespace mudelta::oracle {
 
 struct GatedDeltaRule {

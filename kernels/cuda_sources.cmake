@@ -1,0 +1,23 @@
+# Device sources of this room, one NAME.cu an op family, or a folder of them.
+set(MUDELTA_CUDA_SOURCES
+  cross_entropy.cu
+  cuda/column_sums.cu
+  elementwise.cu
+  embedding.cu
+  gated_delta_rule/cuda/backward_scan.cu
+  gated_delta_rule/cuda/both_scans.cu
+  gated_delta_rule/cuda/gated_delta_rule.cu
+  gated_delta_rule/cuda/gradients.cu
+  gated_delta_rule/cuda/prepare.cu
+  gated_delta_rule/cuda/reference.cu
+  gated_delta_rule/cuda/scan.cu
+  gated_delta_rule/cuda/segments.cu
+  gated_delta_rule/cuda/states.cu
+  gates.cu
+  l2_norm.cu
+  optimizer_update.cu
+  reduce.cu
+  rms_norm.cu
+  short_conv.cu
+  swiglu.cu
+  )

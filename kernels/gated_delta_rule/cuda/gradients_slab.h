@@ -1,0 +1,161 @@
+#pragma once
+
+#include "kernels/gated_delta_rule/cuda/gradients.h"
+
+// What gradients.cu computes of one slab of value columns: N, dV, and the slab's part of dq, dk and of
+// the sums of the head.
+namespace mudelta::kernels::cuda::gated_delta_rule::gradients {
+
+// W of the warp's part from V and the state; Y takes the place of V.
+template <class Layout>
+__device__ __forceinline__ void make_y(const Layout& shared, const typename Layout::Stage& stage, float (&dbeta)[2]) {
+  const Part part = part_of_warp();
+  const int column = part.column * kValueColumns;
+  Accumulator<kValueColumns / 8> u;
+  u.set_zero();
+  multiply_ab(u, shared.k, part.row, stage.state, column);
+#pragma unroll
+  for (int t = 0; t < kValueColumns / 8; ++t) {
+#pragma unroll
+    for (int r = 0; r < 2; ++r) {
+      const int i = part.row + accumulator_row() + 8 * r, n = column + 8 * t + accumulator_column();
+      const auto v = *reinterpret_cast<const std::uint32_t*>(stage.v.at(i, n));
+      const auto dy = *reinterpret_cast<const std::uint32_t*>(stage.dy.at(i, n));
+      const float from_start = shared.gates.from_start(i), beta = shared.gates.beta(i);
+      const float w0 = low_float(v) - from_start * u.tile[t][2 * r];
+      const float w1 = high_float(v) - from_start * u.tile[t][2 * r + 1];
+      dbeta[r] = fmaf(low_float(dy), w0, fmaf(high_float(dy), w1, dbeta[r]));
+      store_pair(stage.v.at(i, n), beta * w0, beta * w1);
+    }
+  }
+}
+
+// N in the place of Y. Waits for the block before, between and after.
+__device__ __forceinline__ void make_n(const Square& solve, const Values& y) {
+  const Part part = part_of_warp();
+  const int column = part.column * kValueColumns;
+  Accumulator<kValueColumns / 8> n;
+  n.set_zero();
+  __syncthreads();
+  multiply_ab(n, solve, part.row, y, column, 0, part.row + 16);
+  __syncthreads();
+  store_to_tile(n, y, part.row, column);
+  __syncthreads();
+}
+
+// dV = beta dY, from the tile to global memory.
+__device__ __forceinline__ void store_dv(const Values& dy, const SharedGates& gates, bfloat16* dv, std::int64_t stride,
+                                         int rows, int columns) {
+  constexpr int kVectors = kSlab / kVectorElements;
+#pragma unroll 1
+  for (int i = static_cast<int>(threadIdx.x); i < kChunk * kVectors; i += kThreads) {
+    const int row = i / kVectors, vector = i % kVectors;
+    if (row >= rows || vector * kVectorElements >= columns) continue;
+    const uint4 values = *reinterpret_cast<const uint4*>(dy.vector(row, vector));
+    const float beta = gates.beta(row);
+    const auto scaled = [beta](unsigned pair) {
+      return pack_bfloat16(beta * low_float(pair), beta * high_float(pair));
+    };
+    *reinterpret_cast<uint4*>(dv + row * stride + vector * kVectorElements) =
+        make_uint4(scaled(values.x), scaled(values.y), scaled(values.z), scaled(values.w));
+  }
+}
+
+// dpg += dO N^T, da += dY N^T.
+__device__ __forceinline__ void add_value_products(const Values& n, const Values& d_o, const Values& dy,
+                                                   HeadSums& sums) {
+  const Part part = part_of_warp();
+  const int column = part.column * kChunkColumns;
+#pragma unroll
+  for (int t = 0; t < kChunkColumns / 8; t += 2) {
+    if (column + 8 * t > part.row) continue;
+#pragma unroll
+    for (int k = 0; k < kSlab; k += 16) {
+      std::uint32_t d_o_rows[4], dy_rows[4];
+      load_a(d_o_rows, d_o, part.row, k);
+      load_a(dy_rows, dy, part.row, k);
+      const FragmentPair rows = load_b(n, column + 8 * t, k);
+      multiply(sums.dpg, t, d_o_rows, rows);
+      multiply(sums.da, t, dy_rows, rows);
+    }
+  }
+}
+
+// sum += factor . (left right) of the warp's rows and key columns, where left is [kChunk, kSlab], factor_of(i) that of
+// row i, and right_at(k, n) a fragment of right. row_sums += rows of that . other, whose columns number `key_dim`. It
+// comes from a parameter of the kernel: the compiler does not know that the branch is never taken, and loads the
+// fragments of tiles before it no earlier. It would spill to hold those of all tiles at once.
+template <int kTiles, class Factor, class Other, class Right>
+__device__ __forceinline__ void add_product(Accumulator<kTiles>& sum, float (&row_sums)[2], const Values& left,
+                                            const Factor& factor_of, const Other& other, int key_dim,
+                                            const Right& right_at) {
+  const Part part = part_of_warp();
+  const int row = part.row + accumulator_row(), first_column = part.column * 8 * kTiles;
+  std::uint32_t a[kSlab / 16][4];
+#pragma unroll
+  for (int k = 0; k < kSlab / 16; ++k) load_a(a[k], left, part.row, 16 * k);
+  const float factor[2] = {factor_of(row), factor_of(row + 8)};
+#pragma unroll
+  for (int t = 0; t < kTiles; t += 2) {
+    if (first_column + 8 * t >= key_dim) break;
+    Accumulator<2> product;
+    product.set_zero();
+#pragma unroll
+    for (int k = 0; k < kSlab / 16; ++k) multiply(product, 0, a[k], right_at(16 * k, first_column + 8 * t));
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+#pragma unroll
+      for (int r = 0; r < 2; ++r) {
+        const float x = factor[r] * product.tile[half][2 * r], y = factor[r] * product.tile[half][2 * r + 1];
+        const auto pair = *reinterpret_cast<const std::uint32_t*>(
+            other.at(row + 8 * r, first_column + 8 * (t + half) + accumulator_column()));
+        row_sums[r] = fmaf(x, low_float(pair), fmaf(y, high_float(pair), row_sums[r]));
+        sum.tile[t + half][2 * r] += x;
+        sum.tile[t + half][2 * r + 1] += y;
+      }
+    }
+  }
+}
+
+__device__ __forceinline__ float dot(const FragmentPair& x, const FragmentPair& y) {
+  float sum = 0.0f;
+#pragma unroll
+  for (int i = 0; i < 4; ++i) {
+    sum = fmaf(low_float(x.registers[i]), low_float(y.registers[i]), sum);
+    sum = fmaf(high_float(x.registers[i]), high_float(y.registers[i]), sum);
+  }
+  return sum;
+}
+
+// <dS', S> over the value columns that have the numbers of the warp's rows, and its key columns.
+template <class Layout>
+__device__ __forceinline__ float state_product(const typename Layout::Stage& stage) {
+  static_assert(kSlab == kChunk);
+  const Part part = part_of_warp();
+  const int first_column = part.column * Layout::kKeyColumns;
+  float sum = 0.0f;
+#pragma unroll 1
+  for (int n = first_column; n < first_column + Layout::kKeyColumns; n += 16) {
+    sum += dot(load_b_transposed(stage.dstate, part.row, n), load_b(stage.state, n, part.row));
+  }
+  return sum;
+}
+
+// The terms of dq and dk that hold S and dS', and what goes with them to a, e and z.
+template <class Layout>
+__device__ __forceinline__ void add_state_products(const Layout& shared, const typename Layout::Stage& stage,
+                                                   float scale, int key_dim, typename Layout::KeyAccumulator& dq,
+                                                   typename Layout::KeyAccumulator& dk, HeadSums& sums) {
+  const SharedGates& gates = shared.gates;
+  const auto of_query = [&](int i) { return scale * gates.from_start(i); };
+  const auto of_start = [&](int i) { return -gates.from_start(i) * gates.beta(i); };
+  const auto of_end = [&](int i) { return gates.to_end(i); };
+  const auto state = [&](int k, int n) { return load_b(stage.state, n, k); };
+  const auto dstate = [&](int k, int n) { return load_b_transposed(stage.dstate, k, n); };
+  add_product(dq, sums.a, stage.d_o, of_query, shared.q, key_dim, state);
+  add_product(dk, sums.a, stage.dy, of_start, shared.k, key_dim, state);
+  add_product(dk, sums.e, stage.v, of_end, shared.k, key_dim, dstate);
+  sums.z += state_product<Layout>(stage);
+}
+
+}  // namespace mudelta::kernels::cuda::gated_delta_rule::gradients

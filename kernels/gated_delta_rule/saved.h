@@ -1,0 +1,23 @@
+#pragma once
+
+#include "kernels/gated_delta_rule/gated_delta_rule.h"
+
+namespace mudelta::kernels {
+
+struct GatedDeltaRuleSaved::Content {
+  // The state at the start of each chunk: [chunks, value_heads, key_dim, value_dim] float32; of the chunkwise CUDA
+  // kernels [slots, ...] bfloat16, or undefined.
+  Tensor chunk_states;
+  // Of the chunkwise CUDA kernels (cuda/launches.h):
+  Tensor decay;  // [tokens, value_heads] float32, the sum of g from the start of the chunk (natural logarithm)
+  Tensor solve;  // [slots, value_heads, 64, 64] bfloat16, the T = (I + diag(beta) stril(K K^T))^-1 of each chunk
+  int segment_chunks = 0;  // chunks a segment; 0: sequences are not cut into segments, and there is nothing below
+  Tensor segment_states;   // [segment slots, value_heads, key_dim, value_dim] float32, what each segment starts from
+  Tensor transitions;      // [segment slots, value_heads, key_dim, key_dim] float32, of the segments in the middle
+};
+
+namespace gated_delta_rule {
+using Saved = GatedDeltaRuleSaved::Content;
+}
+
+}  // namespace mudelta::kernels
