@@ -1,36 +1,48 @@
 #include "dist/mesh.h"
 
+#include <fmt/format.h>
+
+#include <cstdint>
+#include <utility>
+
 #include "core/error.h"
 
 namespace mudelta {
 namespace {
 
-std::string describe(int num_ranks, std::int64_t data, int context, int tensor) {
-  return fmt::format("{} rank{} = {} data x {} context x {} tensor", num_ranks, num_ranks == 1 ? "" : "s", data,
-                     context, tensor);
-}
-
-ProcessGroup checked(ProcessGroup world, int context, int tensor) {
-  require(context >= 1, "[mesh] parallel.context is {}, expected >= 1", context);
-  require(tensor >= 1, "[mesh] parallel.tensor is {}, expected >= 1", tensor);
-  const std::int64_t replica = std::int64_t{context} * tensor;
-  require(world.size() % replica == 0,
-          "[mesh] {} ranks cannot be data x {} context x {} tensor: expected a multiple of {}", world.size(), context,
-          tensor, replica);
-  require(replica == 1, "[mesh] {}: context and tensor above 1 are not yet possible",
-          describe(world.size(), world.size() / replica, context, tensor));
+ProcessGroup checked(ProcessGroup world, const ParallelConfig& config) {
+  const MeshSizes sizes = mesh_sizes(world.size(), config);
+  require(sizes.context == 1 && sizes.tensor == 1,
+          "{}: parallel.context and parallel.tensor above 1 are not yet possible", sizes.to_string());
   return world;
 }
 
 }  // namespace
 
-// rank = (data rank x context + context rank) x tensor + tensor rank.
-Mesh::Mesh(ProcessGroup world, int context, int tensor)
-    : world_(checked(std::move(world), context, tensor)),
-      data_(world_.split(world_.rank() % (context * tensor), world_.rank())),
-      context_(world_.split(world_.rank() / (context * tensor) * tensor + world_.rank() % tensor, world_.rank())),
-      tensor_(world_.split(world_.rank() / tensor, world_.rank())) {}
+std::string MeshSizes::to_string() const {
+  const std::int64_t ranks = std::int64_t{data} * context * tensor;
+  return fmt::format("{} rank{} = {} data x {} context x {} tensor", ranks, ranks == 1 ? "" : "s", data, context,
+                     tensor);
+}
 
-std::string Mesh::to_string() const { return describe(world_.size(), data_.size(), context_.size(), tensor_.size()); }
+MeshSizes mesh_sizes(int num_ranks, const ParallelConfig& config) {
+  const int context = config.context(), tensor = config.tensor();
+  require(context >= 1, "parallel.context is {}: expected at least 1", context);
+  require(tensor >= 1, "parallel.tensor is {}: expected at least 1", tensor);
+  const std::int64_t replica = std::int64_t{context} * tensor;
+  require(num_ranks % replica == 0, "{} ranks: expected a multiple of parallel.tensor {} x parallel.context {} = {}",
+          num_ranks, tensor, context, replica);
+  return {.data = static_cast<int>(num_ranks / replica), .context = context, .tensor = tensor};
+}
+
+// rank = (data rank x context + context rank) x tensor + tensor rank.
+Mesh::Mesh(ProcessGroup world, const ParallelConfig& config)
+    : world_(checked(std::move(world), config)),
+      data_(world_.split(world_.rank() % (config.context() * config.tensor()), world_.rank())),
+      context_(world_.split(
+          world_.rank() / (config.context() * config.tensor()) * config.tensor() + world_.rank() % config.tensor(),
+          world_.rank())),
+      tensor_(world_.split(world_.rank() / config.tensor(), world_.rank())),
+      gradients_(config.context() == 1 ? data_ : world_.split(world_.rank() % config.tensor(), world_.rank())) {}
 
 }  // namespace mudelta

@@ -1,24 +1,41 @@
 #pragma once
 
+#include <string>
+
+#include "dist/config.pb.h"
 #include "dist/process_group.h"
 
 namespace mudelta {
 
-// How the ranks are arranged: world = data x context x tensor, the tensor group's ranks being neighbours.
+struct MeshSizes {
+  int data = 1, context = 1, tensor = 1;
+  std::string to_string() const;  // "4 ranks = 4 data x 1 context x 1 tensor"
+};
+
+// How `num_ranks` ranks are arranged. Throws Error, naming every factor, unless parallel.context x parallel.tensor
+// divides them.
+MeshSizes mesh_sizes(int num_ranks, const ParallelConfig& config);
+
+// The groups that a rank belongs to: world = data x context x tensor, the tensor group's ranks being neighbours.
+// Along `data` ranks have other rows of a batch, along `context` other tokens of the same rows, along `tensor` other
+// parts of the parameters.
 class Mesh {
  public:
-  // Throws Error, naming every factor, unless data x context x tensor can be the world's size; sizes of `context` and
-  // `tensor` above 1 are refused: "not yet".
-  Mesh(ProcessGroup world, int context, int tensor);
+  // Collective over `world`. Throws Error, alike on every rank, as mesh_sizes; sizes of `context` and `tensor` above 1
+  // are refused: "not yet".
+  explicit Mesh(ProcessGroup world = ProcessGroup::single(), const ParallelConfig& config = {});
 
   const ProcessGroup& world() const { return world_; }
   const ProcessGroup& data() const { return data_; }
   const ProcessGroup& context() const { return context_; }
   const ProcessGroup& tensor() const { return tensor_; }
-  std::string to_string() const;  // "4 ranks = 4 data x 1 context x 1 tensor"
+  // data x context: the ranks that hold the same parameters and saw other tokens. Sums over all tokens, of losses and
+  // gradients, are sums over it; optimizer state is cut over it.
+  const ProcessGroup& gradients() const { return gradients_; }
+  MeshSizes sizes() const { return {data_.size(), context_.size(), tensor_.size()}; }
 
  private:
-  ProcessGroup world_, data_, context_, tensor_;
+  ProcessGroup world_, data_, context_, tensor_, gradients_;
 };
 
 }  // namespace mudelta

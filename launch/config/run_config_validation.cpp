@@ -11,6 +11,7 @@
 
 #include "core/error.h"
 #include "core/shape.h"
+#include "dist/mesh.h"
 #include "model/config.h"
 
 namespace mudelta {
@@ -74,8 +75,6 @@ void validate_train(const TrainConfig& train) {
 }
 
 void validate_parallel(const ParallelConfig& parallel) {
-  require_at_least("parallel.tensor", parallel.tensor(), 1);
-  require_at_least("parallel.context", parallel.context(), 1);
   require(parallel.zero_stage() == 1, "parallel.zero_stage is {}: expected 1, others are not yet supported",
           parallel.zero_stage());
   require(!parallel.sequence_parallel(), "parallel.sequence_parallel is true: not yet supported, expected false");
@@ -91,10 +90,7 @@ void validate_cuda_graph(const TrainConfig& train) {
 
 // How a step's sequences are shared out.
 void validate_batch(const TrainConfig& train, const ParallelConfig& parallel, int world_size) {
-  const std::int64_t model_ranks = std::int64_t{parallel.tensor()} * parallel.context();
-  require(world_size % model_ranks == 0, "{} ranks: expected a multiple of parallel.tensor {} x parallel.context {}",
-          world_size, parallel.tensor(), parallel.context());
-  const std::int64_t data_ranks = world_size / model_ranks;
+  const std::int64_t data_ranks = mesh_sizes(world_size, parallel).data;
   require(train.global_batch() % data_ranks == 0, "train.global_batch is {}: expected a multiple of the {} data ranks",
           train.global_batch(), data_ranks);
   const std::int64_t share = train.global_batch() / data_ranks;

@@ -3,29 +3,21 @@
 #include <cstdint>
 #include <filesystem>
 #include <functional>
-#include <map>
-#include <memory>
 #include <optional>
 #include <string>
-#include <utility>
 #include <vector>
 
-#include "core/graph.h"
 #include "data/dataset.h"
-#include "data/loader.h"
-#include "dist/gradient_buckets.h"
 #include "dist/mesh.h"
 #include "launch/checkpoint/checkpoint_load.h"
 #include "launch/checkpoint/checkpoint_save.h"
 #include "launch/config/config.pb.h"
 #include "launch/job/agreement.h"
-#include "launch/train/batch_upload.h"
+#include "launch/train/batch_source.h"
 #include "launch/train/evaluation.h"
 #include "launch/train/role_norms.h"
 #include "launch/train/step_timer.h"
-#include "launch/train/stored_model.h"
-#include "optim/optimizer.h"
-#include "optim/parametrization.h"
+#include "launch/train/trainable_model.h"
 
 namespace mudelta {
 
@@ -61,7 +53,7 @@ class Trainer {
   std::int64_t tokens_done() const { return state_.tokens(); }
   double first_loss() const { return state_.first_loss(); }  // of step 1, whichever job did it
   std::int64_t tokens_per_step() const;
-  std::int64_t num_parameters() const { return stored_.store.num_elements(); }
+  std::int64_t num_parameters() const { return trainable_.store().num_elements(); }
 
   // The next step. Collective. Throws Divergence once train.max_skipped_steps in a row have been skipped. An error in
   // the micro-batches of any rank is thrown on all of them (launch/job/agreement.h): the last whole step can be saved
@@ -78,37 +70,23 @@ class Trainer {
   RunConfig load(const std::filesystem::path& checkpoint);
 
   const RunConfig& config() const { return config_; }
-  Device device() const { return stream_.device(); }
-  ParameterStore& store() { return stored_.store; }
-  const LanguageModel& model() const { return stored_.model; }
-  const Parametrization& parametrization() const { return parametrization_; }
+  Device device() const { return trainable_.stream().device(); }
+  ParameterStore& store() { return trainable_.store(); }
+  const LanguageModel& model() const { return trainable_.model(); }
+  const Parametrization& parametrization() const { return trainable_.parametrization(); }
 
  private:
   void forward_backward();
-  void pass(const Batch& input, const GradientsFinal& final);
-  void run_pass(const Batch& input, const GradientsFinal& final);
-  void repeat_pass(const Batch& input);
-  Batch load(std::int64_t first, std::int64_t count);
-  Batch batch(std::int64_t first, std::int64_t count);
-  void upload_ahead(std::int64_t first, std::int64_t count);
+  std::int64_t rows_per_rank() const;
+  std::int64_t micro_batch() const;
   CheckpointContext checkpoint_context();
 
   RunConfig config_;
   Mesh mesh_;
-  Stream stream_;
+  TrainableModel trainable_;
   StepTimer timer_;
-  Parametrization parametrization_;
-  StoredModel stored_;
   Dataset train_data_, validation_data_;
-  Loader loader_;
-  BatchUpload upload_;
-  std::optional<std::pair<std::int64_t, Batch>> uploaded_;  // ahead of its time: the first row and the batch
-  Tensor loss_sum_;                                         // [1] float64: of this rank's tokens of the step
-  Tensor host_loss_sum_;                        // its copy where the host reads it; the same tensor on the CPU
-  std::unique_ptr<Graph> graph_;                // of passes over graph_inputs_; null without train.cuda_graph
-  std::map<std::int64_t, Batch> graph_inputs_;  // by the number of sequences
-  std::unique_ptr<GradientBuckets> buckets_;
-  std::unique_ptr<Optimizer> optimizer_;
+  BatchSource batches_;
   TrainingState state_;
 };
 

@@ -29,7 +29,7 @@ namespace {
 // Every rank gets the same answer, or throws the same SharedError.
 Mesh make_mesh(const ProcessGroup& world, const ParallelConfig& config) {
   try {
-    return Mesh(world, config.context(), config.tensor());
+    return Mesh(world, config);
   } catch (const Error& error) {
     throw SharedError(error.what());
   }
@@ -106,7 +106,7 @@ int run_training(const TrainingRequest& request) {
   const Mesh mesh = make_mesh(world, config.parallel());
   std::unique_ptr<Trainer> trainer;
   run_or_fail_together(world, [&, device = device] {
-    require_training_memory(config, mesh.data().size(), rank_info().local_size, device);
+    require_training_memory(config, mesh.gradients().size(), rank_info().local_size, device);
     trainer = std::make_unique<Trainer>(config, mesh, device);
   });
   std::vector<std::string> notes;

@@ -46,11 +46,11 @@ TrainingReport::TrainingReport(Trainer& trainer, const Mesh& mesh, const RunDire
       peak_(std::move(peak)),
       peak_interval_(kFirstPeakInterval),
       flops_per_token_(flops_per_token(trainer.config().model()).training()) {
-  LOG(INFO) << mesh.to_string() << ", rank " << world_.rank() << "; step " << trainer.steps_done();
+  LOG(INFO) << mesh.sizes().to_string() << ", rank " << world_.rank() << "; step " << trainer.steps_done();
   for (const std::string& note : notes) LOG(INFO) << note;
   if (world_.rank() != 0) return;
   metrics_ = std::make_unique<MetricsWriter>(run.metrics(), trainer.steps_done());
-  fmt::print("{}{}\n", mesh.to_string(), world_.size() > 1 ? ", over " + world_.transport() : "");
+  fmt::print("{}{}\n", mesh.sizes().to_string(), world_.size() > 1 ? ", over " + world_.transport() : "");
   print_summary(notes);
   progress_ = std::make_unique<Progress>(stdout, "train", trainer.config().train().steps(), trainer.steps_done());
 }

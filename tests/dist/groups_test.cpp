@@ -107,35 +107,49 @@ TEST_F(Groups, WorldIsNeverFreed) {
   EXPECT_EQ(world.all_reduce(1.0, ReduceOp::kSum), size);
 }
 
+ParallelConfig parallel(int context, int tensor) {
+  ParallelConfig config;
+  config.set_context(context);
+  config.set_tensor(tensor);
+  return config;
+}
+
 TEST_F(Groups, MeshOfDataOnly) {
-  const Mesh mesh(world, 1, 1);
+  const Mesh mesh(world);
   EXPECT_EQ(mesh.world().size(), size);
   EXPECT_EQ(mesh.data().size(), size);
   EXPECT_EQ(mesh.data().rank(), rank);
   EXPECT_EQ(mesh.context().size(), 1);
   EXPECT_EQ(mesh.tensor().size(), 1);
+  EXPECT_EQ(mesh.gradients().size(), size);
   EXPECT_EQ(mesh.data().all_reduce(1.0, ReduceOp::kSum), size);
-  EXPECT_EQ(mesh.to_string(), std::to_string(size) + (size == 1 ? " rank = " : " ranks = ") + std::to_string(size) +
-                                  " data x 1 context x 1 tensor");
+  EXPECT_EQ(mesh.sizes().to_string(), std::to_string(size) + (size == 1 ? " rank = " : " ranks = ") +
+                                          std::to_string(size) + " data x 1 context x 1 tensor");
+}
+
+TEST(MeshSizes, DataTakesWhatIsLeft) {
+  const MeshSizes sizes = mesh_sizes(24, parallel(3, 2));
+  EXPECT_EQ(sizes.data, 4);
+  EXPECT_EQ(sizes.to_string(), "24 ranks = 4 data x 3 context x 2 tensor");
 }
 
 TEST_F(Groups, MeshNamesEveryFactorThatDoesNotFit) {
-  EXPECT_THAT([&] { Mesh(world, 5, 7); },
-              ThrowsMessage<Error>(AllOf(HasSubstr(std::to_string(size) + " ranks"), HasSubstr("5 context"),
-                                         HasSubstr("7 tensor"), HasSubstr("multiple of 35"))));
+  EXPECT_THAT([&] { Mesh(world, parallel(5, 7)); },
+              ThrowsMessage<Error>(AllOf(HasSubstr(std::to_string(size) + " ranks"), HasSubstr("parallel.context 5"),
+                                         HasSubstr("parallel.tensor 7"), HasSubstr("= 35"))));
 }
 
 TEST_F(Groups, MeshRefusesWhatIsNotYetThere) {
   if (size == 1) return;  // nothing above 1 fits one rank
-  EXPECT_THAT([&] { Mesh(world, 1, size); },
+  EXPECT_THAT([&] { Mesh(world, parallel(1, size)); },
               ThrowsMessage<Error>(
                   AllOf(HasSubstr("1 data x 1 context x " + std::to_string(size) + " tensor"), HasSubstr("not yet"))));
-  EXPECT_THAT([&] { Mesh(world, size, 1); }, ThrowsMessage<Error>(HasSubstr("not yet")));
+  EXPECT_THAT([&] { Mesh(world, parallel(size, 1)); }, ThrowsMessage<Error>(HasSubstr("not yet")));
 }
 
 TEST_F(Groups, MeshRefusesSizesBelowOne) {
-  EXPECT_THAT([&] { Mesh(world, 0, 1); }, ThrowsMessage<Error>(HasSubstr("parallel.context is 0")));
-  EXPECT_THAT([&] { Mesh(world, 1, -2); }, ThrowsMessage<Error>(HasSubstr("parallel.tensor is -2")));
+  EXPECT_THAT([&] { Mesh(world, parallel(0, 1)); }, ThrowsMessage<Error>(HasSubstr("parallel.context is 0")));
+  EXPECT_THAT([&] { Mesh(world, parallel(1, -2)); }, ThrowsMessage<Error>(HasSubstr("parallel.tensor is -2")));
 }
 
 // Its communicator is still open when MPI ends: it must not be freed then (MPI_Comm_free above checks it).

@@ -146,7 +146,7 @@ class CoordCheck {
   }
 
   std::vector<CoordMeasurement> train(const RunConfig& config, GrowthAxis axis) {
-    Trainer trainer(config, Mesh(ProcessGroup::single(), 1, 1));
+    Trainer trainer(config, Mesh(ProcessGroup::single(), config.parallel()));
     const Dataset validation(config.data().path(), Split::kValidation);
     const Loader loader(validation, {.sequence_length = config.train().sequence_length(), .shuffle = false});
     CoordProbe probe(trainer, loader.batch(0, std::min(kProbeSequences, loader.rows_per_epoch())));

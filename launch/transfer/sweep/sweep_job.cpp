@@ -276,7 +276,7 @@ int run_sweep(const SweepRequest& request) {
     const VerificationCost cost = verify_data(world, sweep.run().data());
     if (world.rank() == 0 && cost.num_shards > 0) fmt::print("data verified: {}\n", cost.to_string());
   }
-  const Mesh mesh(world.split(group_number, world.rank()), 1, 1);
+  const Mesh mesh(world.split(group_number, world.rank()), sweep.run().parallel());
   const auto writer = open_results(world, mesh.world(), group_number, num_groups, folder);
   std::optional<Heartbeat> heartbeat;
   if (writer) heartbeat.emplace(folder.results_of(group_number));

@@ -110,7 +110,7 @@ TEST_F(ScaleUp, HeadsMayGrowToo) {
 
 TEST_F(ScaleUp, TheWideRunTrains) {
   const RunConfig config = round_trip(wide(OptimizerKind::kAdamW, {"model.width=96"}));
-  const Mesh mesh(ProcessGroup::single(), 1, 1);
+  const Mesh mesh;
   Trainer trainer(config, mesh);
   EXPECT_EQ(trainer.parametrization().logit_multiplier(), 64.0 / 96);
   const TrainStep step = trainer.step();
@@ -125,7 +125,7 @@ TEST_F(ScaleUp, MemoryEstimateIsWhatAStepTakes) {
                                                 "train.global_batch=8", std::string("model.recompute=") + recompute}));
     const std::int64_t before = memory_stats({}).allocated;
     reset_peak_memory({});
-    const Mesh mesh(ProcessGroup::single(), 1, 1);
+    const Mesh mesh;
     Trainer trainer(config, mesh);
     trainer.step();
     const auto measured = static_cast<double>(memory_stats({}).peak_allocated - before);

@@ -37,7 +37,7 @@ class SweepRunTest : public ::testing::Test {
     const SweepRun run{.width = 32, .lr = lr, .seed = 1};
     return {.run = run, .config = config_of(sweep_, run), .folder = folder_ / folder};
   }
-  static Mesh mesh() { return Mesh(ProcessGroup::single(), 1, 1); }
+  static Mesh mesh() { return Mesh(); }
   static std::optional<SweepResult> train(const SweepRunRequest& request) {
     return train_run(request, mesh(), {}, [](const std::string&) { return false; });
   }

@@ -1,0 +1,58 @@
+#include "launch/train/trainable_model.h"
+
+#include "core/error.h"
+#include "kernels/reduce.h"
+#include "launch/train/scaling.h"
+#include "optim/initialization.h"
+
+namespace mudelta {
+namespace {
+
+std::int64_t bucket_bytes(const ParallelConfig& config) {
+  return static_cast<std::int64_t>(config.bucket_mib() * 1024 * 1024);
+}
+
+}  // namespace
+
+TrainableModel::TrainableModel(const RunConfig& config, const Mesh& mesh, Device device)
+    : gradient_scale_(1.0 / static_cast<double>(config.train().global_batch() * config.train().sequence_length())),
+      stream_(device),
+      parametrization_(make_parametrization(config)),
+      stored_(config, parametrization_.logit_multiplier(), device, mesh.gradients().size()),
+      buckets_(stored_.store, mesh.gradients(), bucket_bytes(config.parallel())),
+      optimizer_(config.optimizer(), stored_.store, buckets_, parametrization_.scaling(), mesh.gradients()),
+      loss_sum_(Tensor::zeros({1}, DType::kFloat64, device)),
+      host_loss_sum_(device.is_cuda() ? Tensor::zeros({1}, DType::kFloat64, {DeviceType::kPinned}) : loss_sum_) {
+  require(device.is_cuda() || !config.train().cuda_graph(),
+          "train.cuda_graph is true: expected a GPU, but the device is {}", device.to_string());
+  if (config.train().cuda_graph()) recorded_.emplace(stream_, [this](const Batch& batch) { pass(batch, {}); });
+  initialize(stored_.store, optimizer_, parametrization_, config.train().seed());
+}
+
+void TrainableModel::begin_step() {
+  stored_.store.zero_gradients();
+  loss_sum_.fill_zero();
+}
+
+void TrainableModel::add(const Batch& batch) { recorded_ ? (*recorded_)(batch) : pass(batch, {}); }
+
+void TrainableModel::add_last(const Batch& batch) {
+  if (recorded_) return (*recorded_)(batch);
+  pass(batch, [this](std::size_t parameter) { buckets_.reduce_scatter_final(parameter, stream_); });
+}
+
+void TrainableModel::reduce() { buckets_.reduce_scatter_gradients(stream_); }
+
+StepReport TrainableModel::update(double lr, double grad_clip) {
+  // The optimizer waits for the norm, which is queued after it.
+  if (stream_.device().is_cuda()) host_loss_sum_.queue_copy_from(loss_sum_);
+  return optimizer_.step(lr, grad_clip, stream_);
+}
+
+void TrainableModel::pass(const Batch& batch, const GradientsFinal& final) {
+  const Tensor losses = stored_.model.losses_and_gradients({batch.tokens, batch.cu_seqlens}, batch.targets,
+                                                           gradient_scale_, stream_, final);
+  kernels::add_sum(losses, loss_sum_, stream_);
+}
+
+}  // namespace mudelta
