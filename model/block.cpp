@@ -4,6 +4,23 @@
 
 namespace mudelta {
 
+void Block::add_specs(const ModelConfig& c, const std::string& prefix, SpecList& specs) {
+  Norm::add_specs(prefix + "attn_norm.weight", c.width(), specs);
+  Mixer::add_specs(c, prefix + "attn.", specs);
+  Norm::add_specs(prefix + "mlp_norm.weight", c.width(), specs);
+  Mlp::add_specs(c, prefix + "mlp.", specs);
+}
+
+Observed Block::observed() {
+  Observed all;
+  all.append(Mixer::observed(), "attn.");
+  all.append(Mlp::observed(), "mlp.");
+  all.append({.activations = {"mixer", "mlp", "residual"},
+              .weights = {{"attn_norm.weight", "norm", ""}, {"mlp_norm.weight", "norm", ""}}},
+             "");
+  return all;
+}
+
 Block::Block(const ModelConfig& c, ParameterStore& store, int layer)
     : recompute_(c.recompute() == ModelConfig::FULL),
       attn_norm_(store.find(layer_prefix(layer) + "attn_norm.weight"), c.norm_eps()),

@@ -1,5 +1,8 @@
 #pragma once
 
+#include <cstdint>
+#include <string>
+
 #include "model/mixer.h"
 #include "model/mlp.h"
 #include "model/norm.h"
@@ -9,6 +12,9 @@ namespace mudelta {
 // x += mixer(attn_norm(x));  x += mlp(mlp_norm(x)).
 class Block {
  public:
+  static void add_specs(const ModelConfig& resolved, const std::string& prefix, SpecList& specs);
+  static Observed observed();
+
   // Binds the parameters of layer number `layer`.
   Block(const ModelConfig& resolved, ParameterStore& store, int layer);
 

@@ -9,6 +9,15 @@
 
 namespace mudelta {
 
+Observed LanguageModel::observed() {
+  Observed all{.activations = {"embedding"}, .weights = {}};
+  all.append(Block::observed(), "");
+  all.append({.activations = {"logits"},
+              .weights = {{"model.norm.weight", "norm", ""}, {"model.embeddings.weight", "embedding", ""}}},
+             "");
+  return all;
+}
+
 LanguageModel::LanguageModel(const ModelConfig& resolved, ParameterStore& store, DType compute_dtype,
                              double logit_multiplier)
     : config_(resolved),

@@ -29,6 +29,9 @@ using GradientsFinal = std::function<void(std::size_t first)>;
 // activations in each pass.
 class LanguageModel {
  public:
+  // "embedding" is the residual stream before the first block; "mixer" and "mlp" are what a block's layers add to it.
+  static Observed observed();
+
   // `store` holds exactly parameter_specs(resolved) and must outlive the model. Logits are multiplied by
   // `logit_multiplier` (muP's readout rule; 1 for none).
   LanguageModel(const ModelConfig& resolved, ParameterStore& store, DType compute_dtype, double logit_multiplier);

@@ -16,13 +16,60 @@ Tensor like(const Tensor& x) { return Tensor::empty(x.shape(), x.dtype(), x.devi
 
 }  // namespace
 
+Mixer::Sizes Mixer::sizes(const ModelConfig& c) {
+  return {.width = c.width(),
+          .heads = c.heads(),
+          .value_heads = c.value_heads(),
+          .head_dim = c.head_dim(),
+          .value_dim = mudelta::value_dim(c),
+          .conv_size = c.conv_size()};
+}
+
+void Mixer::add_specs(const ModelConfig& c, const std::string& prefix, SpecList& specs) {
+  using Kind = Initializer::Kind;
+  const Sizes s = sizes(c);
+  specs.matrix(prefix + "q_proj.weight", Role::kHidden, s.keys(), s.width, 0);
+  specs.matrix(prefix + "k_proj.weight", Role::kHidden, s.keys(), s.width, 0);
+  specs.matrix(prefix + "v_proj.weight", Role::kHidden, s.values(), s.width, 0);
+  specs.matrix(prefix + "a_proj.weight", Role::kGate, s.value_heads, s.width, 0);
+  specs.matrix(prefix + "b_proj.weight", Role::kGate, s.value_heads, s.width, 0);
+  specs.gate_scalar(prefix + "A_log", s.value_heads, {Kind::kLogOfUniform, 0, 16});
+  specs.gate_scalar(prefix + "dt_bias", s.value_heads, {Kind::kInverseSoftplusOfLogUniform, 1e-3, 1e-1});
+  specs.taps(prefix + "q_conv1d.weight", s.keys());
+  specs.taps(prefix + "k_conv1d.weight", s.keys());
+  specs.taps(prefix + "v_conv1d.weight", s.values());
+  specs.matrix(prefix + "g_proj.weight", Role::kHidden, s.values(), s.width, 0);
+  specs.gain(prefix + "o_norm.weight", s.value_dim);
+  specs.matrix(prefix + "o_proj.weight", Role::kHidden, s.width, s.values(), 1);
+}
+
+FlopsPerToken Mixer::flops(const Sizes& s) {
+  const auto width = static_cast<double>(s.width), value_heads = static_cast<double>(s.value_heads);
+  const auto keys = static_cast<double>(s.keys()), values = static_cast<double>(s.values());
+  return {.matrices = 2 * width * (2 * keys + 3 * values + 2 * value_heads),
+          .recurrence = 7 * values * static_cast<double>(s.head_dim)};
+}
+
+Observed Mixer::observed() {
+  return {.activations = {"q", "k", "v", "z_a", "z_b", "g", "beta", "state", "o", "y"},
+          .weights = {{"a_proj.weight", "W_a", "mixer_input"},
+                      {"b_proj.weight", "W_b", "mixer_input"},
+                      {"q_proj.weight", "W_q", "mixer_input"},
+                      {"k_proj.weight", "W_k", "mixer_input"},
+                      {"v_proj.weight", "W_v", "mixer_input"},
+                      {"g_proj.weight", "W_g", "mixer_input"},
+                      {"o_proj.weight", "W_o", "y"},
+                      {"A_log", "A_log", ""},
+                      {"dt_bias", "dt_bias", ""},
+                      {"q_conv1d.weight", "conv q", ""},
+                      {"k_conv1d.weight", "conv k", ""},
+                      {"v_conv1d.weight", "conv v", ""},
+                      {"o_norm.weight", "o_norm", ""}}};
+}
+
 Mixer::Mixer(const ModelConfig& c, ParameterStore& store, const std::string& prefix)
     : recompute_(c.recompute() == ModelConfig::SELECTIVE),
-      heads_(c.heads()),
-      value_heads_(c.value_heads()),
-      head_dim_(c.head_dim()),
-      value_dim_(mudelta::value_dim(c)),
-      conv_size_(c.conv_size()),
+      sizes_(sizes(c)),
       o_norm_eps_(static_cast<float>(o_norm_eps(c))),
       readout_scale_(std::sqrt(static_cast<float>(c.head_dim()))),
       beta_max_(c.allow_neg_eigval() ? 2.0f : 1.0f),
@@ -39,10 +86,11 @@ Mixer::Mixer(const ModelConfig& c, ParameterStore& store, const std::string& pre
 
 MixerState Mixer::make_state(std::int64_t sequences, Device device) const {
   const auto rows = [&](std::int64_t channels) {
-    return Tensor::zeros({sequences, conv_size_ - 1, channels}, DType::kFloat32, device);
+    return Tensor::zeros({sequences, sizes_.conv_size - 1, channels}, DType::kFloat32, device);
   };
-  return {rows(heads_ * head_dim_), rows(heads_ * head_dim_), rows(value_heads_ * value_dim_),
-          Tensor::zeros({sequences, value_heads_, head_dim_, value_dim_}, DType::kFloat32, device)};
+  const Shape recurrent{sequences, sizes_.value_heads, sizes_.head_dim, sizes_.value_dim};
+  return {rows(sizes_.keys()), rows(sizes_.keys()), rows(sizes_.values()),
+          Tensor::zeros(recurrent, DType::kFloat32, device)};
 }
 
 void Mixer::forward_add(const Tensor& x, const Tensor& residual, MixerState* state, Pass& pass) const {
@@ -72,6 +120,7 @@ void Mixer::forward_add(const Tensor& x, const Tensor& residual, MixerState* sta
   s.gate = g_proj_.forward(x, dtype, stream);
   derive_output(s, derived, pass);
   pass.observe("mixer_input", x);
+  if (state != nullptr) pass.observe("state", state->recurrent);
   pass.observe("o", s.o);
   pass.observe("y", derived.y);
   o_proj_.forward_add(derived.y, residual, stream);
@@ -95,7 +144,7 @@ Tensor Mixer::backward(const Tensor& dy_float32, Pass& pass) const {
   o_proj_.backward(d.y, dout, dy, false, stream);
   const Tensor d_o = like(s.o);
   const Tensor dgate = like(s.gate);
-  const Shape per_head{s.x.size(0) * value_heads_, value_dim_};
+  const Shape per_head{s.x.size(0) * sizes_.value_heads, sizes_.value_dim};
   kernels::gated_rms_norm_backward(s.o.view(per_head), s.gate.view(per_head), o_norm_->value, d.o_rstd,
                                    dy.view(per_head), d_o.view(per_head), dgate.view(per_head), o_norm_->gradient,
                                    stream);
@@ -128,7 +177,7 @@ void Mixer::derive_rule_inputs(const Saved& s, const MixerState& carried, Derive
   derived.k = unit_vectors(k_path_, "k", s.k_in, carried.k_rows, derived.k_rstd, pass);
   const Tensor v = like(s.v_in);
   kernels::short_conv_forward(conv_inputs(v_path_, s.v_in, carried.v_rows, pass), v, carried.v_rows, pass.stream);
-  derived.v = v.view({s.x.size(0), value_heads_, value_dim_});
+  derived.v = v.view({s.x.size(0), sizes_.value_heads, sizes_.value_dim});
   derived.g = like(s.z_a);
   derived.beta = like(s.z_b);
   kernels::gates_forward({s.z_a, s.z_b, a_log_->value, dt_bias_->value, beta_max_}, derived.g, derived.beta,
@@ -142,7 +191,7 @@ void Mixer::derive_rule_inputs(const Saved& s, const MixerState& carried, Derive
 
 // y, the input of W_o.
 void Mixer::derive_output(const Saved& s, Derived& derived, const Pass& pass) const {
-  const Shape per_head{s.x.size(0) * value_heads_, value_dim_};
+  const Shape per_head{s.x.size(0) * sizes_.value_heads, sizes_.value_dim};
   derived.o_rstd = Tensor::empty({per_head[0]}, DType::kFloat32, s.x.device());
   derived.y = like(s.gate);
   kernels::gated_rms_norm_forward(s.o.view(per_head), s.gate.view(per_head), o_norm_->value, o_norm_eps_,
@@ -151,12 +200,12 @@ void Mixer::derive_output(const Saved& s, Derived& derived, const Pass& pass) co
 
 kernels::ShortConvInputs Mixer::conv_inputs(const ConvPath& path, const Tensor& x, const Tensor& rows,
                                             const Pass& pass) const {
-  return {x, path.taps->value.view({x.size(1), conv_size_}), pass.cu_seqlens, rows};
+  return {x, path.taps->value.view({x.size(1), sizes_.conv_size}), pass.cu_seqlens, rows};
 }
 
 Tensor Mixer::taps_gradient(const ConvPath& path) const {
   const Tensor& gradient = path.taps->gradient;
-  return gradient.view({gradient.numel() / conv_size_, conv_size_});
+  return gradient.view({gradient.numel() / sizes_.conv_size, sizes_.conv_size});
 }
 
 Tensor Mixer::unit_vectors(const ConvPath& path, std::string_view name, const Tensor& x, const Tensor& rows,
@@ -167,8 +216,8 @@ Tensor Mixer::unit_vectors(const ConvPath& path, std::string_view name, const Te
     kernels::short_conv_forward(inputs, before, {}, pass.stream);
     pass.observe(name, before);
   }
-  const Tensor unit = Tensor::empty({x.size(0), heads_, head_dim_}, x.dtype(), x.device());
-  rstd = Tensor::empty({x.size(0), heads_}, DType::kFloat32, x.device());
+  const Tensor unit = Tensor::empty({x.size(0), sizes_.heads, sizes_.head_dim}, x.dtype(), x.device());
+  rstd = Tensor::empty({x.size(0), sizes_.heads}, DType::kFloat32, x.device());
   kernels::short_conv_l2_norm_forward(inputs, kL2NormEps, unit, rstd, rows, pass.stream);
   return unit;
 }

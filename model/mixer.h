@@ -8,8 +8,11 @@
 #include "kernels/gates.h"
 #include "kernels/short_conv.h"
 #include "model/config.pb.h"
+#include "model/flops.h"
 #include "model/linear.h"
+#include "model/observed.h"
 #include "model/pass.h"
+#include "model/spec_list.h"
 
 namespace mudelta {
 
@@ -26,6 +29,19 @@ struct MixerState {
 //   out = W_o (rms_norm(o; o_norm_eps) * silu(W_g x))
 class Mixer {
  public:
+  // Of the whole layer, or of the heads that a rank holds.
+  struct Sizes {
+    std::int64_t width, heads, value_heads, head_dim, value_dim, conv_size;
+
+    std::int64_t keys() const { return heads * head_dim; }  // channels of q, and of k
+    std::int64_t values() const { return value_heads * value_dim; }
+  };
+  static Sizes sizes(const ModelConfig& resolved);
+
+  static void add_specs(const ModelConfig& resolved, const std::string& prefix, SpecList& specs);
+  static FlopsPerToken flops(const Sizes& sizes);
+  static Observed observed();
+
   // Binds the parameters named `prefix`...
   Mixer(const ModelConfig& resolved, ParameterStore& store, const std::string& prefix);
 
@@ -66,7 +82,7 @@ class Mixer {
   kernels::GatedDeltaRuleInputs rule_inputs(const Derived& derived, const Pass& pass) const;
 
   bool recompute_;
-  std::int64_t heads_, value_heads_, head_dim_, value_dim_, conv_size_;
+  Sizes sizes_;
   float o_norm_eps_, readout_scale_, beta_max_;
   ConvPath q_path_, k_path_, v_path_;
   Linear a_proj_, b_proj_, g_proj_, o_proj_;

@@ -6,6 +6,24 @@
 
 namespace mudelta {
 
+void Mlp::add_specs(const ModelConfig& c, const std::string& prefix, SpecList& specs) {
+  const auto [width, hidden] = sizes(c);
+  specs.matrix(prefix + "gate_proj.weight", Role::kHidden, hidden, width, 0);
+  specs.matrix(prefix + "up_proj.weight", Role::kHidden, hidden, width, 0);
+  specs.matrix(prefix + "down_proj.weight", Role::kHidden, width, hidden, 1);
+}
+
+FlopsPerToken Mlp::flops(const Sizes& s) {
+  return {.matrices = 2 * 3 * static_cast<double>(s.width) * static_cast<double>(s.hidden)};
+}
+
+Observed Mlp::observed() {
+  return {.activations = {},
+          .weights = {{"gate_proj.weight", "MLP gate", "mlp_input"},
+                      {"up_proj.weight", "MLP up", "mlp_input"},
+                      {"down_proj.weight", "MLP down", "mlp_hidden"}}};
+}
+
 Mlp::Mlp(const ModelConfig& c, ParameterStore& store, const std::string& prefix)
     : recompute_(c.recompute() == ModelConfig::SELECTIVE),
       gate_proj_(store.find(prefix + "gate_proj.weight")),

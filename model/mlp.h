@@ -1,17 +1,31 @@
 #pragma once
 
+#include <cstdint>
 #include <string>
 
 #include "core/parameter_store.h"
 #include "model/config.pb.h"
+#include "model/flops.h"
 #include "model/linear.h"
+#include "model/observed.h"
 #include "model/pass.h"
+#include "model/spec_list.h"
 
 namespace mudelta {
 
 // W_down(silu(W_gate x) * (W_up x)).
 class Mlp {
  public:
+  // Of the whole layer, or of a rank's part of it.
+  struct Sizes {
+    std::int64_t width, hidden;
+  };
+  static Sizes sizes(const ModelConfig& resolved) { return {resolved.width(), resolved.mlp_size()}; }
+
+  static void add_specs(const ModelConfig& resolved, const std::string& prefix, SpecList& specs);
+  static FlopsPerToken flops(const Sizes& sizes);
+  static Observed observed();
+
   // Binds the parameters named `prefix`{gate,up,down}_proj.weight.
   Mlp(const ModelConfig& resolved, ParameterStore& store, const std::string& prefix);
 

@@ -1,13 +1,19 @@
 #pragma once
 
+#include <cstdint>
+#include <string>
+
 #include "core/parameter.h"
 #include "model/pass.h"
+#include "model/spec_list.h"
 
 namespace mudelta {
 
 // RMS norm of the residual stream.
 class Norm {
  public:
+  static void add_specs(const std::string& name, std::int64_t width, SpecList& specs) { specs.gain(name, width); }
+
   Norm(Parameter& weight, double eps) : weight_(&weight), eps_(static_cast<float>(eps)) {}
 
   // x [tokens, width] float32 -> [tokens, width] of the compute dtype. Keeps x and one number a row.

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "core/parameter.h"
@@ -14,5 +15,12 @@ std::vector<ParameterSpec> parameter_specs(const ModelConfig& resolved);
 
 // "model.layers.3."
 std::string layer_prefix(int layer);
+
+// A parameter's name taken apart.
+struct ParameterPlace {
+  int layer = -1;         // -1: outside of the blocks
+  std::string_view name;  // what follows layer_prefix(layer); outside of the blocks, all of it
+};
+ParameterPlace place_of(std::string_view parameter);
 
 }  // namespace mudelta

@@ -12,7 +12,7 @@
 #include "kernels/swiglu.h"
 #include "launch/bench/bench_rule.h"
 #include "launch/bench/random_tensors.h"
-#include "model/config.h"
+#include "model/mixer.h"
 
 namespace mudelta {
 namespace {
@@ -25,7 +25,7 @@ class CaseBuilder {
         dtype_(dtype),
         stream_(stream),
         random_(stream),
-        value_dim_(mudelta::value_dim(c)) {
+        mixer_(Mixer::sizes(c)) {
     std::vector<std::int32_t> starts;
     for (std::int64_t i = 0; i <= sequences; ++i) starts.push_back(static_cast<std::int32_t>(i * length));
     cu_seqlens_ = Tensor::from(starts, {sequences + 1}).to(stream_.device());
@@ -39,9 +39,9 @@ class CaseBuilder {
   std::vector<KernelCase> take() { return std::move(cases_); }
 
   void matrices() {
-    linear("linear q", c_.width(), c_.heads() * c_.head_dim());
-    linear("linear v", c_.width(), c_.value_heads() * value_dim_);
-    linear("linear a", c_.width(), c_.value_heads());
+    linear("linear q", c_.width(), mixer_.keys());
+    linear("linear v", c_.width(), mixer_.values());
+    linear("linear a", c_.width(), mixer_.value_heads);
     linear("linear mlp up", c_.width(), c_.mlp_size());
     linear("linear mlp down", c_.mlp_size(), c_.width());
   }
@@ -88,11 +88,11 @@ class CaseBuilder {
   }
 
   void short_conv() {
-    const std::int64_t channels = c_.value_heads() * value_dim_;
+    const std::int64_t channels = mixer_.values();
     const Tensor x = random({tokens_, channels}, dtype_), y = random({tokens_, channels}, dtype_);
-    const Tensor dx = random({tokens_, channels}, dtype_), w = floats({channels, c_.conv_size()});
-    const Tensor dw = floats({channels, c_.conv_size()});
-    const double taps = static_cast<double>(c_.conv_size());
+    const Tensor dx = random({tokens_, channels}, dtype_), w = floats({channels, mixer_.conv_size});
+    const Tensor dw = floats({channels, mixer_.conv_size});
+    const double taps = static_cast<double>(mixer_.conv_size);
     const double elements = static_cast<double>(channels);
     add("short_conv v fwd", per_token(elements * (2 * taps + 4)), activation_bytes(channels, 2),
         [=, cu = cu_seqlens_, stream = stream_] {
@@ -105,12 +105,12 @@ class CaseBuilder {
   }
 
   void short_conv_l2_norm() {
-    const std::int64_t channels = c_.heads() * c_.head_dim();
-    const Shape per_head{tokens_, c_.heads(), c_.head_dim()};
+    const std::int64_t channels = mixer_.keys();
+    const Shape per_head{tokens_, mixer_.heads, mixer_.head_dim};
     const Tensor x = random({tokens_, channels}, dtype_), y = random(per_head, dtype_), dy = random(per_head, dtype_);
-    const Tensor dx = random({tokens_, channels}, dtype_), w = floats({channels, c_.conv_size()});
-    const Tensor dw = floats({channels, c_.conv_size()}), rstd = floats({tokens_, c_.heads()});
-    const double taps = static_cast<double>(c_.conv_size());
+    const Tensor dx = random({tokens_, channels}, dtype_), w = floats({channels, mixer_.conv_size});
+    const Tensor dw = floats({channels, mixer_.conv_size}), rstd = floats({tokens_, mixer_.heads});
+    const double taps = static_cast<double>(mixer_.conv_size);
     const double elements = static_cast<double>(channels);
     add("short_conv q fwd", per_token(elements * (2 * taps + 7)), activation_bytes(channels, 2),
         [=, cu = cu_seqlens_, stream = stream_] {
@@ -123,11 +123,11 @@ class CaseBuilder {
   }
 
   void gates() {
-    const Shape shape{tokens_, c_.value_heads()};
+    const Shape shape{tokens_, mixer_.value_heads};
     const Tensor z_a = floats(shape), z_b = floats(shape), g = floats(shape), beta = floats(shape);
-    const Tensor a_log = floats({c_.value_heads()}), dt_bias = floats({c_.value_heads()});
-    const Tensor da = floats({c_.value_heads()}), ddt = floats({c_.value_heads()});
-    const double elements = static_cast<double>(c_.value_heads());
+    const Tensor a_log = floats({mixer_.value_heads}), dt_bias = floats({mixer_.value_heads});
+    const Tensor da = floats({mixer_.value_heads}), ddt = floats({mixer_.value_heads});
+    const double elements = static_cast<double>(mixer_.value_heads);
     add("gates fwd", per_token(8 * elements), per_token(16 * elements), [=, stream = stream_] {
       kernels::gates_forward({z_a, z_b, a_log, dt_bias}, g, beta, stream);
     });
@@ -140,23 +140,23 @@ class CaseBuilder {
   void gated_delta_rule() {
     const RuleShape shape{.sequences = cu_seqlens_.numel() - 1,
                           .length = tokens_ / (cu_seqlens_.numel() - 1),
-                          .heads = c_.heads(),
-                          .value_heads = c_.value_heads(),
-                          .key_dim = c_.head_dim(),
-                          .value_dim = value_dim_};
+                          .heads = mixer_.heads,
+                          .value_heads = mixer_.value_heads,
+                          .key_dim = mixer_.head_dim,
+                          .value_dim = mixer_.value_dim};
     const RuleCalls calls = rule_calls(random_rule_problem(shape, dtype_, random_), stream_);
-    const double flops = per_token(7.0 * static_cast<double>(c_.value_heads() * c_.head_dim() * value_dim_));
-    const double bytes = activation_bytes(2 * (c_.heads() * c_.head_dim() + c_.value_heads() * value_dim_), 1);
+    const double flops = per_token(Mixer::flops(mixer_).recurrence);
+    const double bytes = activation_bytes(2 * (mixer_.keys() + mixer_.values()), 1);
     add("gated_delta_rule fwd", flops, bytes, calls.forward);
     add("gated_delta_rule bwd", 2 * flops, 2 * bytes, calls.backward);
   }
 
   void gated_rms_norm() {
-    const Shape shape{tokens_ * c_.value_heads(), value_dim_};
+    const Shape shape{tokens_ * mixer_.value_heads, mixer_.value_dim};
     const Tensor x = random(shape, dtype_), gate = random(shape, dtype_), y = random(shape, dtype_);
-    const Tensor w = floats({value_dim_}), dw = floats({value_dim_}), rstd = floats({shape[0]});
+    const Tensor w = floats({mixer_.value_dim}), dw = floats({mixer_.value_dim}), rstd = floats({shape[0]});
     const Tensor dx = random(shape, dtype_), dgate = random(shape, dtype_);
-    const std::int64_t size = c_.value_heads() * value_dim_;
+    const std::int64_t size = mixer_.values();
     const double elements = static_cast<double>(size);
     add("gated_rms_norm fwd", per_token(9 * elements), activation_bytes(size, 3),
         [=, stream = stream_] { kernels::gated_rms_norm_forward(x, gate, w, 1e-6f, y, rstd, stream); });
@@ -227,7 +227,7 @@ class CaseBuilder {
   DType dtype_;
   Stream stream_;
   RandomTensors random_;
-  std::int64_t value_dim_;
+  Mixer::Sizes mixer_;
   Tensor cu_seqlens_, ids_;
   std::vector<KernelCase> cases_;
 };

@@ -1,7 +1,6 @@
 #include "launch/transfer/coord_check/coord_check_probe.h"
 
 #include <algorithm>
-#include <array>
 #include <cmath>
 #include <string_view>
 
@@ -9,51 +8,16 @@
 #include "core/gemm.h"
 #include "kernels/elementwise.h"
 #include "kernels/embedding.h"
+#include "model/parameters.h"
 
 namespace mudelta {
 namespace {
 
-// In the order of the tables.
-constexpr std::array<std::string_view, 15> kActivations = {
-    "embedding", "q", "k", "v", "z_a", "z_b", "g", "beta", "state", "o", "y", "mixer", "mlp", "residual", "logits"};
-
-// How a parameter is called in tables, by a part of its name, and which activation its matrix multiplies.
-struct ParameterLabel {
-  std::string_view part, label, input;
-};
-constexpr std::array<ParameterLabel, 20> kParameters = {{
-    {"attn.a_proj", "W_a", "mixer_input"},
-    {"attn.b_proj", "W_b", "mixer_input"},
-    {"attn.q_proj", "W_q", "mixer_input"},
-    {"attn.k_proj", "W_k", "mixer_input"},
-    {"attn.v_proj", "W_v", "mixer_input"},
-    {"attn.g_proj", "W_g", "mixer_input"},
-    {"attn.o_proj", "W_o", "y"},
-    {"mlp.gate_proj", "MLP gate", "mlp_input"},
-    {"mlp.up_proj", "MLP up", "mlp_input"},
-    {"mlp.down_proj", "MLP down", "mlp_hidden"},
-    {"A_log", "A_log", ""},
-    {"dt_bias", "dt_bias", ""},
-    {"q_conv1d", "conv q", ""},
-    {"k_conv1d", "conv k", ""},
-    {"v_conv1d", "conv v", ""},
-    {"o_norm", "o_norm", ""},
-    {"attn_norm", "norm", ""},
-    {"mlp_norm", "norm", ""},
-    {"model.norm", "norm", ""},
-    {"model.embeddings", "embedding", ""},
-}};
-
-const ParameterLabel* label_of(const std::string& name) {
-  const auto* found = std::ranges::find_if(
-      kParameters, [&](const ParameterLabel& l) { return name.find(l.part) != std::string::npos; });
-  return found == kParameters.end() ? nullptr : found;
-}
-
-// Of "model.layers.3.attn.A_log": 3; -1 outside of the layers.
-int layer_of(const std::string& name) {
-  constexpr std::string_view kPrefix = "model.layers.";
-  return name.starts_with(kPrefix) ? std::stoi(name.substr(kPrefix.size())) : -1;
+// What tables list of the parameters: matrices that multiply an activation first.
+std::vector<ObservedWeight> weights_of_tables() {
+  std::vector<ObservedWeight> weights = LanguageModel::observed().weights;
+  std::ranges::stable_partition(weights, [](const ObservedWeight& weight) { return !weight.input.empty(); });
+  return weights;
 }
 
 Tensor difference(const Tensor& a, const Tensor& b) {
@@ -132,9 +96,6 @@ CoordProbe::Activations CoordProbe::run() const {
   };
   DecodeState state = trainer_.model().make_state(batch_.cu_seqlens.numel() - 1);
   trainer_.model().logits({batch_.tokens, batch_.cu_seqlens}, &state, Stream(), observe);
-  for (std::size_t layer = 0; layer < state.layers.size(); ++layer) {
-    seen[{"state", static_cast<int>(layer)}] = state.layers[layer].recurrent;
-  }
   return seen;
 }
 
@@ -142,7 +103,7 @@ std::vector<CoordMeasurement> CoordProbe::measure() const {
   const std::int64_t step = trainer_.steps_done();
   const Activations now = run();
   RmsTable values, changes, own;
-  for (const std::string_view name : kActivations) {
+  for (const std::string_view name : LanguageModel::observed().activations) {
     for (const auto& [key, tensor] : now) {
       if (key.first != name) continue;
       values.add(name, tensor);
@@ -154,9 +115,10 @@ std::vector<CoordMeasurement> CoordProbe::measure() const {
   values.append_to(result, CoordKind::kValue, step);
   if (step == 0) return result;
 
-  for (const ParameterLabel& wanted : kParameters) {
+  for (const ObservedWeight& wanted : weights_of_tables()) {
     for (std::size_t i = 0; i < initial_weights_.size(); ++i) {
-      if (label_of(trainer_.store().parameters()[i].spec.name) == &wanted) own.add(wanted.label, contribution(i, now));
+      const auto [layer, name] = place_of(trainer_.store().parameters()[i].spec.name);
+      if (name == wanted.parameter) own.add(wanted.label, contribution(i, wanted, layer, now));
     }
   }
   own.add("readout", readout_contribution(now));
@@ -174,12 +136,11 @@ std::vector<CoordMeasurement> CoordProbe::measure() const {
   return result;
 }
 
-Tensor CoordProbe::contribution(std::size_t parameter, const Activations& inputs) const {
-  const std::string& name = trainer_.store().parameters()[parameter].spec.name;
+Tensor CoordProbe::contribution(std::size_t parameter, const ObservedWeight& observed, int layer,
+                                const Activations& inputs) const {
   const Tensor change = weight_change(parameter);
-  const ParameterLabel& label = *label_of(name);
-  if (!label.input.empty()) return product(inputs.at({std::string(label.input), layer_of(name)}), change);
-  if (label.label != "embedding") return change;
+  if (!observed.input.empty()) return product(inputs.at({std::string(observed.input), layer}), change);
+  if (observed.label != "embedding") return change;
   const Tensor rows = Tensor::empty({batch_.tokens.numel(), change.size(1)});
   kernels::embedding_forward(change, batch_.tokens, rows, Stream());
   return rows;

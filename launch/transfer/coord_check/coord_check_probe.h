@@ -8,6 +8,7 @@
 
 #include "launch/train/trainer.h"
 #include "launch/transfer/coord_check/coord_check.h"
+#include "model/observed.h"
 
 namespace mudelta {
 
@@ -27,8 +28,10 @@ class CoordProbe {
   using Activations = std::map<std::pair<std::string, int>, Tensor>;  // by name and layer
 
   Activations run() const;
-  // The tensor of which the parameter's own contribution is the root mean square.
-  Tensor contribution(std::size_t parameter, const Activations& inputs) const;
+  // The tensor of which the own contribution of parameter number `parameter`, `observed` in `layer`, is the root mean
+  // square.
+  Tensor contribution(std::size_t parameter, const ObservedWeight& observed, int layer,
+                      const Activations& inputs) const;
   Tensor readout_contribution(const Activations& inputs) const;
   Tensor weight_change(std::size_t parameter) const;
   std::vector<Tensor> weights() const;

@@ -17,13 +17,6 @@ struct ParameterClass {
   ParameterScaling scaling;
 };
 
-// "model.layers.3.attn.q_proj.weight" -> "attn.q_proj.weight".
-std::string class_name(const std::string& parameter) {
-  constexpr std::string_view kLayers = "model.layers.";
-  if (!parameter.starts_with(kLayers)) return parameter;
-  return parameter.substr(parameter.find('.', kLayers.size()) + 1);
-}
-
 // All layers are alike.
 RunConfig with_one_layer(RunConfig config) {
   config.mutable_model()->set_layers(1);
@@ -36,9 +29,9 @@ std::vector<ParameterClass> classes_of(const RunConfig& config) {
   const Parametrization parametrization = make_parametrization(one);
   std::vector<ParameterClass> classes;
   for (std::size_t i = 0; i < specs.size(); ++i) {
-    const std::string name = class_name(specs[i].name);
-    classes.push_back({.name = name,
-                       .count = name == specs[i].name ? 1 : config.model().layers(),
+    const auto [layer, name] = place_of(specs[i].name);
+    classes.push_back({.name = std::string(name),
+                       .count = layer < 0 ? 1 : config.model().layers(),
                        .spec = specs[i],
                        .scaling = parametrization.scaling()[i]});
   }
