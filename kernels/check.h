@@ -5,6 +5,7 @@
 
 #include "core/error.h"
 #include "core/tensor.h"
+#include "kernels/vocabulary_part.h"
 
 // Checks shared by the public functions of this room. Messages read
 // "[swiglu_forward] up: expected bfloat16[4, 8], got float32[4, 7]". The host cannot see what a tensor on a GPU holds:
@@ -69,6 +70,17 @@ inline void expect_indices(std::string_view op, std::string_view name, const Ten
     require(lowest <= values[i] && values[i] < limit, "[{}] {}: {} at position {} is outside [{}, {})", op, name,
             values[i], i, lowest, limit);
   }
+}
+
+inline std::int64_t vocab_of(const VocabularyPart& part, std::int64_t rows) {
+  return part.vocab > 0 ? part.vocab : rows;
+}
+
+// Throws Error unless a matrix of `rows` rows can be this part of a vocabulary.
+inline void expect_part(std::string_view op, const VocabularyPart& part, std::int64_t rows) {
+  const std::int64_t vocab = vocab_of(part, rows);
+  require(0 <= part.begin && part.begin <= vocab - rows, "[{}] part: {} rows from token {} on are no part of {} tokens",
+          op, rows, part.begin, vocab);
 }
 
 }  // namespace mudelta::kernels

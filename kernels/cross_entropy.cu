@@ -3,6 +3,7 @@
 #include <type_traits>
 
 #include "core/gemm.h"
+#include "kernels/check.h"
 #include "kernels/cross_entropy.h"
 #include "kernels/cuda/vector_io.h"
 
@@ -13,6 +14,8 @@ constexpr float kLowest = -std::numeric_limits<float>::infinity();
 
 // What is subtracted from logits of this maximum: without elements, the difference would be no number.
 __device__ __forceinline__ float origin_of(float max) { return max == kLowest ? 0.0f : max; }
+
+constexpr int kSumThreads = 256;
 
 struct Softmax {
   float max;  // of the scaled logits
@@ -105,6 +108,55 @@ __global__ void __launch_bounds__(kThreads)
   }
 }
 
+// Of a part of the vocabulary: maxima[t] of the scaled logits, sums[t] = (sum of e^(scaled logit - maximum), the scaled
+// logit of the target, 0 if another part has it).
+template <int kThreads, bool kWhole>
+__global__ void __launch_bounds__(kThreads)
+    statistics_kernel(const float* logits, const std::int32_t* targets, std::int64_t first_token, std::int64_t rows,
+                      float multiplier, float* maxima, float* sums) {
+  const std::int64_t t = blockIdx.x, target = targets[t], local = target - first_token;
+  const float* row = logits + t * rows;
+  const Softmax softmax = softmax_of_row<kThreads, kWhole>(row, rows, multiplier, dynamic_shared<float>());
+  if (threadIdx.x > 0) return;
+  maxima[t] = softmax.max;
+  sums[2 * t] = softmax.sum;
+  sums[2 * t + 1] = target >= 0 && local >= 0 && local < rows ? multiplier * row[local] : 0.0f;
+}
+
+// Sums of e^(scaled logit - own maximum) become those with the joint maximum.
+__global__ void __launch_bounds__(kSumThreads)
+    rescale_kernel(const float* own_maxima, const float* maxima, std::int64_t n, float* sums) {
+  const std::int64_t t = static_cast<std::int64_t>(blockIdx.x) * kSumThreads + threadIdx.x;
+  if (t < n) sums[2 * t] *= expf(own_maxima[t] - origin_of(maxima[t]));
+}
+
+__global__ void __launch_bounds__(kSumThreads)
+    joined_losses_kernel(const float* maxima, const float* sums, const std::int32_t* targets, std::int64_t n,
+                         float* losses) {
+  const std::int64_t t = static_cast<std::int64_t>(blockIdx.x) * kSumThreads + threadIdx.x;
+  if (t < n) losses[t] = targets[t] < 0 ? 0.0f : loss_of({maxima[t], sums[2 * t]}, sums[2 * t + 1]);
+}
+
+// As gradients_kernel, with the joined maxima and sums.
+template <int kThreads, bool kWhole, class T>
+__global__ void __launch_bounds__(kThreads)
+    joined_gradients_kernel(const float* logits, const std::int32_t* targets, std::int64_t first_token,
+                            std::int64_t rows, float multiplier, float scale, const float* maxima, const float* sums,
+                            T* dlogits) {
+  const std::int64_t t = blockIdx.x, target = targets[t], local = target - first_token;
+  const float max = maxima[t], factor = scale / sums[2 * t];
+  for (std::int64_t i = threadIdx.x * kRun; i < rows; i += kThreads * kRun) {
+    float values[kRun] = {};
+    if (target >= 0) {
+      load(logits + t * rows + i, run_of<kWhole>(rows - i), values);
+      for (int k = 0; k < kRun; ++k) {
+        values[k] = expf(values[k] * multiplier - max) * factor - (i + k == local ? scale : 0.0f);
+      }
+    }
+    store(values, dlogits + t * rows + i, run_of<kWhole>(rows - i));
+  }
+}
+
 // Tokens whose logits are in memory at a time: as many as 256 MiB hold, for each block reads the weight and reads and
 // writes its gradient; with 2048 tokens that takes little next to the products.
 std::int64_t block_tokens(std::int64_t tokens, std::int64_t vocab) {
@@ -118,9 +170,9 @@ std::int64_t block_tokens(std::int64_t tokens, std::int64_t vocab) {
 // body(begin, end, logits) for each block of tokens; logits [end - begin, vocab] come without the multiplier.
 template <class Body>
 void for_each_block(const CrossEntropyInputs& inputs, Stream stream, const Body& body) {
-  const std::int64_t tokens = inputs.hidden.size(0), vocab = inputs.weight.size(0);
-  const std::int64_t step = block_tokens(tokens, vocab);
-  const Tensor buffer = Tensor::empty(Shape{step, vocab}, DType::kFloat32, inputs.hidden.device());
+  const std::int64_t tokens = inputs.hidden.size(0), rows = inputs.weight.size(0);
+  const std::int64_t step = block_tokens(tokens, vocab_of(inputs.part, rows));  // the same in all parts
+  const Tensor buffer = Tensor::empty(Shape{step, rows}, DType::kFloat32, inputs.hidden.device());
   for (std::int64_t begin = 0; begin < tokens; begin += step) {
     const std::int64_t end = std::min(begin + step, tokens);
     const Tensor logits = buffer.slice(0, end - begin);
@@ -142,10 +194,66 @@ void dispatch_row(std::int64_t vocab, const F& f) {
 
 constexpr std::int64_t shared_bytes(int threads) { return 2 * threads / kWarpSize * sizeof(float); }
 
+bool is_whole(const CrossEntropyInputs& inputs) {
+  return inputs.weight.size(0) == vocab_of(inputs.part, inputs.weight.size(0));
+}
+
+// One block of the whole vocabulary; dlogits may be the logits.
+void gradients_of_block(const CrossEntropyInputs& inputs, const Tensor& logits, const Tensor& targets,
+                        float gradient_scale, const Tensor& losses, const Tensor& dlogits, Stream stream) {
+  dispatch_float(dlogits.dtype(), [&]<class T>() {
+    dispatch_row(logits.size(1), [&](auto threads, auto whole) {
+      constexpr int kThreads = decltype(threads)::value;
+      constexpr bool kWhole = decltype(whole)::value;
+      launch(gradients_kernel<kThreads, kWhole, T>, dim3(static_cast<unsigned>(logits.size(0))), kThreads,
+             shared_bytes(kThreads), stream, logits.data<float>(), targets.data<std::int32_t>(), logits.size(1),
+             inputs.logit_multiplier, gradient_scale * inputs.logit_multiplier, losses.data<float>(),
+             dlogits.data<T>());
+    });
+  });
+}
+
+// One block of a part of the vocabulary; dlogits may be undefined, or the logits.
+void joined_block(const CrossEntropyInputs& inputs, const Tensor& logits, const Tensor& targets, float gradient_scale,
+                  const Tensor& losses, const Tensor& dlogits, Stream stream) {
+  const std::int64_t n = logits.size(0), rows = logits.size(1);
+  const auto blocks = dim3(static_cast<unsigned>(n)),
+             sum_blocks = dim3(static_cast<unsigned>(divide_up(n, kSumThreads)));
+  const auto* target = targets.data<std::int32_t>();
+  const Tensor maxima = Tensor::empty({n}, DType::kFloat32, logits.device());
+  const Tensor sums = Tensor::empty({n, 2}, DType::kFloat32, logits.device());
+  dispatch_row(rows, [&](auto threads, auto whole) {
+    constexpr int kThreads = decltype(threads)::value;
+    constexpr bool kWhole = decltype(whole)::value;
+    launch(statistics_kernel<kThreads, kWhole>, blocks, kThreads, shared_bytes(kThreads), stream, logits.data<float>(),
+           target, inputs.part.begin, rows, inputs.logit_multiplier, maxima.data<float>(), sums.data<float>());
+  });
+  const Tensor own_maxima = maxima.clone();
+  inputs.over_parts.max(maxima, stream);
+  launch(rescale_kernel, sum_blocks, kSumThreads, 0, stream, own_maxima.data<float>(), maxima.data<float>(), n,
+         sums.data<float>());
+  inputs.over_parts.sum(sums, stream);
+  launch(joined_losses_kernel, sum_blocks, kSumThreads, 0, stream, maxima.data<float>(), sums.data<float>(), target, n,
+         losses.data<float>());
+  if (!dlogits) return;
+  dispatch_float(dlogits.dtype(), [&]<class T>() {
+    dispatch_row(rows, [&](auto threads, auto whole) {
+      constexpr int kThreads = decltype(threads)::value;
+      constexpr bool kWhole = decltype(whole)::value;
+      launch(joined_gradients_kernel<kThreads, kWhole, T>, blocks, kThreads, 0, stream, logits.data<float>(), target,
+             inputs.part.begin, rows, inputs.logit_multiplier, gradient_scale * inputs.logit_multiplier,
+             maxima.data<float>(), sums.data<float>(), dlogits.data<T>());
+    });
+  });
+}
+
 }  // namespace
 
 void cross_entropy_forward(const CrossEntropyInputs& inputs, const Tensor& losses, Stream stream) {
   for_each_block(inputs, stream, [&](std::int64_t begin, std::int64_t end, const Tensor& logits) {
+    if (!is_whole(inputs)) {
+      return joined_block(inputs, logits, inputs.targets.slice(begin, end), 0, losses.slice(begin, end), {}, stream);
+    }
     dispatch_row(logits.size(1), [&](auto threads, auto whole) {
       constexpr int kThreads = decltype(threads)::value;
       constexpr bool kWhole = decltype(whole)::value;
@@ -162,16 +270,13 @@ void cross_entropy_forward_backward(const CrossEntropyInputs& inputs, float grad
   const DType dtype = inputs.hidden.dtype();
   for_each_block(inputs, stream, [&](std::int64_t begin, std::int64_t end, const Tensor& logits) {
     const Tensor dlogits = dtype == DType::kFloat32 ? logits : Tensor::empty(logits.shape(), dtype, logits.device());
-    dispatch_float(dtype, [&]<class T>() {
-      dispatch_row(logits.size(1), [&](auto threads, auto whole) {
-        constexpr int kThreads = decltype(threads)::value;
-        constexpr bool kWhole = decltype(whole)::value;
-        launch(gradients_kernel<kThreads, kWhole, T>, dim3(static_cast<unsigned>(end - begin)), kThreads,
-               shared_bytes(kThreads), stream, logits.data<float>(),
-               inputs.targets.slice(begin, end).data<std::int32_t>(), logits.size(1), inputs.logit_multiplier,
-               gradient_scale * inputs.logit_multiplier, losses.slice(begin, end).data<float>(), dlogits.data<T>());
-      });
-    });
+    if (is_whole(inputs)) {
+      gradients_of_block(inputs, logits, inputs.targets.slice(begin, end), gradient_scale, losses.slice(begin, end),
+                         dlogits, stream);
+    } else {
+      joined_block(inputs, logits, inputs.targets.slice(begin, end), gradient_scale, losses.slice(begin, end), dlogits,
+                   stream);
+    }
     gemm(dlogits, inputs.weight, dhidden.slice(begin, end), {}, stream);
     gemm(dlogits, inputs.hidden.slice(begin, end), dweight, {.transpose_a = true, .accumulate = true}, stream);
   });

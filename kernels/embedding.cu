@@ -9,13 +9,15 @@ constexpr int kWarps = 8, kThreads = kWarps * kWarpSize;
 // A warp per token.
 template <bool kWhole, class T>
 __global__ void __launch_bounds__(kThreads)
-    forward_kernel(const T* table, const std::int32_t* tokens, std::int64_t n, std::int64_t width, float* y) {
+    forward_kernel(const T* table, std::int64_t rows, std::int64_t first_token, const std::int32_t* tokens,
+                   std::int64_t n, std::int64_t width, float* y) {
   const std::int64_t t = static_cast<std::int64_t>(blockIdx.x) * kWarps + warp_index();
   if (t >= n) return;
-  const T* row = table + tokens[t] * width;
+  const std::int64_t row = tokens[t] - first_token;
+  const bool is_here = 0 <= row && row < rows;
   for (std::int64_t i = lane_index() * kRun; i < width; i += kWarpSize * kRun) {
-    float values[kRun];
-    load(row + i, run_of<kWhole>(width - i), values);
+    float values[kRun] = {};
+    if (is_here) load(table + row * width + i, run_of<kWhole>(width - i), values);
     store(values, y + t * width + i, run_of<kWhole>(width - i));
   }
 }
@@ -67,6 +69,7 @@ struct Backward {
   const std::int32_t *order, *sorted;
   const float* dy;
   std::int64_t n, width;
+  std::int64_t rows, first_token;  // of dtable
   // [chunks, width]: what a chunk has of the token that its predecessor ends with, and of the token that starts in it
   // and that its successor begins with.
   float *heads, *tails;
@@ -92,7 +95,9 @@ struct Place {
 template <bool kWhole>
 __device__ void add_to_row(const Backward<kWhole>& b, std::int32_t token, std::int64_t column,
                            const float (&sum)[kColumns]) {
-  float* row = b.dtable + token * b.width + column;
+  const std::int64_t index = token - b.first_token;
+  if (index < 0 || index >= b.rows) return;
+  float* row = b.dtable + index * b.width + column;
   float values[kColumns];
   load(row, b.rest(column), values);
   for (int k = 0; k < kColumns; ++k) values[k] += sum[k];
@@ -151,17 +156,20 @@ __global__ void __launch_bounds__(kChunkThreads) join_chunks_kernel(Backward<kWh
 
 }  // namespace
 
-void embedding_forward(const Tensor& table, const Tensor& tokens, const Tensor& y, Stream stream) {
+void embedding_forward(const Tensor& table, const Tensor& tokens, const Tensor& y, Stream stream,
+                       const VocabularyPart& part) {
   const std::int64_t n = y.size(0), width = y.size(1);
   dispatch_float(table.dtype(), [&]<class T>() {
     dispatch_bool(width % kRun == 0 && are_aligned(table.data<T>(), y.data<float>()), [&](auto whole) {
       launch(forward_kernel<decltype(whole)::value, T>, dim3(static_cast<unsigned>(divide_up(n, kWarps))), kThreads, 0,
-             stream, table.data<T>(), tokens.data<std::int32_t>(), n, width, y.data<float>());
+             stream, table.data<T>(), table.size(0), part.begin, tokens.data<std::int32_t>(), n, width,
+             y.data<float>());
     });
   });
 }
 
-void embedding_backward(const Tensor& tokens, const Tensor& dy, const Tensor& dtable, Stream stream) {
+void embedding_backward(const Tensor& tokens, const Tensor& dy, const Tensor& dtable, Stream stream,
+                        const VocabularyPart& part) {
   const std::int64_t n = dy.size(0), width = dy.size(1), chunks = divide_up(n, kChunk);
   const Tensor order = Tensor::empty({n}, DType::kInt32, dy.device());
   const Tensor sorted = Tensor::empty({n}, DType::kInt32, dy.device());
@@ -176,6 +184,8 @@ void embedding_backward(const Tensor& tokens, const Tensor& dy, const Tensor& dt
                              .dy = dy.data<float>(),
                              .n = n,
                              .width = width,
+                             .rows = dtable.size(0),
+                             .first_token = part.begin,
                              .heads = pieces.data<float>(),
                              .tails = pieces.data<float>() + chunks * width,
                              .dtable = dtable.data<float>()};

@@ -12,6 +12,7 @@
 #include "kernels/reduce.h"
 #include "tests/support/errors.h"
 #include "tests/support/op_case.h"
+#include "tests/support/vocabulary_parts.h"
 
 namespace mudelta::testing {
 namespace {
@@ -47,6 +48,34 @@ TEST(Embedding, ForwardAndBackward) {
       EXPECT_TRUE(same_bits(again, dtable));
     }
   }
+}
+
+TEST(Embedding, PartsAddUpToTheWhole) {
+  const std::int64_t count = 200, vocab = 11, width = 33;
+  const Tensor table = random_normal({vocab, width}, "t"), tokens = random_tokens(count, vocab);
+  const Tensor whole = filled({count, width}), dy = random_normal({count, width}, "dy");
+  const Tensor dwhole = random_normal({vocab, width}, "dt"), dparts = dwhole.clone();
+  embedding_forward(table, tokens, whole, {});
+  embedding_backward(tokens, dy, dwhole, {});
+  const auto bounds = part_bounds(vocab, 4);
+  const Tensor sum = Tensor::zeros({count, width});
+  for (int p = 0; p < 4; ++p) {
+    const VocabularyPart part{bounds[p], vocab};
+    const Tensor y = filled({count, width});
+    embedding_forward(table.slice(bounds[p], bounds[p + 1]), tokens, y, {}, part);
+    add_to(y, sum, {});
+    embedding_backward(tokens, dy, dparts.slice(bounds[p], bounds[p + 1]), {}, part);
+  }
+  EXPECT_TRUE(same_bits(sum, whole));
+  EXPECT_TRUE(same_bits(dparts, dwhole));
+}
+
+TEST(Embedding, PartsThatDoNotFitAreNamed) {
+  const Tensor table = Tensor::zeros({3, 2}), y = Tensor::zeros({1, 2}), tokens = Tensor::zeros({1}, DType::kInt32);
+  EXPECT_THAT(error_of([&] {
+                embedding_forward(table, tokens, y, {}, {8, 10});
+              }),
+              HasSubstr("3 rows from token 8 on are no part of 10 tokens"));
 }
 
 TEST(Embedding, TokensOutsideTheTableAreNamed) {
@@ -125,6 +154,46 @@ TEST(CrossEntropy, BlocksOfTokensDoNotMatter) {
   EXPECT_TRUE(close(losses, losses_alone, 1e-6));
   EXPECT_TRUE(close(dhidden, dhidden_alone, 1e-5));
   EXPECT_TRUE(close(dweight, dweight_alone, 1e-5));
+}
+
+// The whole vocabulary, and parts of it whose owners work together.
+TEST(CrossEntropy, PartsAreAsTheWhole) {
+  for (const DType dtype : kFloatTypes) {
+    for (const auto& [tokens, vocab, width, num_parts] :
+         {std::tuple{7, 11, 5, 2}, {20, 50, 8, 3}, {9, 4, 3, 4}, {700, 4001, 3, 2}}) {
+      const Tensor hidden = random_normal({tokens, width}, "h", 1, 0, 1, dtype);
+      const Tensor weight = random_normal({vocab, width}, "w", 1, 0, 1, dtype);
+      const CrossEntropyInputs inputs{hidden, weight, random_tokens(tokens, vocab, -1), 1.5f};
+      const Tensor losses = filled({tokens}), dhidden = filled(hidden.shape(), dtype);
+      const Tensor dweight = Tensor::zeros(weight.shape()), dweight_parts = Tensor::zeros(weight.shape());
+      cross_entropy_forward_backward(inputs, 0.5f, losses, dhidden, dweight, {});
+
+      const auto bounds = part_bounds(vocab, num_parts);
+      Vector dhidden_sum;
+      std::vector<Tensor> losses_alone, losses_both;
+      for (int p = 0; p < num_parts; ++p)
+        losses_alone.push_back(filled({tokens})), losses_both.push_back(filled({tokens}));
+      run_parts(num_parts, [&](int p, const OverParts& over_parts) {
+        CrossEntropyInputs part = inputs;
+        part.weight = weight.slice(bounds[p], bounds[p + 1]);
+        part.part = {bounds[p], vocab};
+        part.over_parts = over_parts;
+        const Tensor dpart = filled(hidden.shape(), dtype);
+        const Tensor dw = dweight_parts.slice(bounds[p], bounds[p + 1]);
+        dw.fill_zero();
+        cross_entropy_forward(part, losses_alone[p], {});
+        cross_entropy_forward_backward(part, 0.5f, losses_both[p], dpart, dw, {});
+        dhidden_sum = p == 0 ? to_doubles(dpart) : plus(dhidden_sum, to_doubles(dpart));
+      });
+      const double limit = dtype == DType::kBFloat16 ? 1e-2 : 2e-6;
+      for (int p = 0; p < num_parts; ++p) {
+        EXPECT_TRUE(close(losses_alone[p], losses, 1e-6, 1e-6));
+        EXPECT_TRUE(close(losses_both[p], losses, 1e-6, 1e-6));
+      }
+      EXPECT_TRUE(close(dhidden, dhidden_sum, limit));
+      EXPECT_TRUE(close(dweight_parts, dweight, limit));
+    }
+  }
 }
 
 TEST(CrossEntropy, LargeLogitsStayFinite) {

@@ -9,6 +9,7 @@
 #include "kernels/optimizer_update.h"
 #include "kernels/reduce.h"
 #include "tests/kernels/cuda/on_device.h"
+#include "tests/support/vocabulary_parts.h"
 
 namespace mudelta::testing {
 namespace {
@@ -154,6 +155,56 @@ TEST_F(VocabOpsOnDevice, CrossEntropy) {
     expect_cross_entropy(9, 33, 17, 2.0f, dtype);
     expect_cross_entropy(65, 64, 8, 1.0f, dtype);
     expect_cross_entropy(5, 9001, 4, 1.0f, dtype);
+  }
+}
+
+TEST_F(VocabOpsOnDevice, PartsOfTheVocabularyAreAsTheWhole) {
+  for (const DType dtype : kFloatTypes) {
+    for (const auto& [tokens, vocab, width, num_parts] : {std::tuple{7, 11, 5, 2}, {65, 130, 8, 3}, {3, 4, 3, 4}}) {
+      const Tensor hidden = random_normal({tokens, width}, "h", 1, 0, 1, dtype);
+      const Tensor weight = random_normal({vocab, width}, "w", 1, 0, 1, dtype);
+      const CrossEntropyInputs inputs{hidden, weight, random_tokens(tokens, vocab, -1), 1.5f};
+      const Tensor losses = filled({tokens}), dhidden = filled(hidden.shape(), dtype);
+      const Tensor dweight = Tensor::zeros(weight.shape());
+      cross_entropy_forward_backward(inputs, 0.5f, losses, dhidden, dweight, {});
+
+      const auto bounds = part_bounds(vocab, num_parts);
+      const Stream stream(device());
+      Vector dhidden_sum;
+      Tensors last;  // losses, losses again and gradient of the last part
+      run_parts(num_parts, [&](int p, const OverParts& over_parts) {
+        const Tensor rows = weight.slice(bounds[p], bounds[p + 1]);
+        const CrossEntropyInputs part{hidden.to(device()),     rows.to(device()),  inputs.targets.to(device()),
+                                      inputs.logit_multiplier, {bounds[p], vocab}, over_parts};
+        const Tensor alone = filled({tokens}).to(device()), both = filled({tokens}).to(device());
+        const Tensor dpart = filled(hidden.shape(), dtype).to(device());
+        const Tensor dw = Tensor::zeros(rows.shape(), DType::kFloat32, device());
+        cross_entropy_forward(part, alone, stream);
+        cross_entropy_forward_backward(part, 0.5f, both, dpart, dw, stream);
+        const Vector d = to_doubles(dpart.to(Device()));
+        dhidden_sum = p == 0 ? d : plus(dhidden_sum, d);
+        if (p + 1 == num_parts) last = {alone.to(Device()), both.to(Device()), dw.to(Device())};
+      });
+      const double limit = dtype == DType::kBFloat16 ? 1e-2 : 2e-5;
+      EXPECT_TRUE(close(last[0], losses, 1e-5, 1e-6));
+      EXPECT_TRUE(close(last[1], losses, 1e-5, 1e-6));
+      EXPECT_TRUE(close(dhidden, dhidden_sum, limit));
+      EXPECT_TRUE(close(last[2], dweight.slice(bounds[num_parts - 1], vocab), limit));
+    }
+  }
+}
+
+TEST_F(VocabOpsOnDevice, PartsOfAnEmbedding) {
+  const std::int64_t count = 300, vocab = 11, width = 33;
+  const auto bounds = part_bounds(vocab, 3);
+  const Tensor tokens = random_tokens(count, vocab);
+  for (int p = 0; p < 3; ++p) {
+    const VocabularyPart part{bounds[p], vocab};
+    const std::int64_t rows = bounds[p + 1] - bounds[p];
+    expect_as_on_host({random_normal({rows, width}, "t"), tokens, filled({count, width})},
+                      [=](const Tensors& t, Stream stream) { embedding_forward(t[0], t[1], t[2], stream, part); });
+    expect_as_on_host({tokens, random_normal({count, width}, "dy"), random_normal({rows, width}, "dt")},
+                      [=](const Tensors& t, Stream stream) { embedding_backward(t[0], t[1], t[2], stream, part); });
   }
 }
 
