@@ -67,12 +67,6 @@ __device__ __forceinline__ float fast_reciprocal(float x) {
 __device__ __forceinline__ float reinterpret_as_float(std::uint32_t bits) { return __uint_as_float(bits); }
 __device__ __forceinline__ std::uint32_t reinterpret_as_bits(float x) { return __float_as_uint(x); }
 
-// x, of which the compiler then knows nothing: what follows from it is not computed ahead of a loop, to fill registers.
-__device__ __forceinline__ int opaque(int x) {
-  asm volatile("" : "+r"(x));
-  return x;
-}
-
 // x rounded to tf32 (10 mantissa bits; ties away from zero), as the operand of mma_tf32 and as the bits of a float: PTX
 // leaves the 13 bits that tf32 does not have open.
 __device__ __forceinline__ std::uint32_t to_tf32(float x) {

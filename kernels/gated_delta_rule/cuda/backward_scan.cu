@@ -6,7 +6,8 @@ namespace {
 using namespace backward;
 
 template <int kKeyDim, int kWarps, Result kResult>
-__global__ void __launch_bounds__(kWarps* kWarpSize) backward_scan_kernel(const BackwardScanParameters p) {
+__global__ void __launch_bounds__(kWarps* kWarpSize, kWarps == 4 && kKeyDim == 64 ? 3 : 0)
+    backward_scan_kernel(const BackwardScanParameters p) {
   scan_segment<kKeyDim, kWarps, kResult>(p, static_cast<int>(blockIdx.x));
 }
 

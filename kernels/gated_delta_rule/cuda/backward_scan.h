@@ -20,12 +20,10 @@ struct BackwardScanParameters {
   float scale;
   int segment_rows;
   const std::int32_t* cu_seqlens;
-  const bfloat16* q;      // [tokens, heads, key_dim]
-  const bfloat16* k;      // [tokens, heads, key_dim]
-  const bfloat16* d_o;    // [tokens, value_heads, value_dim]
-  const float* decay;     // [tokens, value_heads]
-  const float* beta;      // [tokens, value_heads]
-  const bfloat16* solve;  // [slots, value_heads, kChunk, kChunk]
+  const bfloat16* q;    // [tokens, heads, key_dim]
+  const bfloat16* k;    // [tokens, heads, key_dim]
+  const bfloat16* d_o;  // [tokens, value_heads, value_dim]
+  Prepared prepared;
   const float*
       dfinal_state;       // [segment slots, value_heads, key_dim, value_dim]; of kSegments [sequences, ...]; null: 0
   bfloat16* dstates;      // [slots, value_heads, value_dim, key_dim]; of kGradients
@@ -43,9 +41,7 @@ inline BackwardScanParameters parameters_of(const GatedDeltaRuleInputs& inputs, 
           .q = inputs.q.data<bfloat16>(),
           .k = inputs.k.data<bfloat16>(),
           .d_o = d_o.data<bfloat16>(),
-          .decay = saved.decay.data<float>(),
-          .beta = inputs.beta.data<float>(),
-          .solve = saved.solve.data<bfloat16>(),
+          .prepared = prepared_of(saved),
           .dfinal_state = data_or_null(dfinal_state),
           .dstates = nullptr,
           .dy = nullptr,
@@ -69,26 +65,26 @@ struct Stage {
   static constexpr int kThreads = kWarps * kWarpSize, kSlab = kWarps * kWarpColumns;
   using Keys = Tile<kChunk, kKeyDim>;
   using Values = Tile<kChunk, kSlab>;
-  static constexpr int kBytes =
-      2 * Keys::kBytes + Values::kBytes + Square::kBytes + SharedGates::kFloats * static_cast<int>(sizeof(float));
+  static constexpr int kBytes = 2 * Keys::kBytes + Values::kBytes + 2 * LowerSquare::kBytes + SharedGates::kBytes;
   static constexpr int kStages = kKeyDim <= 128 ? 2 : 1;
 
   Keys k, q;
   Values d_o;
-  Square solve;
+  LowerSquare solve, scores;
   SharedGates gates;
 
   __device__ __forceinline__ static Stage at(unsigned char* memory) {
     auto* elements = reinterpret_cast<bfloat16*>(memory);
     bfloat16 *q = elements + Keys::kNumel, *d_o = q + Keys::kNumel, *solve = d_o + Values::kNumel;
-    return {{elements}, {q}, {d_o}, {solve}, {reinterpret_cast<float*>(solve + Square::kNumel)}};
+    bfloat16* scores = solve + LowerSquare::kNumel;
+    return {{elements}, {q}, {d_o}, {solve}, {scores}, {reinterpret_cast<float*>(scores + LowerSquare::kNumel)}};
   }
 };
 
 template <int kKeyDim, int kWarps>
 constexpr int shared_bytes() {
   using Stage = Stage<kKeyDim, kWarps>;
-  constexpr int kBytes = Stage::kStages * Stage::kBytes + Square::kBytes;
+  constexpr int kBytes = Stage::kStages * Stage::kBytes;
   static_assert(kBytes <= kMostSharedBytes);
   return kBytes;
 }
@@ -123,20 +119,17 @@ __device__ __forceinline__ void multiply_rows(Accumulator<kTiles>& c, const std:
 
 // The same for a lower triangular b.
 __device__ __forceinline__ void multiply_lower_rows(Accumulator<kChunk / 8>& c, const std::uint32_t (&a)[4],
-                                                    const Square& b, int row) {
+                                                    const LowerSquare& b, int row) {
 #pragma unroll
   for (int t = 0; t <= row / 8; t += 2) multiply(c, t, a, load_b_transposed(b, row, 8 * t));
 }
 
-// Turns dS' of the warp's columns into dS, and leaves dY in the warp's columns of stage.d_o. Waits for the block once.
+// Turns dS' of the warp's columns into dS, and leaves dY in the warp's columns of stage.d_o.
 template <int kKeyDim, int kWarps>
 __device__ __forceinline__ void step_back(Accumulator<kKeyDim / 8>& dstate, const Stage<kKeyDim, kWarps>& stage,
-                                          const Square& products, float scale) {
+                                          float scale) {
   const SharedGates& gates = stage.gates;
-  const int warp = uniform_warp_index(), column = kWarpColumns * warp;
-  gated_products<kWarps>(stage.q, stage.k, scale, gates, products, warp);
-  apply_gates<kWarps * kWarpSize>(stage.solve, gates, static_cast<int>(threadIdx.x));
-
+  const int column = kWarpColumns * uniform_warp_index();
   Accumulator<kChunk / 8> dn;  // dN^T [16, kChunk]
   dn.set_zero();
 #pragma unroll
@@ -153,16 +146,12 @@ __device__ __forceinline__ void step_back(Accumulator<kKeyDim / 8>& dstate, cons
 #pragma unroll
     for (int i = 0; i < 4; ++i) dstate.tile[t][i] *= whole;
   }
-  __syncthreads();
 
 #pragma unroll
   for (int row = 0; row < kChunk; row += 16) {
-    // A branch that the compiler cannot foresee: of key_dim 64 it would load what follows early, and leave room for two
-    // blocks a multiprocessor instead of three.
-    if (kKeyDim == 64 && row >= opaque(kChunk)) break;
     std::uint32_t a[4];
     load_a_transposed(a, stage.d_o, row, column);
-    multiply_lower_rows(dn, a, products, row);
+    multiply_lower_rows(dn, a, stage.scores, row);
     scale_columns(a, row, [&](int i) { return scale * gates.from_start(i); });
     multiply_rows(dstate, a, stage.q, row);
   }
@@ -216,7 +205,6 @@ __device__ __forceinline__ void scan_segment(const BackwardScanParameters& p, in
   };
 
   auto* memory = dynamic_shared<unsigned char>();
-  const Square products{reinterpret_cast<bfloat16*>(memory + Stage::kStages * Stage::kBytes)};
   const auto stage_of = [&](int index) { return Stage::at(memory + index % Stage::kStages * Stage::kBytes); };
   const auto start_loading = [&](int index) {
     const Stage stage = stage_of(index);
@@ -226,11 +214,10 @@ __device__ __forceinline__ void scan_segment(const BackwardScanParameters& p, in
     copy_tile_async<kThreads>(stage.k, p.k + key, key_stride, chunk.length, kKeyDim, thread);
     copy_tile_async<kThreads>(stage.q, p.q + key, key_stride, chunk.length, kKeyDim, thread);
     copy_tile_async<kThreads>(stage.d_o, p.d_o + value, value_stride, chunk.length, value_dim - slab_column, thread);
-    copy_tile_async<kThreads>(stage.solve, p.solve + square_index(index) * Square::kNumel, kChunk, kChunk, kChunk,
-                              thread);
+    copy_lower_async<kThreads>(stage.solve, p.prepared.solve, square_index(index), thread);
+    copy_lower_async<kThreads>(stage.scores, p.prepared.scores, square_index(index), thread);
+    copy_gates_async<kThreads>(stage.gates, p.prepared.gates, square_index(index), thread);
     commit_copies();
-    return thread < kChunk ? load_row_gates(p.decay, p.beta, p.sizes.value_heads, value_head, chunk, thread)
-                           : RowGates{};
   };
 
   Accumulator<kKeyDim / 8> dstate;  // dS^T [16, key_dim]
@@ -245,20 +232,18 @@ __device__ __forceinline__ void scan_segment(const BackwardScanParameters& p, in
   }
 
   const int last = segment.chunks() - 1;
-  RowGates row_gates{};
-  if (last >= 0) row_gates = start_loading(last);
+  if (last >= 0) start_loading(last);
   for (int index = last; index >= 0; --index) {
     const Stage stage = stage_of(index);
-    if (thread < kChunk) stage.gates.set(thread, row_gates);
     wait_for_copies<0>();
     __syncthreads();
-    if (Stage::kStages > 1 && index > 0) row_gates = start_loading(index - 1);
+    if (Stage::kStages > 1 && index > 0) start_loading(index - 1);
 
     if (!kSegments && active) {
       bfloat16* stored = p.dstates + (square_index(index) * value_dim + column) * kKeyDim;
       store_to_global(dstate, stored, kKeyDim, kWarpColumns, kKeyDim);
     }
-    step_back(dstate, stage, products, p.scale);
+    step_back(dstate, stage, p.scale);
     if (!kSegments && active) {
       const Chunk chunk = segment.chunk(index);
       store_tile_columns<kWarpSize, kWarpColumns>(stage.d_o, column - slab_column,
@@ -267,7 +252,7 @@ __device__ __forceinline__ void scan_segment(const BackwardScanParameters& p, in
     }
     if (Stage::kStages == 1 && index > 0) {
       __syncthreads();
-      row_gates = start_loading(index - 1);
+      start_loading(index - 1);
     }
   }
   if constexpr (kSegments) {

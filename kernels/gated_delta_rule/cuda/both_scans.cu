@@ -21,7 +21,7 @@ std::int64_t blocks_of_one(const KernelSizes& sizes, int segment_rows) {
 
 // First the blocks of backward_scan, which take longer, then those of chunk_states.
 template <int kKeyDim>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, kKeyDim == 64 ? 3 : 0)
     both_scans_kernel(const backward::BackwardScanParameters p, const forward::ScanParameters states) {
   const int block = static_cast<int>(blockIdx.x), blocks = static_cast<int>(gridDim.x) / 2;
   if (block < blocks) {

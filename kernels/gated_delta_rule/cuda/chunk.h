@@ -87,82 +87,80 @@ inline bool choose_wide_slabs(std::int64_t states, int value_dim) {
 
 using Square = Tile<kChunk, kChunk>;
 
-// Of one row, in registers.
-struct RowGates {
-  float decay, last_decay, beta;  // c_i, c_L, beta_i
+// A lower triangular matrix [kChunk, kChunk]: its blocks of 16 x 16 on and below the diagonal, row by row of blocks.
+struct LowerSquare {
+  static constexpr int kBlocks = 10;
+  using Blocks = Tile<16 * kBlocks, 16>;
+  static constexpr int kNumel = Blocks::kNumel, kBytes = Blocks::kBytes;
+
+  Blocks blocks;
+
+  // The first of the rows that the block at (row, column) has in `blocks`.
+  __device__ __forceinline__ static constexpr int first_row(int row, int column) {
+    const int block_row = row / 16;
+    return 16 * (block_row * (block_row + 1) / 2 + column / 16);
+  }
 };
 
-__device__ __forceinline__ RowGates load_row_gates(const float* decay, const float* beta, int value_heads,
-                                                   int value_head, const Chunk& chunk, int row) {
-  const auto at = [&](int i) { return static_cast<std::int64_t>(chunk.begin + i) * value_heads + value_head; };
-  const float last = decay[at(chunk.length - 1)];
-  if (row >= chunk.length) return {last, last, 0.0f};
-  return {decay[at(row)], last, beta[at(row)]};
+__device__ __forceinline__ void load_a(std::uint32_t (&a)[4], const LowerSquare& m, int row, int column) {
+  load_a(a, m.blocks, LowerSquare::first_row(row, column), 0);
+}
+__device__ __forceinline__ FragmentPair load_b(const LowerSquare& m, int row, int column) {
+  return load_b(m.blocks, LowerSquare::first_row(row, column), 0);
+}
+__device__ __forceinline__ FragmentPair load_b_transposed(const LowerSquare& m, int row, int column) {
+  return load_b_transposed(m.blocks, LowerSquare::first_row(row, column), 0);
 }
 
-// Of all rows, in shared memory.
+// Those of a chunk's rows. Rows past the chunk's end have beta = 0 and c = c_L.
 struct SharedGates {
-  static constexpr int kFloats = 4 * kChunk;
+  static constexpr int kFloats = 4 * kChunk, kBytes = kFloats * static_cast<int>(sizeof(float));
 
   float* memory;
 
-  __device__ __forceinline__ float& decay(int row) const { return memory[row]; }                // c
-  __device__ __forceinline__ float& from_start(int row) const { return memory[kChunk + row]; }  // e^c
-  __device__ __forceinline__ float& to_end(int row) const { return memory[2 * kChunk + row]; }  // e^{c_L - c}
-  __device__ __forceinline__ float& beta(int row) const { return memory[3 * kChunk + row]; }
-  __device__ __forceinline__ float whole() const { return from_start(kChunk - 1); }  // e^{c_L}
+  __device__ __forceinline__ float& from_start(int row) const { return memory[row]; }       // e^c
+  __device__ __forceinline__ float& to_end(int row) const { return memory[kChunk + row]; }  // e^{c_L - c}
+  __device__ __forceinline__ float& beta(int row) const { return memory[2 * kChunk + row]; }
+  __device__ __forceinline__ float& decay(int row) const { return memory[3 * kChunk + row]; }  // c
+  __device__ __forceinline__ float whole() const { return from_start(kChunk - 1); }            // e^{c_L}
 
-  __device__ __forceinline__ void set(int row, const RowGates& gates) const {
-    decay(row) = gates.decay;
-    from_start(row) = fast_exp2(gates.decay * kLog2E);
-    to_end(row) = fast_exp2((gates.last_decay - gates.decay) * kLog2E);
-    beta(row) = gates.beta;
-  }
   // G_ij
   __device__ __forceinline__ float between(int i, int j) const {
     return j <= i ? fast_exp2((decay(i) - decay(j)) * kLog2E) : 0.0f;
   }
 };
 
-// T . G in the place of T, on and below the diagonal blocks.
-template <int kThreads>
-__device__ __forceinline__ void apply_gates(const Square& solve, const SharedGates& gates, int thread) {
-#pragma unroll
-  for (int i = thread; i < kChunk * Square::kVectorsPerRow; i += kThreads) {
-    const int row = i % kChunk,
-              column = i / kChunk * kVectorElements;  // a warp reads the gates of one column at a time
-    if (column / 16 > row / 16) continue;
-    auto* vector = reinterpret_cast<uint4*>(solve.vector(row, column / kVectorElements));
-    uint4 values = *vector;
-    const auto gated = [&](unsigned pair, int first) {
-      return pack_bfloat16(low_float(pair) * gates.between(row, first),
-                           high_float(pair) * gates.between(row, first + 1));
-    };
-    values = make_uint4(gated(values.x, column), gated(values.y, column + 2), gated(values.z, column + 4),
-                        gated(values.w, column + 6));
-    *vector = values;
-  }
+// What prepare has made of the chunks, [slots, value_heads, ...] each.
+struct Prepared {
+  const float* gates;
+  const bfloat16* solve;   // T . G
+  const bfloat16* scores;  // scale (Q K^T) . G
+};
+
+inline Prepared prepared_of(const Saved& saved) {
+  return {saved.gates.data<float>(), saved.solve.data<bfloat16>(), saved.scores.data<bfloat16>()};
 }
 
-// scale (Q K^T) . G on and below the diagonal blocks.
-template <int kWarps, int kKeyDim>
-__device__ __forceinline__ void gated_products(const Tile<kChunk, kKeyDim>& q, const Tile<kChunk, kKeyDim>& k,
-                                               float scale, const SharedGates& gates, const Square& to, int warp) {
-  for (int block = warp; block < 10; block += kWarps) {  // 0; 1, 2; 3, 4, 5; 6, 7, 8, 9: the rows of blocks
-    const int block_row = block < 1 ? 0 : block < 3 ? 1 : block < 6 ? 2 : 3;
-    const int row = 16 * block_row, column = 16 * (block - block_row * (block_row + 1) / 2);
-    Accumulator<2> products;
-    products.set_zero();
-    multiply_abt(products, q, row, k, column);
+// Start copies of chunk `index` of all slots' and value heads'; the caller commits and waits for them.
+template <int kThreads>
+__device__ __forceinline__ void copy_gates_async(const SharedGates& to, const float* gates, std::int64_t index,
+                                                 int thread) {
+  constexpr int kVectorFloats = 4, kVectors = SharedGates::kFloats / kVectorFloats;
+  static_assert(kVectors <= kThreads);
+  if (thread < kVectors) {
+    const int i = kVectorFloats * thread;
+    copy_async_16(to.memory + i, gates + index * SharedGates::kFloats + i, true);
+  }
+}
+template <int kThreads>
+__device__ __forceinline__ void copy_lower_async(const LowerSquare& to, const bfloat16* squares, std::int64_t index,
+                                                 int thread) {
+  constexpr int kVectors = LowerSquare::kNumel / kVectorElements;
+  const bfloat16* from = squares + index * LowerSquare::kNumel;
 #pragma unroll
-    for (int t = 0; t < 2; ++t) {
-#pragma unroll
-      for (int i = 0; i < 4; ++i) {
-        products.tile[t][i] *=
-            scale * gates.between(row + accumulator_row() + i / 2 * 8, column + 8 * t + accumulator_column() + i % 2);
-      }
-    }
-    store_to_tile(products, to, row, column);
+  for (int first = 0; first < kVectors; first += kThreads) {
+    const int i = first + thread;
+    if (i < kVectors) copy_async_16(to.blocks.vector(i / 2, i % 2), from + kVectorElements * i, true);
   }
 }
 

@@ -25,13 +25,11 @@ struct GradientsParameters {
   KernelSizes sizes;
   float scale;
   const std::int32_t* cu_seqlens;
-  const bfloat16* q;        // [tokens, heads, key_dim]
-  const bfloat16* k;        // [tokens, heads, key_dim]
-  const bfloat16* v;        // [tokens, value_heads, value_dim]
-  const bfloat16* d_o;      // [tokens, value_heads, value_dim]
-  const float* decay;       // [tokens, value_heads]
-  const float* beta;        // [tokens, value_heads]
-  const bfloat16* solve;    // [slots, value_heads, kChunk, kChunk]
+  const bfloat16* q;    // [tokens, heads, key_dim]
+  const bfloat16* k;    // [tokens, heads, key_dim]
+  const bfloat16* v;    // [tokens, value_heads, value_dim]
+  const bfloat16* d_o;  // [tokens, value_heads, value_dim]
+  Prepared prepared;
   const bfloat16* states;   // [slots, value_heads, key_dim, value_dim]
   const bfloat16* dstates;  // [slots, value_heads, value_dim, key_dim]
   bfloat16* dv;             // [tokens, value_heads, value_dim], first dY
@@ -68,14 +66,11 @@ __device__ __forceinline__ void add_slabs(const GradientsParameters& p, const La
   constexpr int kStages = Layout<kKeyDim>::kStages;
   const int value_dim = p.sizes.value_dim, slabs = static_cast<int>(divide_up(value_dim, kSlab));
   const int thread = static_cast<int>(threadIdx.x);
-  copy_tile_async<kThreads>(shared.solve, p.solve + square * Square::kNumel, kChunk, kChunk, kChunk, thread);
+  copy_lower_async<kThreads>(shared.solve, p.prepared.solve, square, thread);
+  copy_gates_async<kThreads>(shared.gates, p.prepared.gates, square, thread);
   start_loading(p, shared, chunk, value_head, square, 0);
-  if (thread < kChunk) {
-    shared.gates.set(thread, load_row_gates(p.decay, p.beta, p.sizes.value_heads, value_head, chunk, thread));
-  }
   wait_for_copies<0>();
   __syncthreads();
-  apply_gates<kThreads>(shared.solve, shared.gates, thread);
 
   for (int slab = 0; slab < slabs; ++slab) {
     const auto stage = shared.stage(slab);
@@ -156,9 +151,7 @@ void chunk_gradients(const GatedDeltaRuleInputs& inputs, const Saved& saved, con
                                        .k = inputs.k.data<bfloat16>(),
                                        .v = inputs.v.data<bfloat16>(),
                                        .d_o = d_o.data<bfloat16>(),
-                                       .decay = saved.decay.data<float>(),
-                                       .beta = inputs.beta.data<float>(),
-                                       .solve = saved.solve.data<bfloat16>(),
+                                       .prepared = prepared_of(saved),
                                        .states = states.data<bfloat16>(),
                                        .dstates = dstates.data<bfloat16>(),
                                        .dv = gradients.dv.data<bfloat16>(),

@@ -75,17 +75,16 @@ struct Layout {
   };
 
   static constexpr int kStageBytes = Stage::kNumel * static_cast<int>(sizeof(bfloat16));
-  static constexpr int kBytes = 2 * Keys::kBytes + Square::kBytes + kStages * kStageBytes +
-                                SharedGates::kFloats * static_cast<int>(sizeof(float));
+  static constexpr int kBytes = 2 * Keys::kBytes + LowerSquare::kBytes + kStages * kStageBytes + SharedGates::kBytes;
   static_assert(Epilogue::kBytes <= kStages * kStageBytes && kBytes <= kMostSharedBytes);
 
   Keys q, k;
-  Square solve;
+  LowerSquare solve;
   SharedGates gates;
   bfloat16* stages;
 
   __device__ __forceinline__ static Layout at(bfloat16* memory) {
-    bfloat16 *k = memory + Keys::kNumel, *solve = k + Keys::kNumel, *stages = solve + Square::kNumel;
+    bfloat16 *k = memory + Keys::kNumel, *solve = k + Keys::kNumel, *stages = solve + LowerSquare::kNumel;
     return {{memory}, {k}, {solve}, {reinterpret_cast<float*>(stages + kStages * Stage::kNumel)}, stages};
   }
   __device__ __forceinline__ Stage stage(int index) const {

@@ -31,7 +31,7 @@ __device__ __forceinline__ void make_y(const Layout& shared, const typename Layo
 }
 
 // N in the place of Y. Waits for the block before, between and after.
-__device__ __forceinline__ void make_n(const Square& solve, const Values& y) {
+__device__ __forceinline__ void make_n(const LowerSquare& solve, const Values& y) {
   const Part part = part_of_warp();
   const int column = part.column * kValueColumns;
   Accumulator<kValueColumns / 8> n;

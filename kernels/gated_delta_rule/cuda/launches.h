@@ -91,7 +91,7 @@ void carry_states(const GatedDeltaRuleInputs& inputs, const Saved& saved, const 
 
 // ---- prepare.cu
 
-// Allocates and fills saved.decay and saved.solve.
+// Allocates and fills saved.gates, saved.solve and saved.scores.
 void prepare(const GatedDeltaRuleInputs& inputs, Saved& saved, Stream stream);
 
 // ---- scan.cu

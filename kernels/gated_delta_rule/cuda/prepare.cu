@@ -4,10 +4,10 @@
 #include "kernels/gated_delta_rule/cuda/launches.h"
 #include "kernels/gated_delta_rule/cuda/tile.h"
 
-// What does not depend on the state: per chunk and value head, the cumulative gate and T = (I + A)^-1 of
-// A = diag(beta) stril(K K^T). Entries of T are bounded by beta where |k| <= 1, but powers of A are not, so the inverse
-// is by substitution (the blocks of 16 on the diagonal) and block elimination (16 -> 32 -> 64), never by a power
-// series.
+// What does not depend on the state: per chunk and value head, the gates, scale (Q K^T) . G, and T . G of the inverse
+// T = (I + A)^-1 of A = diag(beta) stril(K K^T). Entries of T are bounded by beta where |k| <= 1, but powers of A are
+// not, so the inverse is by substitution (the blocks of 16 on the diagonal) and block elimination (16 -> 32 -> 64),
+// never by a power series.
 namespace mudelta::kernels::cuda::gated_delta_rule {
 namespace {
 
@@ -61,26 +61,40 @@ __device__ __forceinline__ void store_strip(const float (&c)[4], const FloatSqua
   store_pair(&to.at(r + 8, n), c[2], c[3]);
 }
 
-// a = diag(beta) stril(K K^T) on and below the diagonal blocks: a warp has one row of blocks.
+constexpr int kRowBlocks = kChunk / kBlock;  // of the warp that has the row
+
+// Of the warp's row of blocks, on and below the diagonal: K K^T and Q K^T.
 template <int kKeyDim>
-__device__ __forceinline__ void key_products(const Tile<kChunk, kKeyDim>& keys, const float* beta,
-                                             const FloatSquare& a) {
-  constexpr int kBlocks = kChunk / kBlock;
+__device__ __forceinline__ void multiply_keys(const Tile<kChunk, kKeyDim>& queries, const Tile<kChunk, kKeyDim>& keys,
+                                              Accumulator<2> (&kk)[kRowBlocks], Accumulator<2> (&qk)[kRowBlocks]) {
   const int row_block = uniform_warp_index(), row = row_block * kBlock;
-  Accumulator<2> products[kBlocks];
 #pragma unroll
-  for (auto& block : products) block.set_zero();
-#pragma unroll
-  for (int k = 0; k < kKeyDim; k += 16) {
-    std::uint32_t left[4];
-    load_a(left, keys, row, k);
-#pragma unroll
-    for (int n = 0; n < kBlocks; ++n) {
-      if (n <= row_block) multiply(products[n], 0, left, load_b(keys, n * kBlock, k));
-    }
+  for (int n = 0; n < kRowBlocks; ++n) {
+    kk[n].set_zero();
+    qk[n].set_zero();
   }
 #pragma unroll
-  for (int n = 0; n < kBlocks; ++n) {
+  for (int k = 0; k < kKeyDim; k += 16) {
+    std::uint32_t key_rows[4], query_rows[4];
+    load_a(key_rows, keys, row, k);
+    load_a(query_rows, queries, row, k);
+#pragma unroll
+    for (int n = 0; n < kRowBlocks; ++n) {
+      if (n > row_block) continue;
+      const FragmentPair columns = load_b(keys, n * kBlock, k);
+      multiply(kk[n], 0, key_rows, columns);
+      multiply(qk[n], 0, query_rows, columns);
+    }
+  }
+}
+
+// a = diag(beta) stril(K K^T) and scores = scale (Q K^T) . G, of the warp's row of blocks.
+__device__ __forceinline__ void store_products(const Accumulator<2> (&kk)[kRowBlocks], Accumulator<2> (&qk)[kRowBlocks],
+                                               float scale, const SharedGates& gates, const FloatSquare& a,
+                                               bfloat16* scores) {
+  const int row_block = uniform_warp_index(), row = row_block * kBlock;
+#pragma unroll
+  for (int n = 0; n < kRowBlocks; ++n) {
     if (n > row_block) break;
 #pragma unroll
     for (int t = 0; t < 2; ++t) {
@@ -89,10 +103,12 @@ __device__ __forceinline__ void key_products(const Tile<kChunk, kKeyDim>& keys, 
       for (int i = 0; i < 4; ++i) {
         const int r = row + accumulator_row() + i / 2 * 8;
         const int c = n * kBlock + 8 * t + accumulator_column() + i % 2;
-        scaled[i] = c < r ? beta[r] * products[n].tile[t][i] : 0.0f;
+        scaled[i] = c < r ? gates.beta(r) * kk[n].tile[t][i] : 0.0f;
+        qk[n].tile[t][i] *= scale * gates.between(r, c);
       }
       store_strip(scaled, a, row, n * kBlock + 8 * t);
     }
+    store_to_global(qk[n], scores + LowerSquare::first_row(row, n * kBlock) * kBlock, kBlock, kBlock, kBlock);
   }
 }
 
@@ -144,85 +160,121 @@ __device__ __forceinline__ void merge_blocks(const FloatSquare& a, const FloatSq
   for (int m = 0; m < kBlocks; ++m) store_strip(part[m], x, second + m * kBlock, column);
 }
 
+// By one warp: the chunk's gates, to shared and to global memory.
+__device__ __forceinline__ void make_gates(const float* g, const float* beta, std::int64_t stride, int rows,
+                                           const SharedGates& shared, float* global) {
+  constexpr int kRows = kChunk / kWarpSize;  // a lane has rows lane and lane + kWarpSize
+  float decay[kRows], before = 0.0f;
+#pragma unroll
+  for (int i = 0; i < kRows; ++i) {
+    const int row = i * kWarpSize + lane_index();
+    float sum = row < rows ? g[row * stride] : 0.0f;
+    if (sum < kLowestLogDecay) sum = kLowestLogDecay;  // fmaxf would drop NaN
+    for (int offset = 1; offset < kWarpSize; offset *= 2) {
+      const float other = __shfl_up_sync(kAllLanes, sum, offset);
+      if (lane_index() >= offset) sum += other;
+    }
+    decay[i] = sum + before;
+    before = __shfl_sync(kAllLanes, decay[i], kWarpSize - 1);
+  }
+#pragma unroll
+  for (int i = 0; i < kRows; ++i) {
+    const int row = i * kWarpSize + lane_index();
+    shared.from_start(row) = fast_exp2(decay[i] * kLog2E);
+    shared.to_end(row) = fast_exp2((before - decay[i]) * kLog2E);
+    shared.beta(row) = row < rows ? beta[row * stride] : 0.0f;
+    shared.decay(row) = decay[i];
+  }
+  __syncwarp();
+#pragma unroll
+  for (int i = 0; i < SharedGates::kFloats; i += kWarpSize) global[i + lane_index()] = shared.memory[i + lane_index()];
+}
+
+// T . G, of x = T.
+__device__ __forceinline__ void store_solve(const FloatSquare& x, const SharedGates& gates, bfloat16* solve,
+                                            int thread) {
+  constexpr int kVectors = LowerSquare::kNumel / kVectorElements, kBlockVectors = kVectors / LowerSquare::kBlocks;
+#pragma unroll
+  for (int first = 0; first < kVectors; first += kThreads) {
+    const int i = first + thread;
+    if (i >= kVectors) break;
+    const int block = i / kBlockVectors, block_row = block < 1 ? 0 : block < 3 ? 1 : block < 6 ? 2 : 3;
+    const int row = block_row * kBlock + i % kBlockVectors / 2;
+    const int column = (block - block_row * (block_row + 1) / 2) * kBlock + i % 2 * kVectorElements;
+    const auto* values = reinterpret_cast<const float4*>(&x.at(row, column));
+    const auto gated = [&](float left, float right, int j) {
+      return pack_bfloat16(left * gates.between(row, column + j), right * gates.between(row, column + j + 1));
+    };
+    const float4 low = values[0], high = values[1];
+    *reinterpret_cast<uint4*>(solve + kVectorElements * i) =
+        make_uint4(gated(low.x, low.y, 0), gated(low.z, low.w, 2), gated(high.x, high.y, 4), gated(high.z, high.w, 6));
+  }
+}
+
 struct PrepareParameters {
   KernelSizes sizes;
+  float scale;
   const std::int32_t* cu_seqlens;
+  const bfloat16* q;  // [tokens, heads, key_dim]
   const bfloat16* k;  // [tokens, heads, key_dim]
   const float* g;     // [tokens, value_heads]
   const float* beta;  // [tokens, value_heads]
-  float* decay;       // [tokens, value_heads]
-  bfloat16* solve;    // [slots, value_heads, kChunk, kChunk]
+  float* gates;       // these as in Prepared
+  bfloat16* solve;
+  bfloat16* scores;
 };
 
+// Q, then A; K, then T; and the gates.
 template <int kKeyDim>
-constexpr int shared_bytes() {
-  constexpr int kBytes = FloatSquare::kBytes + std::max(FloatSquare::kBytes, Tile<kChunk, kKeyDim>::kBytes) +
-                         kChunk * static_cast<int>(sizeof(float));
+struct PrepareLayout {
+  static constexpr int kMatrixBytes = std::max(FloatSquare::kBytes, Tile<kChunk, kKeyDim>::kBytes);
+  static constexpr int kBytes = 2 * kMatrixBytes + SharedGates::kBytes;
   static_assert(kBytes <= kMostSharedBytes);
-  return kBytes;
-}
+};
 
 // Block (slot, value head).
 template <int kKeyDim>
 __global__ void __launch_bounds__(kThreads) prepare_kernel(PrepareParameters p) {
+  using Layout = PrepareLayout<kKeyDim>;
   const int slot = static_cast<int>(blockIdx.x) / p.sizes.value_heads;
   const int value_head = static_cast<int>(blockIdx.x) % p.sizes.value_heads;
   Chunk chunk;
   if (!find_chunk(p.cu_seqlens, p.sizes.sequences, slot, chunk)) return;
 
-  const FloatSquare a{dynamic_shared<float>()};
-  const FloatSquare x{a.data + FloatSquare::kBytes / sizeof(float)};  // in the place of the keys, once they are used
-  const Tile<kChunk, kKeyDim> k{reinterpret_cast<bfloat16*>(x.data)};
-  float* beta = a.data + (shared_bytes<kKeyDim>() / sizeof(float) - kChunk);
+  auto* memory = dynamic_shared<unsigned char>();
+  auto *first = memory, *second = memory + Layout::kMatrixBytes;
+  const Tile<kChunk, kKeyDim> q{reinterpret_cast<bfloat16*>(first)}, k{reinterpret_cast<bfloat16*>(second)};
+  const FloatSquare a{reinterpret_cast<float*>(first)}, x{reinterpret_cast<float*>(second)};
+  const SharedGates gates{reinterpret_cast<float*>(memory + 2 * Layout::kMatrixBytes)};
 
   const int head = value_head / (p.sizes.value_heads / p.sizes.heads), thread = static_cast<int>(threadIdx.x);
   const std::int64_t key_stride = static_cast<std::int64_t>(p.sizes.heads) * kKeyDim;
-  copy_tile_async<kThreads>(k, p.k + chunk.begin * key_stride + head * kKeyDim, key_stride, chunk.length, kKeyDim,
-                            thread);
+  const std::int64_t keys = chunk.begin * key_stride + head * kKeyDim;
+  copy_tile_async<kThreads>(k, p.k + keys, key_stride, chunk.length, kKeyDim, thread);
+  copy_tile_async<kThreads>(q, p.q + keys, key_stride, chunk.length, kKeyDim, thread);
   commit_copies();
 
-  const auto gate = [&](int row) {
-    return static_cast<std::int64_t>(chunk.begin + row) * p.sizes.value_heads + value_head;
-  };
-  if (thread < kChunk) beta[thread] = thread < chunk.length ? p.beta[gate(thread)] : 0.0f;
-  if (uniform_warp_index() == kThreads / kWarpSize - 1) {
-    float before = 0;
-    for (int first = 0; first < kChunk; first += kWarpSize) {
-      const int row = first + lane_index();
-      float sum = row < chunk.length ? p.g[gate(row)] : 0.0f;
-      if (sum < kLowestLogDecay) sum = kLowestLogDecay;  // fmaxf would drop NaN
-      for (int offset = 1; offset < kWarpSize; offset *= 2) {
-        const float other = __shfl_up_sync(kAllLanes, sum, offset);
-        if (lane_index() >= offset) sum += other;
-      }
-      sum += before;
-      if (row < chunk.length) p.decay[gate(row)] = sum;
-      before = __shfl_sync(kAllLanes, sum, kWarpSize - 1);
-    }
+  const std::int64_t square = static_cast<std::int64_t>(slot) * p.sizes.value_heads + value_head;
+  if (uniform_warp_index() == 0) {
+    const std::int64_t gate = static_cast<std::int64_t>(chunk.begin) * p.sizes.value_heads + value_head;
+    make_gates(p.g + gate, p.beta + gate, p.sizes.value_heads, chunk.length, gates,
+               p.gates + square * SharedGates::kFloats);
   }
 
   wait_for_copies<0>();
   __syncthreads();
-  key_products(k, beta, a);
-  __syncthreads();
+  Accumulator<2> kk[kRowBlocks], qk[kRowBlocks];
+  multiply_keys(q, k, kk, qk);
+  __syncthreads();  // q and k have been read
+  store_products(kk, qk, p.scale, gates, a, p.scores + square * LowerSquare::kNumel);
+  __syncwarp();
   invert_diagonal_block(a, x);
   __syncthreads();
   merge_blocks<kBlock>(a, x);
   __syncthreads();
   merge_blocks<2 * kBlock>(a, x);
   __syncthreads();
-
-  bfloat16* solve = p.solve + (static_cast<std::int64_t>(slot) * p.sizes.value_heads + value_head) * kChunk * kChunk;
-#pragma unroll
-  for (int i = thread; i < kChunk * kChunk / 4; i += kThreads) {
-    const int row = i / (kChunk / 4), column = i % (kChunk / 4) * 4;
-    uint2 packed = make_uint2(0, 0);  // above the diagonal blocks, where x has no values
-    if (column / kBlock <= row / kBlock) {
-      const float4 values = *reinterpret_cast<const float4*>(&x.at(row, column));
-      packed = make_uint2(pack_bfloat16(values.x, values.y), pack_bfloat16(values.z, values.w));
-    }
-    *reinterpret_cast<uint2*>(solve + row * kChunk + column) = packed;
-  }
+  store_solve(x, gates, p.solve + square * LowerSquare::kNumel, thread);
 }
 
 }  // namespace
@@ -230,18 +282,27 @@ __global__ void __launch_bounds__(kThreads) prepare_kernel(PrepareParameters p) 
 void prepare(const GatedDeltaRuleInputs& inputs, Saved& saved, Stream stream) {
   const KernelSizes sizes = sizes_of(inputs);
   const Device device = inputs.q.device();
-  saved.decay = Tensor::empty({sizes.tokens, sizes.value_heads}, DType::kFloat32, device);
-  saved.solve = Tensor::empty({sizes.slots(), sizes.value_heads, kChunk, kChunk}, DType::kBFloat16, device);
+  const auto empty_squares = [&] {
+    return Tensor::empty({sizes.slots(), sizes.value_heads, LowerSquare::kBlocks, kBlock, kBlock}, DType::kBFloat16,
+                         device);
+  };
+  saved.gates =
+      Tensor::empty({sizes.slots(), sizes.value_heads, SharedGates::kFloats / kChunk, kChunk}, DType::kFloat32, device);
+  saved.solve = empty_squares();
+  saved.scores = empty_squares();
   const PrepareParameters parameters{.sizes = sizes,
+                                     .scale = inputs.scale,
                                      .cu_seqlens = inputs.cu_seqlens.data<std::int32_t>(),
+                                     .q = inputs.q.data<bfloat16>(),
                                      .k = inputs.k.data<bfloat16>(),
                                      .g = inputs.g.data<float>(),
                                      .beta = inputs.beta.data<float>(),
-                                     .decay = saved.decay.data<float>(),
-                                     .solve = saved.solve.data<bfloat16>()};
+                                     .gates = saved.gates.data<float>(),
+                                     .solve = saved.solve.data<bfloat16>(),
+                                     .scores = saved.scores.data<bfloat16>()};
   const dim3 grid(static_cast<unsigned>(sizes.slots()) * static_cast<unsigned>(sizes.value_heads));
   dispatch_key_dim(sizes.key_dim, [&]<int kKeyDim>() {
-    launch(prepare_kernel<kKeyDim>, grid, kThreads, shared_bytes<kKeyDim>(), stream, parameters);
+    launch(prepare_kernel<kKeyDim>, grid, kThreads, PrepareLayout<kKeyDim>::kBytes, stream, parameters);
   });
 }
 

@@ -102,7 +102,7 @@ __device__ __forceinline__ void subtract_recalled(std::uint32_t (&y)[kTokenBlock
 // registers.
 __device__ __forceinline__ void solve_new_values(std::uint32_t (&new_values)[kTokenBlocks][4],
                                                  std::uint32_t (&decayed)[kTokenBlocks][4],
-                                                 const std::uint32_t (&y)[kTokenBlocks][4], const Square& solve,
+                                                 const std::uint32_t (&y)[kTokenBlocks][4], const LowerSquare& solve,
                                                  const SharedGates& gates) {
 #pragma unroll
   for (int n = kTokenBlocks - 1; n >= 0; --n) {
@@ -122,8 +122,8 @@ __device__ __forceinline__ void solve_new_values(std::uint32_t (&new_values)[kTo
 
 // From Q S: O = scale e^c (Q S) + scores N.
 __device__ __forceinline__ void finish_output(Accumulator<2> (&output)[kTokenBlocks],
-                                              const std::uint32_t (&new_values)[kTokenBlocks][4], const Square& scores,
-                                              const SharedGates& gates, float scale) {
+                                              const std::uint32_t (&new_values)[kTokenBlocks][4],
+                                              const LowerSquare& scores, const SharedGates& gates, float scale) {
 #pragma unroll
   for (int n = kTokenBlocks - 1; n >= 0; --n) {
 #pragma unroll
@@ -179,8 +179,7 @@ __device__ __forceinline__ void scan_segment(const ScanParameters& p, int block)
 
   const int chunks = place.segment.chunks();
   const int updates = Layout::kOnlyChunkStates ? chunks - 1 : chunks;  // the state after the last chunk is no chunk's
-  ChunkLoader<Layout> loader(p, layout, place);
-  if (updates > 0) loader.start(0);
+  if (updates > 0) start_loading(p, layout, place, 0);
   for (int chunk = 0; chunk < chunks; ++chunk) {
     if constexpr (Layout::kChunkStates) {
       if (has_columns) {
@@ -192,31 +191,25 @@ __device__ __forceinline__ void scan_segment(const ScanParameters& p, int block)
       }
       if (chunk == updates) break;  // of kOnlyChunkStates
     }
-    loader.finish(chunk);
+    wait_for_copies<0>();
     __syncthreads();  // the chunk is loaded, and nobody works on the one before any more
-    if (Layout::kStages > 1 && chunk + 1 < updates) loader.start(chunk + 1);
-
-    const SharedGates gates = layout.gates(chunk);
-    const Square solve = layout.solve(chunk);
-    apply_gates<Layout::kThreads>(solve, gates, static_cast<int>(threadIdx.x));
-    if constexpr (Layout::kOutput) {
-      gated_products<kWarps>(layout.queries(chunk), layout.keys(chunk), p.scale, gates, layout.scores(), warp);
-    }
-    Accumulator<8> recalled;
-    Accumulator<2> output[kTokenBlocks];
-    recalled.set_zero();
-#pragma unroll
-    for (auto& tokens : output) tokens.set_zero();
-    if (has_columns) read_state(layout, chunk, p.sizes.key_dim, state, recalled, output);
-    __syncthreads();  // T . G and the products of Q and K are built
+    if (Layout::kStages > 1 && chunk + 1 < updates) start_loading(p, layout, place, chunk + 1);
 
     if (has_columns) {
+      const SharedGates gates = layout.gates(chunk);
       const typename Layout::Values values = layout.values(chunk);
+      Accumulator<8> recalled;
+      Accumulator<2> output[kTokenBlocks];
+      recalled.set_zero();
+#pragma unroll
+      for (auto& tokens : output) tokens.set_zero();
+      read_state(layout, chunk, p.sizes.key_dim, state, recalled, output);
+
       std::uint32_t y[kTokenBlocks][4], new_values[kTokenBlocks][4], decayed[kTokenBlocks][4];
       subtract_recalled(y, recalled, values, warp_column, gates);
-      solve_new_values(new_values, decayed, y, solve, gates);
+      solve_new_values(new_values, decayed, y, layout.solve(chunk), gates);
       if constexpr (Layout::kOutput) {
-        finish_output(output, new_values, layout.scores(), gates, p.scale);
+        finish_output(output, new_values, layout.scores(chunk), gates, p.scale);
         __syncwarp();  // the warp has read its columns of V: O takes their place on its way to global memory
 #pragma unroll
         for (int n = 0; n < kTokenBlocks; ++n) store_to_tile(output[n], values, 16 * n, warp_column);
@@ -231,7 +224,7 @@ __device__ __forceinline__ void scan_segment(const ScanParameters& p, int block)
     }
     if (Layout::kStages == 1 && chunk + 1 < updates) {
       __syncthreads();
-      loader.start(chunk + 1);
+      start_loading(p, layout, place, chunk + 1);
     }
   }
   if (has_columns) end_state<Layout>(state, p, place, column);

@@ -16,12 +16,10 @@ struct ScanParameters {
   float scale;
   int segment_rows;
   const std::int32_t* cu_seqlens;
-  const bfloat16* q;            // [tokens, heads, key_dim]
-  const bfloat16* k;            // as q
-  const bfloat16* v;            // [tokens, value_heads, value_dim]
-  const float* beta;            // [tokens, value_heads]
-  const float* decay;           // [tokens, value_heads]
-  const bfloat16* solve;        // [slots, value_heads, kChunk, kChunk]
+  const bfloat16* q;  // [tokens, heads, key_dim]
+  const bfloat16* k;  // as q
+  const bfloat16* v;  // [tokens, value_heads, value_dim]
+  Prepared prepared;
   const float* initial_states;  // [segment slots, value_heads, key_dim, value_dim]; of kSegmentStates [sequences, ...];
                                 // null: zero
   float* final_states;          // [sequences, value_heads, key_dim, value_dim], or null; of kOutput...
@@ -39,9 +37,7 @@ inline ScanParameters parameters_of(const GatedDeltaRuleInputs& inputs, const Sa
           .q = inputs.q.data<bfloat16>(),
           .k = inputs.k.data<bfloat16>(),
           .v = inputs.v.data<bfloat16>(),
-          .beta = inputs.beta.data<float>(),
-          .decay = saved.decay.data<float>(),
-          .solve = saved.solve.data<bfloat16>(),
+          .prepared = prepared_of(saved),
           .initial_states = data_or_null(saved.segment_chunks > 0 ? saved.segment_states : inputs.initial_state),
           .final_states = nullptr,
           .o = nullptr,
@@ -78,12 +74,12 @@ struct ScanLayout {
   static constexpr int kQueries = Keys::kNumel;  // offsets in a stage, in elements
   static constexpr int kValues = kQueries + (kOutput ? Keys::kNumel : 0);
   static constexpr int kSolve = kValues + Values::kNumel;
-  static constexpr int kStageNumel = kSolve + Square::kNumel;
-  static constexpr int kScores = kStages * kStageNumel;
-  static constexpr int kStates = kScores + (kOutput ? Square::kNumel : 0);  // of a chunk, on their way to global memory
-  static constexpr int kGates = kStates + (kChunkStates ? States::kNumel : 0);
-  static constexpr int kGatesBytes = SharedGates::kFloats * static_cast<int>(sizeof(float));
-  static constexpr int kBytes = kGates * static_cast<int>(sizeof(bfloat16)) + 2 * kGatesBytes;
+  static constexpr int kScores = kSolve + LowerSquare::kNumel;
+  static constexpr int kGates = kScores + (kOutput ? LowerSquare::kNumel : 0);
+  static constexpr int kStageNumel = kGates + SharedGates::kBytes / static_cast<int>(sizeof(bfloat16));
+  static constexpr int kStates = kStages * kStageNumel;  // of a chunk, on their way to global memory
+  static constexpr int kNumel = kStates + (kChunkStates ? States::kNumel : 0);
+  static constexpr int kBytes = kNumel * static_cast<int>(sizeof(bfloat16));
   static_assert(kBytes <= kMostSharedBytes);
 
   // Whether all of S^T rounded, besides S^T and the products, would not fit the registers.
@@ -94,12 +90,10 @@ struct ScanLayout {
   __device__ Keys keys(int chunk) const { return {stage(chunk)}; }
   __device__ Keys queries(int chunk) const { return {stage(chunk) + kQueries}; }
   __device__ Values values(int chunk) const { return {stage(chunk) + kValues}; }
-  __device__ Square solve(int chunk) const { return {stage(chunk) + kSolve}; }
-  __device__ Square scores() const { return {memory + kScores}; }
+  __device__ LowerSquare solve(int chunk) const { return {stage(chunk) + kSolve}; }
+  __device__ LowerSquare scores(int chunk) const { return {stage(chunk) + kScores}; }
+  __device__ SharedGates gates(int chunk) const { return {reinterpret_cast<float*>(stage(chunk) + kGates)}; }
   __device__ States states() const { return {memory + kStates}; }
-  __device__ SharedGates gates(int chunk) const {
-    return {reinterpret_cast<float*>(memory + kGates) + chunk % 2 * SharedGates::kFloats};
-  }
 };
 
 // What a block works on: a slab of a state, or of a transition.
@@ -134,51 +128,31 @@ __device__ __forceinline__ bool find_place(const ScanParameters& p, int block, P
   return !place.is_transition || (!segment.is_first && !segment.is_last);
 }
 
-// Loads the chunks of a segment: tiles by asynchronous copies, gates through the registers of the first kChunk
-// threads.
+// Starts loading a chunk of the place's segment.
 template <class Layout>
-class ChunkLoader {
- public:
-  __device__ ChunkLoader(const ScanParameters& p, const Layout& layout, const Place& place)
-      : p_(p), layout_(layout), place_(place) {}
-
-  __device__ __forceinline__ void start(int chunk) {
-    constexpr int kKeyDim = Layout::kKeyDim, kThreads = Layout::kThreads;
-    const KernelSizes& sizes = p_.sizes;
-    const int thread = static_cast<int>(threadIdx.x);
-    const Chunk rows = place_.segment.chunk(chunk);
-    const std::int64_t key_stride = static_cast<std::int64_t>(sizes.heads) * kKeyDim;
-    const int head = place_.value_head / (sizes.value_heads / sizes.heads);
-    const std::int64_t keys = rows.begin * key_stride + static_cast<std::int64_t>(head) * kKeyDim;
-    copy_tile_async<kThreads>(layout_.keys(chunk), p_.k + keys, key_stride, rows.length, kKeyDim, thread);
-    if constexpr (Layout::kOutput) {
-      copy_tile_async<kThreads>(layout_.queries(chunk), p_.q + keys, key_stride, rows.length, kKeyDim, thread);
-    }
-    const std::int64_t gate = static_cast<std::int64_t>(rows.begin) * sizes.value_heads + place_.value_head;
-    const int first_value = place_.is_transition ? sizes.value_dim : place_.slab_column;
-    copy_tile_async<kThreads>(layout_.values(chunk), p_.v + gate * sizes.value_dim + first_value,
-                              static_cast<std::int64_t>(sizes.value_heads) * sizes.value_dim, rows.length,
-                              sizes.value_dim - first_value, thread);
-    const std::int64_t slot = place_.slot(chunk, sizes);
-    copy_tile_async<kThreads>(layout_.solve(chunk), p_.solve + slot * kChunk * kChunk, kChunk, kChunk, kChunk, thread);
-    commit_copies();
-    if (thread < kChunk) {
-      gates_ = load_row_gates(p_.decay, p_.beta, sizes.value_heads, place_.value_head, rows, thread);
-    }
+__device__ __forceinline__ void start_loading(const ScanParameters& p, const Layout& layout, const Place& place,
+                                              int chunk) {
+  constexpr int kKeyDim = Layout::kKeyDim, kThreads = Layout::kThreads;
+  const KernelSizes& sizes = p.sizes;
+  const int thread = static_cast<int>(threadIdx.x);
+  const Chunk rows = place.segment.chunk(chunk);
+  const std::int64_t key_stride = static_cast<std::int64_t>(sizes.heads) * kKeyDim;
+  const int head = place.value_head / (sizes.value_heads / sizes.heads);
+  const std::int64_t keys = rows.begin * key_stride + static_cast<std::int64_t>(head) * kKeyDim;
+  copy_tile_async<kThreads>(layout.keys(chunk), p.k + keys, key_stride, rows.length, kKeyDim, thread);
+  if constexpr (Layout::kOutput) {
+    copy_tile_async<kThreads>(layout.queries(chunk), p.q + keys, key_stride, rows.length, kKeyDim, thread);
   }
-
-  // The thread's part of the chunk that was started last is in shared memory; a barrier makes it everyone's.
-  __device__ __forceinline__ void finish(int chunk) const {
-    wait_for_copies<0>();
-    const int thread = static_cast<int>(threadIdx.x);
-    if (thread < kChunk) layout_.gates(chunk).set(thread, gates_);
-  }
-
- private:
-  const ScanParameters& p_;
-  const Layout& layout_;
-  const Place& place_;
-  RowGates gates_{};
-};
+  const std::int64_t value_row = static_cast<std::int64_t>(rows.begin) * sizes.value_heads + place.value_head;
+  const int first_value = place.is_transition ? sizes.value_dim : place.slab_column;
+  copy_tile_async<kThreads>(layout.values(chunk), p.v + value_row * sizes.value_dim + first_value,
+                            static_cast<std::int64_t>(sizes.value_heads) * sizes.value_dim, rows.length,
+                            sizes.value_dim - first_value, thread);
+  const std::int64_t slot = place.slot(chunk, sizes);
+  copy_lower_async<kThreads>(layout.solve(chunk), p.prepared.solve, slot, thread);
+  if constexpr (Layout::kOutput) copy_lower_async<kThreads>(layout.scores(chunk), p.prepared.scores, slot, thread);
+  copy_gates_async<kThreads>(layout.gates(chunk), p.prepared.gates, slot, thread);
+  commit_copies();
+}
 
 }  // namespace mudelta::kernels::cuda::gated_delta_rule::forward

@@ -98,10 +98,10 @@ struct GatedDeltaRuleTolerances {
 };
 
 // Of bfloat16 operands with float32 sums. Without decay, systems with correlated keys or beta near 2 amplify the
-// rounding of the operands themselves.
+// rounding of the operands themselves: over 20 problems with beta 1.9, dg was off by 1.8e-2, up to 4.4e-2.
 inline GatedDeltaRuleTolerances chunkwise_tolerances(const GatedDeltaRuleCase& c) {
   const bool is_hard = c.keys != KeyKind::kRandom || c.beta > 1;
-  return {.output = 5e-3, .gradient = is_hard ? 1.6e-2 : 8e-3, .gate_gradient = 2e-2};
+  return {.output = 5e-3, .gradient = is_hard ? 1.6e-2 : 8e-3, .gate_gradient = is_hard ? 5e-2 : 2e-2};
 }
 
 inline void expect_oracle_outputs(const GatedDeltaRuleProblem& p, const DeviceResults& r,

@@ -94,12 +94,11 @@ std::vector<ForwardCase> forward_cases() {
 }
 
 // The chunkwise form in float64, with what tensor cores take as operands rounded to bfloat16: shows how far rounding
-// alone takes an implementation from the exact result. Also the exact decay and solve that a forward pass saves.
+// alone takes an implementation from the exact result. Also what a forward pass prepares of each chunk, unrounded.
 class ChunkForm {
  public:
   explicit ChunkForm(const GatedDeltaRuleProblem& p) : problem_(p), x_(p.oracle()) {
     out_ = {std::vector<double>(x_.v.size()), x_.initial_state};
-    decay_.resize(x_.g.size());
     for (std::size_t n = 0; n + 1 < x_.cu_seqlens.size(); ++n) {
       for (std::int64_t begin = x_.cu_seqlens[n], chunk = 0; begin < x_.cu_seqlens[n + 1]; begin += kChunk, ++chunk) {
         const std::int64_t length = std::min<std::int64_t>(kChunk, x_.cu_seqlens[n + 1] - begin);
@@ -113,9 +112,10 @@ class ChunkForm {
   }
 
   const oracle::GatedDeltaRule::Outputs& outputs() const { return out_; }
-  const std::vector<double>& decay() const { return decay_; }
-  // T of the chunks in the order of slots(), row by row.
+  // Of the chunks in the order of slots(): e^c, e^{c_L - c}, beta, c; and T . G and scale (Q K^T) . G, row by row.
+  const std::vector<double>& gates() const { return gates_; }
   const std::vector<double>& solve() const { return solve_; }
+  const std::vector<double>& scores() const { return scores_; }
   const std::vector<std::int64_t>& slots() const { return slots_; }
 
  private:
@@ -139,7 +139,7 @@ class ChunkForm {
     std::vector<double> c(length), beta(length), t(kChunk * kChunk), y(length), next(key_dim);
     for (std::int64_t i = 0; i < length; ++i) {
       const std::int64_t gate = (begin + i) * x_.value_heads + h;
-      c[i] = decay_[gate] = (i == 0 ? 0 : c[i - 1]) + std::max(x_.g[gate], -88.0);
+      c[i] = (i == 0 ? 0 : c[i - 1]) + std::max(x_.g[gate], -88.0);
       beta[i] = x_.beta[gate];
     }
     for (std::int64_t i = 0; i < kChunk; ++i) {
@@ -149,14 +149,14 @@ class ChunkForm {
         for (std::int64_t m = 0; m <= j; ++m) t[i * kChunk + m] -= a * t[j * kChunk + m];
       }
     }
-    solve_.insert(solve_.end(), t.begin(), t.end());
+    prepare(c, beta, t, row, dot);
     for (std::int64_t column = 0; column < value_dim; ++column) {
       std::vector<double> news(length), o(length);
       for (std::int64_t i = 0; i < length; ++i) {
         const double v = x_.v[((begin + i) * x_.value_heads + h) * value_dim + column];
         y[i] = round(beta[i] * (v - std::exp(c[i]) * recall(row(x_.k, i), column)));
         for (std::int64_t j = 0; j <= i; ++j) {
-          news[i] += round(round(t[i * kChunk + j]) * std::exp(c[i] - c[j])) * y[j];
+          news[i] += round(t[i * kChunk + j] * std::exp(c[i] - c[j])) * y[j];
         }
         o[i] = x_.scale * std::exp(c[i]) * recall(row(x_.q, i), column);
         for (std::int64_t j = 0; j <= i; ++j) {
@@ -173,10 +173,29 @@ class ChunkForm {
     }
   }
 
+  template <class Row, class Dot>
+  void prepare(const std::vector<double>& c, const std::vector<double>& beta, const std::vector<double>& t,
+               const Row& row, const Dot& dot) {
+    const auto length = static_cast<std::int64_t>(c.size());
+    const auto decay = [&](std::int64_t i) { return c[std::min(i, length - 1)]; };
+    for (std::int64_t i = 0; i < kChunk; ++i) gates_.push_back(std::exp(decay(i)));
+    for (std::int64_t i = 0; i < kChunk; ++i) gates_.push_back(std::exp(c.back() - decay(i)));
+    for (std::int64_t i = 0; i < kChunk; ++i) gates_.push_back(i < length ? beta[i] : 0);
+    for (std::int64_t i = 0; i < kChunk; ++i) gates_.push_back(decay(i));
+    for (std::int64_t i = 0; i < kChunk; ++i) {
+      for (std::int64_t j = 0; j < kChunk; ++j) {
+        const double gate = j <= i ? std::exp(decay(i) - decay(j)) : 0;
+        const bool exists = i < length && j < length;
+        solve_.push_back(t[i * kChunk + j] * gate);
+        scores_.push_back(exists ? x_.scale * dot(row(x_.q, i), row(x_.k, j)) * gate : 0);
+      }
+    }
+  }
+
   const GatedDeltaRuleProblem& problem_;
   oracle::GatedDeltaRule x_;
   oracle::GatedDeltaRule::Outputs out_;
-  std::vector<double> decay_, solve_;
+  std::vector<double> gates_, solve_, scores_;
   std::vector<std::int64_t> slots_;
 };
 
@@ -212,6 +231,22 @@ double forward_tolerance(std::span<const double> rounded, std::span<const double
 
 constexpr double kAbsolute = 1e-12;  // what is below counts as zero
 
+// The matrices [kChunk, kChunk] of these slots, of their blocks [slots, value_heads, 10, 16, 16] on and below the
+// diagonal.
+std::vector<double> squares_of(const Tensor& blocks, const std::vector<std::int64_t>& slots) {
+  const std::vector<double> all = to_doubles(blocks.to(Device()));
+  std::vector<double> squares;
+  for (const std::int64_t slot : slots) {
+    for (std::int64_t i = 0; i < kChunk; ++i) {
+      for (std::int64_t j = 0; j < kChunk; ++j) {
+        const std::int64_t row = i / 16, block = row * (row + 1) / 2 + j / 16;
+        squares.push_back(j / 16 > row ? 0 : all[((slot * 10 + block) * 16 + i % 16) * 16 + j % 16]);
+      }
+    }
+  }
+  return squares;
+}
+
 class GatedDeltaRuleForward : public DeviceTest, public ::testing::WithParamInterface<ForwardCase> {};
 
 TEST_P(GatedDeltaRuleForward, MatchesOracle) {
@@ -226,13 +261,16 @@ TEST_P(GatedDeltaRuleForward, MatchesOracle) {
 
   const auto& saved = *r.saved.content;
   ASSERT_TRUE(saved.solve) << "not the chunkwise kernels";
-  EXPECT_TRUE(close(saved.decay.to(Device()), rounded.decay(), 1e-6)) << "saved.decay";
-  const std::vector<double> slots = to_doubles(saved.solve.to(Device()));
-  std::vector<double> solve;
+  constexpr double kRounding = 0x1p-8;  // half a unit of bfloat16
+  const std::int64_t gates = 4 * kChunk;
+  std::vector<double> found;
   for (const std::int64_t slot : rounded.slots()) {
-    solve.insert(solve.end(), slots.begin() + slot * kChunk * kChunk, slots.begin() + (slot + 1) * kChunk * kChunk);
+    const std::vector<double> all = to_doubles(saved.gates.to(Device()));
+    found.insert(found.end(), all.begin() + slot * gates, all.begin() + (slot + 1) * gates);
   }
-  EXPECT_TRUE(close(solve, rounded.solve(), 2.5e-3)) << "saved.solve";  // half a unit of bfloat16, and little more
+  EXPECT_TRUE(close(found, rounded.gates(), 1e-6)) << "saved.gates";
+  EXPECT_TRUE(close(squares_of(saved.solve, rounded.slots()), rounded.solve(), kRounding)) << "saved.solve";
+  EXPECT_TRUE(close(squares_of(saved.scores, rounded.slots()), rounded.scores(), kRounding)) << "saved.scores";
 }
 
 INSTANTIATE_TEST_SUITE_P(Table, GatedDeltaRuleForward, ::testing::ValuesIn(forward_cases()),
