@@ -1,6 +1,8 @@
 #include "dist/gradient_buckets.h"
 
 #include <algorithm>
+#include <functional>
+#include <numeric>
 
 #include "core/error.h"
 
@@ -47,17 +49,21 @@ GradientBuckets::GradientBuckets(ParameterStore& store, ProcessGroup data, std::
       owned_.push_back(part_of(range, data_.rank(), data_.size()));
     }
   }
+  order_.resize(buckets_.size());
+  std::iota(order_.begin(), order_.end(), std::size_t{0});
+  std::ranges::stable_sort(order_, std::ranges::greater(), [&](std::size_t i) { return buckets_[i].first_parameter; });
 }
 
 void GradientBuckets::reduce_scatter_final(std::size_t first_final, Stream stream) {
-  for (std::size_t i = 0; i < buckets_.size(); ++i) {
-    if (!buckets_[i].reduced && buckets_[i].first_parameter >= first_final) reduce_scatter(i, stream);
+  while (num_reduced_ < order_.size() && buckets_[order_[num_reduced_]].first_parameter >= first_final) {
+    reduce_scatter(order_[num_reduced_], stream);
+    ++num_reduced_;
   }
 }
 
 void GradientBuckets::reduce_scatter_gradients(Stream stream) {
   reduce_scatter_final(0, stream);
-  for (Bucket& bucket : buckets_) bucket.reduced = false;
+  num_reduced_ = 0;
   stream.wait_for(communication_);
 }
 
@@ -65,7 +71,6 @@ void GradientBuckets::reduce_scatter(std::size_t bucket, Stream stream) {
   const Tensor& gradients = store_.groups()[owned_[bucket].group].gradients;
   communication_.wait_for(stream);
   data_.reduce_scatter(view_of(gradients, buckets_[bucket].range), view_of(gradients, owned_[bucket]), communication_);
-  buckets_[bucket].reduced = true;
 }
 
 void GradientBuckets::all_gather_bucket(std::size_t bucket, Stream stream) {

@@ -31,6 +31,8 @@ class GradientBuckets {
 
   // Reducing the gradients of a step: reduce_scatter_gradients, which may be preceded by calls of reduce_scatter_final
   // while the backward pass still runs. Then in the owned ranges are the sums over ranks; elsewhere is undefined.
+  // Buckets are reduced in one order, whatever the calls: a rank whose backward pass failed keeps in step with the others
+  // by calling reduce_scatter_gradients alone.
   // Starts on the buckets whose gradients are all of parameters number `first_final` of the store, or later: those no
   // backward pass of the step will add to any more.
   void reduce_scatter_final(std::size_t first_final, Stream stream);
@@ -47,7 +49,6 @@ class GradientBuckets {
   struct Bucket {
     FlatRange range;
     std::size_t first_parameter;  // of those with elements in it
-    bool reduced = false;         // in this step
     bool gathered = false;
   };
   void reduce_scatter(std::size_t bucket, Stream stream);
@@ -56,6 +57,8 @@ class GradientBuckets {
   ProcessGroup data_;
   Stream communication_;  // runs beside the compute stream of a GPU
   std::vector<Bucket> buckets_;
+  std::vector<std::size_t> order_;  // of reducing the buckets: last parameters first
+  std::size_t num_reduced_ = 0;     // of those, in this step
   std::vector<FlatRange> owned_;
 };
 

@@ -90,7 +90,9 @@ class HostStagedBackend final : public ProcessGroup::Backend {
   }
 
   void barrier() const override { host_->barrier(); }
-  std::vector<double> all_gather(double value) const override { return host_->all_gather(value); }
+  std::vector<double> all_gather(const std::vector<double>& values) const override {
+    return host_->all_gather(values);
+  }
   std::vector<std::string> all_gather(const std::string& value) const override { return host_->all_gather(value); }
 
  private:

@@ -132,10 +132,11 @@ class MpiBackend final : public ProcessGroup::Backend {
 
   void barrier() const override { MUDELTA_MPI(MPI_Barrier(comm_->get())); }
 
-  std::vector<double> all_gather(double value) const override {
-    std::vector<double> values(static_cast<std::size_t>(size_));
-    MUDELTA_MPI(MPI_Allgather(&value, 1, MPI_DOUBLE, values.data(), 1, MPI_DOUBLE, comm_->get()));
-    return values;
+  std::vector<double> all_gather(const std::vector<double>& values) const override {
+    const auto count = static_cast<int>(values.size());
+    std::vector<double> all(values.size() * static_cast<std::size_t>(size_));
+    MUDELTA_MPI(MPI_Allgather(values.data(), count, MPI_DOUBLE, all.data(), count, MPI_DOUBLE, comm_->get()));
+    return all;
   }
 
   std::vector<std::string> all_gather(const std::string& value) const override {

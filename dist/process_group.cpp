@@ -139,12 +139,16 @@ void ProcessGroup::barrier() const {
   if (backend_) backend_->barrier();
 }
 
-double ProcessGroup::all_reduce(double value, ReduceOp op) const {
-  if (!backend_) return value;
-  const std::vector<double> values = backend_->all_gather(value);
-  double result = values[0];
-  for (std::size_t i = 1; i < values.size(); ++i) result = combine(op, result, values[i]);
-  return result;
+double ProcessGroup::all_reduce(double value, ReduceOp op) const { return all_reduce(std::vector{value}, op)[0]; }
+
+std::vector<double> ProcessGroup::all_reduce(std::vector<double> values, ReduceOp op) const {
+  if (!backend_) return values;
+  const std::vector<double> all = backend_->all_gather(values);
+  const std::size_t count = values.size();
+  for (std::size_t i = 0; i < all.size(); ++i) {
+    values[i % count] = i < count ? all[i] : combine(op, values[i % count], all[i]);
+  }
+  return values;
 }
 
 std::vector<std::string> ProcessGroup::all_gather(const std::string& value) const {

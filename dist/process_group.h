@@ -65,9 +65,11 @@ class ProcessGroup {
   void receive(const Tensor& tensor, int from, Stream stream) const;
   void barrier() const;
 
-  // A small host value, for decisions that all ranks must share: the same bits on every rank. A NaN on any rank is the
+  // Small host values, for decisions that all ranks must share: the same bits on every rank. A NaN on any rank is the
   // result.
   double all_reduce(double value, ReduceOp op) const;
+  // Each of several, as if alone, at the price of one. Every rank gives as many.
+  std::vector<double> all_reduce(std::vector<double> values, ReduceOp op) const;
   // Every rank's string, in rank order, on every rank.
   std::vector<std::string> all_gather(const std::string& value) const;
 

@@ -32,8 +32,8 @@ class ProcessGroup::Backend {
   virtual void receive(const Tensor& tensor, int from, Stream stream) const = 0;
   virtual void barrier() const = 0;
 
-  // Host values of every rank, in rank order.
-  virtual std::vector<double> all_gather(double value) const = 0;
+  // Host values of every rank, in rank order; numbers are as many on every rank.
+  virtual std::vector<double> all_gather(const std::vector<double>& values) const = 0;
   virtual std::vector<std::string> all_gather(const std::string& value) const = 0;
 };
 

@@ -2,16 +2,27 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <exception>
 
 #include "core/tensor.h"
 
 namespace mudelta::kernels {
 
-// Calls body(i) for i in [0, count), spread over the OpenMP threads. `body` must not throw.
+// Calls body(i) for i in [0, count), spread over the OpenMP threads. Throws, once all have ended, what one of them threw
+// (for want of memory, say).
 template <class Body>
 void parallel_for(std::int64_t count, const Body& body) {
+  std::exception_ptr failure;
 #pragma omp parallel for schedule(static) if (count > 1)
-  for (std::int64_t i = 0; i < count; ++i) body(i);
+  for (std::int64_t i = 0; i < count; ++i) {
+    try {
+      body(i);
+    } catch (...) {
+#pragma omp critical(mudelta_parallel_for)
+      failure = std::current_exception();
+    }
+  }
+  if (failure) std::rethrow_exception(failure);
 }
 
 // Rows cut into blocks to be worked on in parallel. The cut depends on the sizes alone: sums made block by block and

@@ -69,7 +69,20 @@ Optimizer::Optimizer(const OptimizerConfig& config, ParameterStore& store, Gradi
 }
 
 StepReport Optimizer::step(double lr, double grad_clip, Stream stream) {
-  const double norm = gradient_norm(stream);
+  return update(data_.all_reduce(square_sum(stream), ReduceOp::kSum), lr, grad_clip, stream);
+}
+
+double Optimizer::square_sum(Stream stream) {
+  square_sum_.fill_zero();
+  for (const OptimizerSegment& segment : segments_) {
+    kernels::add_sum_of_squares(view_of(segment, store_.parameters()[segment.parameter].gradient),
+                                scaling_[segment.parameter].clip, square_sum_, stream);
+  }
+  return square_sum_.to(Device()).span<double>()[0];
+}
+
+StepReport Optimizer::update(double square_sum, double lr, double grad_clip, Stream stream) {
+  const double norm = std::sqrt(square_sum);
   if (!std::isfinite(norm)) return {.gradient_norm = norm, .skipped = true};
 
   ++num_updates_;
@@ -77,7 +90,7 @@ StepReport Optimizer::step(double lr, double grad_clip, Stream stream) {
   std::size_t i = 0;
   for (std::size_t bucket = 0; bucket < bucket_ends_.size(); ++bucket) {
     for (; i < bucket_ends_[bucket]; ++i) {
-      update(segments_[i], lr, gradient_scale, stream);
+      update_segment(segments_[i], lr, gradient_scale, stream);
       write_value(segments_[i], stream);
     }
     buckets_.all_gather_bucket(bucket, stream);
@@ -86,16 +99,7 @@ StepReport Optimizer::step(double lr, double grad_clip, Stream stream) {
   return {.gradient_norm = norm, .clipped = gradient_scale < 1};
 }
 
-double Optimizer::gradient_norm(Stream stream) {
-  square_sum_.fill_zero();
-  for (const OptimizerSegment& segment : segments_) {
-    kernels::add_sum_of_squares(view_of(segment, store_.parameters()[segment.parameter].gradient),
-                                scaling_[segment.parameter].clip, square_sum_, stream);
-  }
-  return std::sqrt(data_.all_reduce(square_sum_.to(Device()).span<double>()[0], ReduceOp::kSum));
-}
-
-void Optimizer::update(const OptimizerSegment& segment, double lr, double gradient_scale, Stream stream) {
+void Optimizer::update_segment(const OptimizerSegment& segment, double lr, double gradient_scale, Stream stream) {
   const Tensor gradient = view_of(segment, store_.parameters()[segment.parameter].gradient);
   const ParameterScaling& scaling = scaling_[segment.parameter];
   if (kind_of(config_) == OptimizerKind::kAdamW) {

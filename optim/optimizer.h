@@ -41,6 +41,10 @@ class Optimizer {
   // A norm that is not finite skips the update on every rank alike. On a GPU the host waits once, for the norm.
   // Collective over the data group.
   StepReport step(double lr, double grad_clip, Stream stream);
+  // Its two halves, for those who exchange more than the norm between ranks: this rank's part of the norm's square, for
+  // which the host waits, and the update by the sum of all parts.
+  double square_sum(Stream stream);
+  StepReport update(double square_sum, double lr, double grad_clip, Stream stream);
 
   // Updates done so far: AdamW's bias correction counts them.
   std::int64_t num_updates() const { return num_updates_; }
@@ -52,8 +56,7 @@ class Optimizer {
   void state_loaded(std::int64_t num_updates, Stream stream);
 
  private:
-  double gradient_norm(Stream stream);
-  void update(const OptimizerSegment& segment, double lr, double gradient_scale, Stream stream);
+  void update_segment(const OptimizerSegment& segment, double lr, double gradient_scale, Stream stream);
   void write_value(const OptimizerSegment& segment, Stream stream);
 
   OptimizerConfig config_;

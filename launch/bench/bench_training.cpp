@@ -37,7 +37,7 @@ TrainingSpeed measure_training(const RunConfig& config, Device device, double se
     for (std::int64_t done = micro; done < train.global_batch(); done += micro) trainable.add(text);
     trainable.add_last(text);
     trainable.reduce();
-    trainable.update(1e-4, 1.0);
+    trainable.update(trainable.sums().squares, 1e-4, 1.0);
   };
   const double step_seconds = measure(step, seconds, trainable.stream()).median;
   return {.parameters = trainable.store().num_elements(),

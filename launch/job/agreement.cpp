@@ -28,7 +28,8 @@ std::pair<std::string, std::string> first_difference(const std::string& a, const
   return lines;
 }
 
-// What `body` throws; empty: nothing.
+}  // namespace
+
 std::string failure_of(const std::function<void()>& body) {
   try {
     body();
@@ -38,16 +39,16 @@ std::string failure_of(const std::function<void()>& body) {
   return "";
 }
 
-}  // namespace
-
-void run_or_fail_together(const ProcessGroup& group, const std::function<void()>& body) {
-  const std::string failure = failure_of(body);
-  if (group.all_reduce(failure.empty() ? 0.0 : 1.0, ReduceOp::kMax) == 0) return;
+void fail_together(const ProcessGroup& group, const std::string& failure) {
   const std::vector<std::string> failures = group.all_gather(failure);
   const auto first = std::ranges::find_if(failures, [](const std::string& text) { return !text.empty(); });
   const bool all_alike = std::ranges::count(failures, *first) == group.size();
-  const std::string message = all_alike ? *first : fmt::format("rank {}: {}", first - failures.begin(), *first);
-  throw SharedError(message);
+  throw SharedError(all_alike ? *first : fmt::format("rank {}: {}", first - failures.begin(), *first));
+}
+
+void run_or_fail_together(const ProcessGroup& group, const std::function<void()>& body) {
+  const std::string failure = failure_of(body);
+  if (group.all_reduce(failure.empty() ? 0.0 : 1.0, ReduceOp::kMax) > 0) fail_together(group, failure);
 }
 
 int run_on_first_rank(const std::function<int()>& body) {

@@ -23,6 +23,11 @@ class SharedError : public Error {
 // Collective; `body` itself must not be, as it may fail alone.
 void run_or_fail_together(const ProcessGroup& group, const std::function<void()>& body);
 
+// The two halves of it, for ranks that tell each other more than whether they failed: what `body` throws (empty:
+// nothing), and the SharedError, once it is known that some rank of the group has a `failure`. Collective.
+std::string failure_of(const std::function<void()>& body);
+[[noreturn]] void fail_together(const ProcessGroup& group, const std::string& failure);
+
 // Runs `body` on rank 0 of the job alone, while the other ranks wait, however long it takes. Every rank gets its
 // result, or throws a SharedError with the message of what it threw. Collective over all ranks.
 int run_on_first_rank(const std::function<int()>& body);

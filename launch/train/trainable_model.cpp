@@ -43,10 +43,15 @@ void TrainableModel::add_last(const Batch& batch) {
 
 void TrainableModel::reduce() { buckets_.reduce_scatter_gradients(stream_); }
 
-StepReport TrainableModel::update(double lr, double grad_clip) {
-  // The optimizer waits for the norm, which is queued after it.
+StepSums TrainableModel::sums() {
+  // The optimizer waits for what is queued after it.
   if (stream_.device().is_cuda()) host_loss_sum_.queue_copy_from(loss_sum_);
-  return optimizer_.step(lr, grad_clip, stream_);
+  const double squares = optimizer_.square_sum(stream_);
+  return {.squares = squares, .losses = host_loss_sum_.span<double>()[0]};
+}
+
+StepReport TrainableModel::update(double squares, double lr, double grad_clip) {
+  return optimizer_.update(squares, lr, grad_clip, stream_);
 }
 
 void TrainableModel::pass(const Batch& batch, const GradientsFinal& final) {

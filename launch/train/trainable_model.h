@@ -14,10 +14,15 @@
 
 namespace mudelta {
 
+struct StepSums {
+  double squares = 0;  // Optimizer::square_sum
+  double losses = 0;   // of target tokens
+};
+
 // A model with its optimizer on the ranks of a mesh, and what one training step does to it. Initial weights come from
 // train.seed, whatever the layout.
-// A step: begin_step(); add_last() of a micro-batch, after add() of those before it; reduce(); update(). Collective
-// over the mesh from add_last() on.
+// A step: begin_step(); add_last() of a micro-batch, after add() of those before it; reduce(); sums(), which the caller
+// adds up over the ranks of the mesh's gradients(); update(). add_last(), reduce() and update() are collective over it.
 class TrainableModel {
  public:
   // `config`: model resolved, validated for the mesh, whose groups are fit for `device`. Throws Error on
@@ -30,11 +35,12 @@ class TrainableModel {
   void add(const Batch& batch);
   // The same, and starts to reduce gradients as the backward pass finishes them (not from within a CUDA graph).
   void add_last(const Batch& batch);
-  // Sums gradients over ranks: what add_last() left.
+  // Sums gradients over ranks: what add_last() left. A rank that failed before keeps in step with the others by it.
   void reduce();
-  StepReport update(double lr, double grad_clip);
-  // Of the step's target tokens on this rank; after update().
-  double loss_sum() const { return host_loss_sum_.span<double>()[0]; }
+  // This rank's parts, for which the host waits.
+  StepSums sums();
+  // `squares`: StepSums of all ranks.
+  StepReport update(double squares, double lr, double grad_clip);
 
   Stream stream() const { return stream_; }
   const Parametrization& parametrization() const { return parametrization_; }

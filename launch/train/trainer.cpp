@@ -42,12 +42,12 @@ TrainStep Trainer::step() {
   result.lr = learning_rate_of(config_, state_.step());
   timer_.start_step();
   trainable_.begin_step();
-  forward_backward();
-  trainable_.reduce();
+  const std::string failure = failure_of([&] { forward_backward(); });
+  trainable_.reduce();  // after a failure, too: other ranks wait for it
   timer_.end(&StepSeconds::communication);
-  const StepReport report = trainable_.update(result.lr, config_.train().grad_clip());
-  const double loss_sum = mesh_.gradients().all_reduce(trainable_.loss_sum(), ReduceOp::kSum);
-  result.loss = loss_sum / static_cast<double>(tokens_per_step());
+  const StepSums sums = agree(failure);
+  const StepReport report = trainable_.update(sums.squares, result.lr, config_.train().grad_clip());
+  result.loss = sums.losses / static_cast<double>(tokens_per_step());
   result.gradient_norm = report.gradient_norm;
   result.skipped = report.skipped;
   result.clipped = report.clipped;
@@ -72,23 +72,26 @@ TrainStep Trainer::step() {
   return result;
 }
 
+// What the ranks tell each other in a step, all at once: their parts of its sums, and whether they failed.
+StepSums Trainer::agree(const std::string& failure) {
+  const StepSums own = trainable_.sums();
+  const std::vector<double> all =
+      mesh_.gradients().all_reduce({own.squares, own.losses, failure.empty() ? 0.0 : 1.0}, ReduceOp::kSum);
+  if (all[2] > 0) fail_together(mesh_.gradients(), failure);
+  return {.squares = all[0], .losses = all[1]};
+}
+
 // Queues the step's work up to the gradients, which are reduced as the last pass finishes them.
 void Trainer::forward_backward() {
   const ProfileRange range("forward and backward");
   const std::int64_t share = rows_per_rank(), micro = micro_batch();
   const std::int64_t first = state_.step() * config_.train().global_batch() + mesh_.data().rank() * share;
-  Batch input;
-  // The last pass communicates: what can fail on one rank alone stands before it.
-  run_or_fail_together(mesh_.world(), [&] {
-    for (std::int64_t row = 0; row < share; row += micro) {
-      if (row > 0) trainable_.add(input);
-      timer_.end(&StepSeconds::forward_backward);
-      input = batches_.rows(first + row, std::min(micro, share - row));
-      timer_.end(&StepSeconds::data);
-    }
-  });
-  trainable_.add_last(input);
-  timer_.end(&StepSeconds::forward_backward);
+  for (std::int64_t row = 0; row < share; row += micro) {
+    const Batch input = batches_.rows(first + row, std::min(micro, share - row));
+    timer_.end(&StepSeconds::data);
+    row + micro < share ? trainable_.add(input) : trainable_.add_last(input);
+    timer_.end(&StepSeconds::forward_backward);
+  }
   batches_.fetch_ahead(first + config_.train().global_batch(), std::min(micro, share));
   timer_.end(&StepSeconds::data);
 }

@@ -55,8 +55,8 @@ class Trainer {
   std::int64_t tokens_per_step() const;
   std::int64_t num_parameters() const { return trainable_.store().num_elements(); }
 
-  // The next step. Collective. Throws Divergence once train.max_skipped_steps in a row have been skipped. An error in
-  // the micro-batches of any rank is thrown on all of them (launch/job/agreement.h): the last whole step can be saved
+  // The next step. Collective. Throws Divergence once train.max_skipped_steps in a row have been skipped. An error of
+  // any rank up to its gradients is thrown on all of them (launch/job/agreement.h): the last whole step can be saved
   // then.
   TrainStep step();
   // What the steps since the last call took, on this rank.
@@ -77,6 +77,7 @@ class Trainer {
 
  private:
   void forward_backward();
+  StepSums agree(const std::string& failure);
   std::int64_t rows_per_rank() const;
   std::int64_t micro_batch() const;
   CheckpointContext checkpoint_context();

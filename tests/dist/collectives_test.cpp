@@ -162,6 +162,12 @@ TEST_F(World, IsWhatRankInfoSays) {
 TEST_F(World, ReducesHostValues) {
   EXPECT_EQ(world.all_reduce(rank + 0.5, ReduceOp::kSum), size * (size - 1) / 2 + 0.5 * size);
   EXPECT_EQ(world.all_reduce(-rank - 1.0, ReduceOp::kMax), -1.0);
+  const double own = std::pow(0.1, rank), other = rank == size - 1 ? 7.5 : -rank;
+  for (const ReduceOp op : {ReduceOp::kSum, ReduceOp::kMax}) {
+    const std::vector<double> expected = {world.all_reduce(own, op), world.all_reduce(other, op)};
+    EXPECT_EQ(world.all_reduce(std::vector{own, other}, op), expected);
+  }
+  EXPECT_TRUE(world.all_reduce(std::vector<double>(), ReduceOp::kSum).empty());
 }
 
 TEST_F(World, NaNAndInfinityOnOneRankReachAll) {

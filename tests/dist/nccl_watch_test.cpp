@@ -28,7 +28,11 @@ class HostGroup final : public ProcessGroup::Backend {
   void send(const Tensor&, int, Stream) const override {}
   void receive(const Tensor&, int, Stream) const override {}
   void barrier() const override {}
-  std::vector<double> all_gather(double value) const override { return {value, value}; }
+  std::vector<double> all_gather(const std::vector<double>& values) const override {
+    std::vector<double> all = values;
+    all.insert(all.end(), values.begin(), values.end());
+    return all;
+  }
   std::vector<std::string> all_gather(const std::string& value) const override { return {value, value}; }
 };
 
