@@ -13,10 +13,12 @@ std::string Device::to_string() const {
   return "unknown";
 }
 
-Stream Stream::side_stream(Device device) {
-  Stream stream(device);
-  if (device.is_cuda()) stream.handle_ = gpu::create_stream();
-  return stream;
+SideStream::SideStream(Device device) : stream_(device) {
+  if (device.is_cuda()) stream_.handle_ = gpu::create_stream();
+}
+
+SideStream::~SideStream() {
+  if (stream_.device().is_cuda()) gpu::destroy_stream(stream_.handle());
 }
 
 void Stream::synchronize() const {

@@ -25,16 +25,12 @@ struct Device {
   friend bool operator==(const Device&, const Device&) = default;
 };
 
-// An ordered queue of work on one device. Work on a CPU stream has finished when the call returns. On a GPU the default
-// is the one compute stream of the device, which tensors' own operations use too; `side_stream` makes another one.
+// An ordered queue of work on one device: a cheap value. Work on a CPU stream has finished when the call returns. On a
+// GPU this is the one compute stream of the device, which tensors' own operations use too, or that of a SideStream.
 class Stream {
  public:
   Stream() = default;
   explicit Stream(Device device) : device_(device), handle_(device.is_cuda() ? gpu::compute_stream() : nullptr) {}
-  // A new stream, never destroyed. Memory freed on the host is reused in the order of the compute stream: tensors that
-  // another stream uses must live until the compute stream has waited for it.
-  static Stream side_stream(Device device);
-
   Device device() const { return device_; }
   gpu::StreamHandle handle() const { return handle_; }
   // The host waits until all work so far is done.
@@ -43,8 +39,25 @@ class Stream {
   void wait_for(const Stream& other) const;
 
  private:
+  friend class SideStream;
   Device device_;
   gpu::StreamHandle handle_ = nullptr;
+};
+
+// A stream of its own beside a GPU's compute stream; work that it has when it is destroyed is still done. Memory freed
+// on the host is reused in the order of the compute stream: tensors that another stream uses must live until the
+// compute stream has waited for it.
+class SideStream {
+ public:
+  explicit SideStream(Device device);
+  ~SideStream();
+  SideStream(const SideStream&) = delete;
+  SideStream& operator=(const SideStream&) = delete;
+
+  operator Stream() const { return stream_; }
+
+ private:
+  Stream stream_;
 };
 
 }  // namespace mudelta

@@ -37,6 +37,7 @@ int current_device();  // 0 before use_device
 using StreamHandle = void*;
 StreamHandle compute_stream();
 StreamHandle create_stream();
+void destroy_stream(StreamHandle stream);  // what it has is still done
 void synchronize(StreamHandle stream);
 void wait_for_stream(StreamHandle waiting, StreamHandle awaited);
 

@@ -13,6 +13,7 @@ void use_device(int) { refuse(); }
 int current_device() { return 0; }
 StreamHandle compute_stream() { refuse(); }
 StreamHandle create_stream() { refuse(); }
+void destroy_stream(StreamHandle) { refuse(); }
 void synchronize(StreamHandle) { refuse(); }
 void wait_for_stream(StreamHandle, StreamHandle) { refuse(); }
 EventHandle create_event() { refuse(); }

@@ -35,7 +35,7 @@ Device device_of(ParameterStore& store) {
 }  // namespace
 
 GradientBuckets::GradientBuckets(ParameterStore& store, ProcessGroup data, std::int64_t bucket_bytes)
-    : store_(store), data_(std::move(data)), communication_(Stream::side_stream(device_of(store))) {
+    : store_(store), data_(std::move(data)), communication_(device_of(store)) {
   require(store.num_shards() == data_.size(), "[gradient_buckets] parameters are padded for {} shards, expected {}",
           store.num_shards(), data_.size());
   require(bucket_bytes > 0, "[gradient_buckets] bucket_bytes is {}, expected > 0", bucket_bytes);
@@ -69,13 +69,13 @@ void GradientBuckets::reduce_scatter_gradients(Stream stream) {
 
 void GradientBuckets::reduce_scatter(std::size_t bucket, Stream stream) {
   const Tensor& gradients = store_.groups()[owned_[bucket].group].gradients;
-  communication_.wait_for(stream);
+  Stream(communication_).wait_for(stream);
   data_.reduce_scatter(view_of(gradients, buckets_[bucket].range), view_of(gradients, owned_[bucket]), communication_);
 }
 
 void GradientBuckets::all_gather_bucket(std::size_t bucket, Stream stream) {
   const Tensor& values = store_.groups()[owned_[bucket].group].values;
-  communication_.wait_for(stream);
+  Stream(communication_).wait_for(stream);
   data_.all_gather(view_of(values, owned_[bucket]), view_of(values, buckets_[bucket].range), communication_);
   buckets_[bucket].gathered = true;
 }

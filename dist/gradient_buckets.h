@@ -55,7 +55,7 @@ class GradientBuckets {
 
   ParameterStore& store_;
   ProcessGroup data_;
-  Stream communication_;  // runs beside the compute stream of a GPU
+  SideStream communication_;  // runs beside the compute stream of a GPU
   std::vector<Bucket> buckets_;
   std::vector<std::size_t> order_;  // of reducing the buckets: last parameters first
   std::size_t num_reduced_ = 0;     // of those, in this step

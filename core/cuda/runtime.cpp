@@ -118,6 +118,8 @@ StreamHandle create_stream() {
   return stream;
 }
 
+void destroy_stream(StreamHandle stream) { cudaStreamDestroy(as_stream(stream)); }
+
 void synchronize(StreamHandle stream) { MUDELTA_CUDA(cudaStreamSynchronize(as_stream(stream))); }
 
 void wait_for_stream(StreamHandle waiting, StreamHandle awaited) {

@@ -93,7 +93,9 @@ TEST_F(DeviceTest, RunsOutOfMemoryWithAnError) {
 }
 
 TEST_F(DeviceTest, StreamsWaitForOneAnother) {
-  const Stream compute(device()), side = Stream::side_stream(device());
+  const Stream compute(device());
+  const SideStream own(device());
+  const Stream side = own;
   const Tensor tensor = Tensor::zeros({1 << 16}, DType::kFloat32, device());
   side.wait_for(compute);
   const std::vector<float> ones(1 << 16, 1.0f);
@@ -152,7 +154,9 @@ Tensor filled(float value, const Shape& shape) {
 }
 
 TEST_F(GraphTest, RepeatsWorkOnWhatStandsThere) {
-  const Stream compute(device()), side = Stream::side_stream(device());
+  const Stream compute(device());
+  const SideStream own(device());
+  const Stream side = own;
   const Tensor input = Tensor::zeros({8, 8}, DType::kFloat32, device());
   const Tensor sum = Tensor::zeros({8, 8}, DType::kFloat32, device());
   const Tensor copied = Tensor::zeros({8, 8}, DType::kFloat32, device());

@@ -1,8 +1,7 @@
-// The definition of core/gpu.h for the emulator: one device. Streams are in stream.cpp, products in gemm.cpp.
+// The definition of core/gpu.h for the emulator: one device. Streams and events are in stream.cpp, products in gemm.cpp.
 
 #include "core/gpu.h"
 
-#include <chrono>
 #include <cstdlib>
 #include <cstring>
 
@@ -13,12 +12,6 @@
 
 namespace mudelta::gpu {
 namespace {
-
-using Clock = std::chrono::steady_clock;
-
-struct Event {
-  Clock::time_point recorded;
-};
 
 void require_memory(const void* memory, std::int64_t num_bytes) {
   require(!simt::is_device_memory(memory) || num_bytes == 0 || simt::is_allocated(memory, num_bytes),
@@ -39,18 +32,6 @@ std::string description() { return "emulated on the host"; }
 
 void use_device(int index) { require(index == 0, "there is no GPU {}: the only emulated one is 0", index); }
 int current_device() { return 0; }
-
-EventHandle create_event() { return new Event; }
-void destroy_event(EventHandle event) { delete static_cast<Event*>(event); }
-void record(EventHandle event, StreamHandle) {
-  simt::require_no_capture("record");
-  static_cast<Event*>(event)->recorded = Clock::now();
-}
-void synchronize_event(EventHandle) { simt::require_no_capture("synchronize_event"); }
-float elapsed_ms(EventHandle begin, EventHandle end) {
-  const auto elapsed = static_cast<Event*>(end)->recorded - static_cast<Event*>(begin)->recorded;
-  return std::chrono::duration<float, std::milli>(elapsed).count();
-}
 
 void* allocate(std::int64_t num_bytes) {
   simt::require_no_capture("allocate");

@@ -13,8 +13,10 @@
 #include <vector>
 
 #include "core/gemm.h"
+#include "core/graph.h"
 #include "kernels/cuda/simt.h"
 #include "tests/simt/device_array.h"
+#include "tests/simt/stream.h"
 #include "tests/support/errors.h"
 
 namespace mudelta {
@@ -66,7 +68,23 @@ TEST(EmulatedGpu, OneDevice) {
   EXPECT_EQ(gpu::devices()[0].architecture, "sm_90");
   gpu::use_device(0);
   EXPECT_NE(error_of([] { gpu::use_device(1); }), "no error was thrown");
-  EXPECT_NE(gpu::create_stream(), gpu::compute_stream());
+}
+
+TEST(EmulatedGpu, ObjectsAreCounted) {
+  const simt::LiveObjects before = simt::live_objects();
+  {
+    const SideStream side(Device::cuda());
+    EXPECT_NE(Stream(side).handle(), gpu::compute_stream());
+    const gpu::EventHandle event = gpu::create_event();
+    Graph graph{Stream(Device::cuda())};
+    for (int i = 0; i < 2; ++i) graph.run([] {});
+    const simt::LiveObjects now = simt::live_objects();
+    EXPECT_EQ(now.streams, before.streams + 1);
+    EXPECT_EQ(now.events, before.events + 1);
+    EXPECT_EQ(now.graphs, before.graphs + 1);
+    gpu::destroy_event(event);
+  }
+  EXPECT_EQ(simt::live_objects(), before);
 }
 
 TEST(EmulatedGpu, Events) {
@@ -173,8 +191,9 @@ TEST(EmulatedGraph, DoesNotKeepMemory) {
 }
 
 TEST(EmulatedGraph, TakesInStreamsThatWaitForIt) {
-  const Stream origin(Device::cuda()), joining = Stream::side_stream(Device::cuda()),
-                                       apart = Stream::side_stream(Device::cuda());
+  const Stream origin(Device::cuda());
+  const SideStream one(Device::cuda()), other(Device::cuda());
+  const Stream joining = one, apart = other;
   const DeviceArray<float> a(std::vector<float>(4, 0.0f)), b(std::vector<float>(4, 0.0f));
   gpu::begin_capture(origin.handle());
   joining.wait_for(origin);

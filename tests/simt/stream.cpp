@@ -1,10 +1,10 @@
-// Streams and graphs of the emulated device.
+// Streams, events and graphs of the emulated device.
 
 #include "simt/stream.h"
 
-#include <deque>
+#include <atomic>
+#include <chrono>
 #include <memory>
-#include <mutex>
 #include <set>
 #include <utility>
 #include <vector>
@@ -14,17 +14,38 @@
 namespace mudelta {
 namespace {
 
-// Streams are never destroyed, and have no state of their own: all their work is done, or part of the capture.
-struct EmulatedStream {};
+using Clock = std::chrono::steady_clock;
 
-using Recording = std::vector<std::function<void()>>;
+// Counts the objects of a kind.
+template <class Kind>
+struct Counted {
+  Counted() { ++live; }
+  ~Counted() { --live; }
+  Counted(const Counted&) = delete;
+  Counted& operator=(const Counted&) = delete;
+  static inline std::atomic<int> live = 0;
+};
+
+// Has no state of its own: all its work is done, or part of the capture.
+struct EmulatedStream : Counted<EmulatedStream> {};
+
+struct Event : Counted<Event> {
+  Clock::time_point recorded;
+};
+
+using Work = std::vector<std::function<void()>>;
+
+struct Recording : Counted<Recording> {
+  explicit Recording(Work recorded) : work(std::move(recorded)) {}
+  Work work;
+};
 
 // Work is recorded in the order of the host's calls, which is one that the streams' dependencies allow.
 struct Capture {
   gpu::StreamHandle origin;
   std::set<gpu::StreamHandle> streams;   // the captured ones
   std::set<gpu::StreamHandle> unjoined;  // those with work that no captured stream has waited for
-  Recording work;
+  Work work;
 };
 
 std::unique_ptr<Capture> capture;
@@ -46,6 +67,10 @@ void enqueue(gpu::StreamHandle stream, std::function<void()> work) {
   capture->work.push_back(std::move(work));
 }
 
+LiveObjects live_objects() {
+  return {.streams = Counted<EmulatedStream>::live, .events = Counted<Event>::live, .graphs = Counted<Recording>::live};
+}
+
 void require_no_capture(std::string_view call) {
   require(!capture, "{} was called during a capture, which does not allow it", call);
 }
@@ -55,16 +80,12 @@ void require_no_capture(std::string_view call) {
 namespace gpu {
 
 StreamHandle compute_stream() {
-  static EmulatedStream stream;
+  static char stream;
   return &stream;
 }
 
-StreamHandle create_stream() {
-  static std::mutex mutex;
-  static std::deque<EmulatedStream> streams;
-  const std::lock_guard lock(mutex);
-  return &streams.emplace_back();
-}
+StreamHandle create_stream() { return new EmulatedStream; }
+void destroy_stream(StreamHandle stream) { delete static_cast<EmulatedStream*>(stream); }
 
 void synchronize(StreamHandle) { simt::require_no_capture("synchronize"); }
 
@@ -76,6 +97,18 @@ void wait_for_stream(StreamHandle waiting, StreamHandle awaited) {
   } else {
     require(!simt::is_captured(waiting), "a captured stream was told to wait for one that is not captured");
   }
+}
+
+EventHandle create_event() { return new Event; }
+void destroy_event(EventHandle event) { delete static_cast<Event*>(event); }
+void record(EventHandle event, StreamHandle) {
+  simt::require_no_capture("record");
+  static_cast<Event*>(event)->recorded = Clock::now();
+}
+void synchronize_event(EventHandle) { simt::require_no_capture("synchronize_event"); }
+float elapsed_ms(EventHandle begin, EventHandle end) {
+  const auto elapsed = static_cast<Event*>(end)->recorded - static_cast<Event*>(begin)->recorded;
+  return std::chrono::duration<float, std::milli>(elapsed).count();
 }
 
 void begin_capture(StreamHandle stream) {
@@ -94,7 +127,7 @@ void cancel_capture(StreamHandle stream) { finish_capture(stream); }
 
 void launch_graph(GraphHandle graph, StreamHandle) {
   simt::require_no_capture("launch_graph");
-  for (const auto& work : *static_cast<Recording*>(graph)) work();
+  for (const auto& work : static_cast<Recording*>(graph)->work) work();
 }
 
 void destroy_graph(GraphHandle graph) { delete static_cast<Recording*>(graph); }

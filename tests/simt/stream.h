@@ -16,4 +16,11 @@ bool is_captured(gpu::StreamHandle stream);
 // Throws Error if a capture is under way; `call` must not be made then.
 void require_no_capture(std::string_view call);
 
+// How many there are that were made and not yet destroyed.
+struct LiveObjects {
+  int streams = 0, events = 0, graphs = 0;
+  friend bool operator==(const LiveObjects&, const LiveObjects&) = default;
+};
+LiveObjects live_objects();
+
 }  // namespace mudelta::simt
