@@ -2,6 +2,7 @@
 
 #include <cmath>
 
+#include "core/error.h"
 #include "core/profile_range.h"
 #include "kernels/rms_norm.h"
 #include "model/cast.h"
@@ -97,6 +98,8 @@ void Mixer::forward_add(const Tensor& x, const Tensor& residual, MixerState* sta
   const ProfileRange range("mixer forward");
   const DType dtype = pass.compute_dtype;
   const Stream stream = pass.stream;
+  require(state == nullptr || !pass.activations.keeps(),
+          "[mixer] forward carries a state, which backward has no gradient for: expected Activations::Mode::kDiscard");
   const MixerState none;
   const MixerState& carried = state != nullptr ? *state : none;
   Saved s;

@@ -47,7 +47,8 @@ class Mixer {
 
   MixerState make_state(std::int64_t sequences, Device device) const;  // zeros: the start of a text
 
-  // residual [tokens, width] float32 += mixer(x). x [tokens, width]. `state`, if not null, is read and updated.
+  // residual [tokens, width] float32 += mixer(x). x [tokens, width]. `state`, if not null, is read and updated;
+  // then no backward pass can follow, and Error is thrown unless the pass discards its activations.
   void forward_add(const Tensor& x, const Tensor& residual, MixerState* state, Pass& pass) const;
   // dy [tokens, width] float32 -> gradient of x, of the compute dtype.
   Tensor backward(const Tensor& dy, Pass& pass) const;

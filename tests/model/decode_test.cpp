@@ -1,13 +1,15 @@
 // Generation's path (logits with a carried state) against training's (losses of whole sequences).
 
-#include <gtest/gtest.h>
+#include <gmock/gmock.h>
 
 #include <algorithm>
 #include <cmath>
 #include <numeric>
 #include <vector>
 
+#include "model/mixer.h"
 #include "tests/support/compare.h"
+#include "tests/support/errors.h"
 #include "tests/support/small_model.h"
 
 namespace mudelta::testing {
@@ -114,6 +116,21 @@ TEST(Decode, LogitsAreThoseOfTheLosses) {
     }
     EXPECT_TRUE(close(small.model.losses(batch.input, batch.targets, Stream{}), expected, 1e-5));
   }
+}
+
+// Backward would take the carried state for zeros.
+TEST(Decode, ACarriedStateHasNoBackwardPass) {
+  SmallModel small(small_config());
+  const Mixer mixer(small.config, small.store, "model.layers.0.attn.");
+  const Tensor x = Tensor::zeros({3, small.config.width()}), residual = Tensor::zeros({3, small.config.width()});
+  const auto forward = [&](MixerState* state, Activations::Mode mode) {
+    Pass pass{.cu_seqlens = cu_seqlens_of(Lengths{3}), .activations = Activations(mode)};
+    mixer.forward_add(x, residual, state, pass);
+  };
+  MixerState state = mixer.make_state(1, {});
+  EXPECT_THAT(error_of([&] { forward(&state, Activations::Mode::kKeep); }), ::testing::HasSubstr("carries a state"));
+  forward(&state, Activations::Mode::kDiscard);
+  forward(nullptr, Activations::Mode::kKeep);
 }
 
 }  // namespace
