@@ -29,6 +29,13 @@ constexpr std::int64_t kTileRows = kLanes == 16 ? 12 : 6;
 constexpr std::int64_t kTileCols = 2 * kLanes;
 // Terms of k that are summed in registers before they are added to c.
 constexpr std::int64_t kDepth = 256;
+// A cache line, and how many floats that is.
+constexpr std::int64_t kLineBytes = 64, kLine = 16;
+// From one packed panel of rows to the next: a line more than it has, lest all of them compete for the same sets of a
+// cache.
+constexpr std::int64_t kRowPanel = kTileRows * kDepth + kLine;
+
+constexpr std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
 // A matrix in memory, seen as op(.) [rows, cols]; one of the strides is 1.
 template <class T>
@@ -54,26 +61,28 @@ HWY_INLINE void copy(const T* HWY_RESTRICT from, std::int64_t count, float* HWY_
   for (std::int64_t i = 0; i < count; ++i) to[i] = static_cast<float>(from[i]);
 }
 
-// Columns [0, cols) of b, as panels of kTileCols columns with zeros beyond the last one: [depth][kTileCols] each, and
-// panel_stride from one to the next.
+// Columns [0, cols) of b, at most kTileCols, as a panel [depth][kTileCols] with zeros beyond the last one. Written past
+// the caches, so that other cores need not give up lines that they have of the panel before.
 template <class T>
-void pack_cols(View<T> b, std::int64_t depth, std::int64_t cols, float* panels, std::int64_t panel_stride) {
-  const std::int64_t whole = cols / kTileCols * kTileCols;
-  if (b.col_stride == 1) {
-    for (std::int64_t l = 0; l < depth; ++l) {
-      const T* row = b.from(l, 0).data;
-      float* to = panels + l * kTileCols;
-      for (std::int64_t j = 0; j < whole; j += kTileCols, to += panel_stride) copy(row + j, kTileCols, to);
-      if (whole == cols) continue;
-      copy(row + whole, cols - whole, to);
-      std::fill_n(to + (cols - whole), kTileCols - (cols - whole), 0.0f);
+void pack_cols(View<T> b, std::int64_t depth, std::int64_t cols, float* panel) {
+  if (b.col_stride == 1 && cols == kTileCols) {
+    for (std::int64_t l = 0; l < depth; ++l, panel += kTileCols) {
+      hn::Stream(load(b.from(l, 0).data), kFloatTag, panel);
+      hn::Stream(load(b.from(l, kLanes).data), kFloatTag, panel + kLanes);
     }
     return;
   }
-  for (std::int64_t j = 0; j < (cols + kTileCols - 1) / kTileCols * kTileCols; ++j) {
-    float* to = panels + j / kTileCols * panel_stride + j % kTileCols;
-    const T* col = b.from(0, j).data;
-    for (std::int64_t l = 0; l < depth; ++l) to[l * kTileCols] = j < cols ? static_cast<float>(col[l]) : 0;
+  constexpr std::int64_t kRows = 64;
+  alignas(64) float rows[kRows * kTileCols] = {};
+  for (std::int64_t begin = 0; begin < depth; begin += kRows) {
+    const std::int64_t count = std::min(kRows, depth - begin);
+    for (std::int64_t j = 0; j < cols; ++j) {
+      const View<T> col = b.from(begin, j);
+      for (std::int64_t l = 0; l < count; ++l) rows[l * kTileCols + j] = static_cast<float>(*col.from(l, 0).data);
+    }
+    for (std::int64_t i = 0; i < count * kTileCols; i += kLanes, panel += kLanes) {
+      hn::Stream(load(rows + i), kFloatTag, panel);
+    }
   }
 }
 
@@ -81,31 +90,66 @@ void pack_cols(View<T> b, std::int64_t depth, std::int64_t cols, float* panels, 
 // rows that are contiguous stay so, [kTileRows][kDepth] each, and others are [depth][kTileRows].
 template <class T>
 void pack_rows(View<T> a, std::int64_t rows, std::int64_t depth, float* panels) {
-  constexpr std::int64_t kPanel = kTileRows * kDepth;
   const std::int64_t whole = rows / kTileRows * kTileRows;
-  if (whole < rows) std::fill_n(panels + whole * kDepth, kPanel, 0.0f);
+  float* last_panel = panels + rows / kTileRows * kRowPanel;
+  if (whole < rows) std::fill_n(last_panel, kTileRows * kDepth, 0.0f);
   if (a.col_stride == 1) {
-    for (std::int64_t i = 0; i < rows; ++i) copy(a.from(i, 0).data, depth, panels + i * kDepth);
+    for (std::int64_t i = 0; i < rows; ++i) {
+      copy(a.from(i, 0).data, depth, panels + i / kTileRows * kRowPanel + i % kTileRows * kDepth);
+    }
     return;
   }
   for (std::int64_t l = 0; l < depth; ++l) {
     const T* col = a.from(0, l).data;
     float* to = panels + l * kTileRows;
-    for (std::int64_t i = 0; i < whole; i += kTileRows, to += kPanel) copy(col + i, kTileRows, to);
+    for (std::int64_t i = 0; i < whole; i += kTileRows, to += kRowPanel) copy(col + i, kTileRows, to);
     copy(col + whole, rows - whole, to);
   }
 }
 
-// Where a tile of c goes: c [rows, cols], and whether it is added.
-struct Target {
+// A tile in a matrix with `stride` elements from row to row; no data: zeros.
+struct Tile {
   float* data;
   std::int64_t stride;
-  bool accumulate;
 };
 
-// c [kTileRows, kVectors * kLanes] (=, or +=) of packed panels; kContiguousRows: how a is packed.
+// Into the core's first cache, to be written.
+HWY_INLINE void fetch_row(Tile tile, int row) {
+  __builtin_prefetch(tile.data + row * tile.stride, 1);
+  __builtin_prefetch(tile.data + row * tile.stride + kTileCols - 1, 1);
+}
+
+// What later products need, to be fetched into the core's cache meanwhile: rows of bytes, so many lines at a time.
+struct Ahead {
+  const char* at;
+  std::int64_t row_bytes, stride_bytes, lines, column = 0;
+
+  HWY_INLINE void fetch() {
+    for (std::int64_t i = 0; i < lines; ++i) {
+      __builtin_prefetch(at + column, 0, 2);
+      column += kLineBytes;
+      if (column < row_bytes) continue;
+      column = 0;
+      at += stride_bytes;
+    }
+  }
+};
+
+// By `products` products, each of which fetches kTileRows times.
+template <class T>
+Ahead ahead_of(View<T> a, std::int64_t rows, std::int64_t cols, std::int64_t products) {
+  constexpr std::int64_t kBytes = sizeof(T);
+  if (a.col_stride != 1) return ahead_of<T>({a.data, a.col_stride, 1}, cols, rows, products);
+  const std::int64_t lines = rows * ceil_div(cols * kBytes, kLineBytes);
+  return {reinterpret_cast<const char*>(a.data), cols * kBytes, a.row_stride * kBytes,
+          ceil_div(lines, products * kTileRows)};
+}
+
+// to = from + the product of packed panels, kVectors * kLanes columns; kContiguousRows: how a is packed. Other memory
+// is fetched meanwhile, little by little, so that what the product itself loads does not queue behind it.
 template <int kVectors, bool kContiguousRows>
-void multiply_panels(const float* HWY_RESTRICT a, const float* HWY_RESTRICT b, std::int64_t depth, Target c) {
+void multiply_panels(const float* HWY_RESTRICT a, const float* HWY_RESTRICT b, std::int64_t depth, Tile from, Tile to,
+                     Ahead& next_rows, Ahead& next_cols) {
   constexpr std::int64_t kRowStride = kContiguousRows ? kDepth : 1, kDepthStride = kContiguousRows ? 1 : kTileRows;
   FloatVec sum[kTileRows][kVectors];
 #pragma GCC unroll 16
@@ -113,50 +157,40 @@ void multiply_panels(const float* HWY_RESTRICT a, const float* HWY_RESTRICT b, s
 #pragma GCC unroll 2
     for (int v = 0; v < kVectors; ++v) sum[i][v] = hn::Zero(kFloatTag);
   }
-  for (std::int64_t l = 0; l < depth; ++l) {
-    FloatVec row[kVectors];
+  std::int64_t l = 0;
+  for (int part = 0; part <= kTileRows; ++part) {
+    if (part < kTileRows) {
+      fetch_row(from.data ? from : to, part);
+      fetch_row(to, part);
+      next_rows.fetch();
+      next_cols.fetch();
+    }
+    const std::int64_t end = part < kTileRows ? l + depth / kTileRows : depth;
+    for (; l < end; ++l) {
+      FloatVec row[kVectors];
 #pragma GCC unroll 2
-    for (int v = 0; v < kVectors; ++v) row[v] = load(b + l * kTileCols + v * kLanes);
+      for (int v = 0; v < kVectors; ++v) row[v] = load(b + l * kTileCols + v * kLanes);
+#pragma GCC unroll 16
+      for (int i = 0; i < kTileRows; ++i) {
+        const FloatVec x = hn::Set(kFloatTag, a[i * kRowStride + l * kDepthStride]);
+#pragma GCC unroll 2
+        for (int v = 0; v < kVectors; ++v) sum[i][v] = hn::MulAdd(x, row[v], sum[i][v]);
+      }
+    }
+  }
+  if (from.data) {
 #pragma GCC unroll 16
     for (int i = 0; i < kTileRows; ++i) {
-      const FloatVec x = hn::Set(kFloatTag, a[i * kRowStride + l * kDepthStride]);
 #pragma GCC unroll 2
-      for (int v = 0; v < kVectors; ++v) sum[i][v] = hn::MulAdd(x, row[v], sum[i][v]);
+      for (int v = 0; v < kVectors; ++v) {
+        sum[i][v] = hn::Add(load(from.data + i * from.stride + v * kLanes), sum[i][v]);
+      }
     }
   }
 #pragma GCC unroll 16
   for (int i = 0; i < kTileRows; ++i) {
 #pragma GCC unroll 2
-    for (int v = 0; v < kVectors; ++v) {
-      float* to = c.data + i * c.stride + v * kLanes;
-      const FloatVec before = c.accumulate ? load(to) : hn::Zero(kFloatTag);
-      hn::StoreU(hn::Add(before, sum[i][v]), kFloatTag, to);
-    }
-  }
-}
-
-template <int kVectors>
-void multiply_panels(bool contiguous_rows, const float* a, const float* b, std::int64_t depth, Target c) {
-  if (contiguous_rows) return multiply_panels<kVectors, true>(a, b, depth, c);
-  multiply_panels<kVectors, false>(a, b, depth, c);
-}
-
-// The first rows and columns of a tile.
-void multiply_tile(std::int64_t rows, std::int64_t cols, bool contiguous_rows, const float* a, const float* b,
-                   std::int64_t depth, Target c) {
-  if (rows == kTileRows && cols == kTileCols) return multiply_panels<2>(contiguous_rows, a, b, depth, c);
-  float tile[kTileRows * kTileCols];
-  const Target whole{tile, kTileCols, false};
-  if (cols > kLanes) {
-    multiply_panels<2>(contiguous_rows, a, b, depth, whole);
-  } else {
-    multiply_panels<1>(contiguous_rows, a, b, depth, whole);
-  }
-  for (std::int64_t i = 0; i < rows; ++i) {
-    for (std::int64_t j = 0; j < cols; ++j) {
-      float& to = c.data[i * c.stride + j];
-      to = (c.accumulate ? to : 0) + tile[i * kTileCols + j];
-    }
+    for (int v = 0; v < kVectors; ++v) hn::StoreU(sum[i][v], kFloatTag, to.data + i * to.stride + v * kLanes);
   }
 }
 

@@ -97,6 +97,8 @@ TEST(Gemm, WideAndDeep) {
     EXPECT_TRUE(fits({300, 30, 2051, {.transpose_a = true, .accumulate = true}, operands}));
     EXPECT_TRUE(fits({3, 1100, 515, {.transpose_b = true, .accumulate = true}, operands}));  // few rows
     EXPECT_TRUE(fits({200, 1100, 260, {.transpose_b = true}, operands}));                    // many blocks
+    EXPECT_TRUE(fits({5, 1030, 4200, {}, operands}));  // more than is packed at a time
+    EXPECT_TRUE(fits({5, 1030, 4200, {.transpose_a = true, .accumulate = true}, operands}));
   }
 }
 
@@ -148,7 +150,7 @@ TEST(Gemm, IsDeterministic) {
 TEST(Gemm, BitsDoNotDependOnTheNumberOfThreads) {
   const int before = omp_get_max_threads();
   const std::tuple<std::int64_t, std::int64_t, std::int64_t> sizes[] = {
-      {1, 64, 2048}, {6, 64, 2048}, {201, 37, 299}, {37, 299, 201}, {129, 257, 700}, {64, 48, 2048}};
+      {1, 64, 2048}, {6, 64, 2048}, {201, 37, 299}, {37, 299, 201}, {129, 257, 700}, {64, 48, 2048}, {6, 1030, 4200}};
   for (const DType dtype : {DType::kFloat32, DType::kBFloat16}) {
     for (const auto& [m, n, k] : sizes) {
       for (const GemmOptions options :
