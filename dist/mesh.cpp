@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "core/error.h"
+#include "core/require_range.h"
 
 namespace mudelta {
 namespace {
@@ -44,5 +45,15 @@ Mesh::Mesh(ProcessGroup world, const ParallelConfig& config)
           world_.rank())),
       tensor_(world_.split(world_.rank() / config.tensor(), world_.rank())),
       gradients_(config.context() == 1 ? data_ : world_.split(world_.rank() % config.tensor(), world_.rank())) {}
+
+void validate(const ParallelConfig& parallel) {
+  constexpr double kMaxBucketMib = 1 << 20;
+  require(parallel.zero_stage() == 1, "parallel.zero_stage is {}: expected 1, others are not yet supported",
+          parallel.zero_stage());
+  require(!parallel.sequence_parallel(), "parallel.sequence_parallel is true: not yet supported, expected false");
+  require(parallel.bucket_mib() > 0 && parallel.bucket_mib() <= kMaxBucketMib,
+          "parallel.bucket_mib is {}: expected more than 0 and at most {}", parallel.bucket_mib(), kMaxBucketMib);
+  require_at_least("parallel.timeout_seconds", parallel.timeout_seconds(), 0);
+}
 
 }  // namespace mudelta

@@ -38,4 +38,8 @@ class Mesh {
   ProcessGroup world_, data_, context_, tensor_, gradients_;
 };
 
+// Throws Error, naming the field, its value and what was expected, on values that no job can have. Left to mesh_sizes:
+// `context` and `tensor`.
+void validate(const ParallelConfig& config);
+
 }  // namespace mudelta

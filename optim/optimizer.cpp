@@ -7,6 +7,7 @@
 #include "kernels/elementwise.h"
 #include "kernels/optimizer_update.h"
 #include "kernels/reduce.h"
+#include "optim/optimizer_kind.h"
 
 namespace mudelta {
 namespace {
@@ -24,11 +25,6 @@ Tensor master_of(const Tensor& value) {
   const Tensor master = Tensor::empty(value.shape(), DType::kFloat32, value.device());
   kernels::convert(value, master, Stream(value.device()));
   return master;
-}
-
-std::vector<std::string> state_names(OptimizerKind kind) {
-  if (kind == OptimizerKind::kAdamW) return {"exp_avg", "exp_avg_sq"};
-  return {"momentum_buffer"};
 }
 
 // The parts of `range` that parameters take up: padding falls between them.
@@ -57,7 +53,7 @@ Optimizer::Optimizer(const OptimizerConfig& config, ParameterStore& store, Gradi
     for (OptimizerSegment& segment : segments_of(store_.groups()[range.group], range)) {
       const Tensor value = view_of(segment, store_.parameters()[segment.parameter].value);
       segment.state.emplace_back("weight", master_of(value));
-      for (const std::string& name : state_names(kind_of(config_))) {
+      for (const std::string_view name : state_names(kind_of(config_))) {
         segment.state.emplace_back(name, Tensor::zeros({segment.numel}, DType::kFloat32, value.device()));
       }
       segments_.push_back(std::move(segment));
@@ -102,33 +98,37 @@ StepReport Optimizer::update(double square_sum, double lr, double grad_clip, Str
 void Optimizer::update_segment(const OptimizerSegment& segment, double lr, double gradient_scale, Stream stream) {
   const Tensor gradient = view_of(segment, store_.parameters()[segment.parameter].gradient);
   const ParameterScaling& scaling = scaling_[segment.parameter];
-  if (kind_of(config_) == OptimizerKind::kAdamW) {
-    const AdamWConfig& adamw = config_.adamw();
-    const auto t = static_cast<double>(num_updates_);
-    kernels::adamw_update({.weight = segment.state[0].second,
-                           .exp_avg = segment.state[1].second,
-                           .exp_avg_sq = segment.state[2].second,
-                           .gradient = gradient,
-                           .gradient_scale = static_cast<float>(gradient_scale),
-                           .lr = static_cast<float>(lr * scaling.lr),
-                           .beta1 = static_cast<float>(adamw.beta1()),
-                           .beta2 = static_cast<float>(adamw.beta2()),
-                           .eps = static_cast<float>(adamw.eps() * scaling.eps),
-                           .decay = static_cast<float>(lr * adamw.weight_decay() * scaling.decay),
-                           .bias_correction1 = static_cast<float>(1 - std::pow(adamw.beta1(), t)),
-                           .bias_correction2 = static_cast<float>(1 - std::pow(adamw.beta2(), t))},
-                          stream);
-  } else {
-    const SgdConfig& sgd = config_.sgd();
-    kernels::sgd_update({.weight = segment.state[0].second,
-                         .momentum_buffer = segment.state[1].second,
-                         .gradient = gradient,
-                         .gradient_scale = static_cast<float>(gradient_scale),
-                         .lr = static_cast<float>(lr * scaling.lr),
-                         .momentum = static_cast<float>(sgd.momentum()),
-                         .nesterov = sgd.nesterov(),
-                         .decay = static_cast<float>(lr * sgd.weight_decay() * scaling.decay)},
-                        stream);
+  const auto decay = static_cast<float>(lr * weight_decay(config_) * scaling.decay);
+  switch (kind_of(config_)) {
+    case OptimizerKind::kAdamW: {
+      const AdamWConfig& adamw = config_.adamw();
+      const auto t = static_cast<double>(num_updates_);
+      return kernels::adamw_update({.weight = segment.state[0].second,
+                                    .exp_avg = segment.state[1].second,
+                                    .exp_avg_sq = segment.state[2].second,
+                                    .gradient = gradient,
+                                    .gradient_scale = static_cast<float>(gradient_scale),
+                                    .lr = static_cast<float>(lr * scaling.lr),
+                                    .beta1 = static_cast<float>(adamw.beta1()),
+                                    .beta2 = static_cast<float>(adamw.beta2()),
+                                    .eps = static_cast<float>(adamw.eps() * scaling.eps),
+                                    .decay = decay,
+                                    .bias_correction1 = static_cast<float>(1 - std::pow(adamw.beta1(), t)),
+                                    .bias_correction2 = static_cast<float>(1 - std::pow(adamw.beta2(), t))},
+                                   stream);
+    }
+    case OptimizerKind::kSgd: {
+      const SgdConfig& sgd = config_.sgd();
+      return kernels::sgd_update({.weight = segment.state[0].second,
+                                  .momentum_buffer = segment.state[1].second,
+                                  .gradient = gradient,
+                                  .gradient_scale = static_cast<float>(gradient_scale),
+                                  .lr = static_cast<float>(lr * scaling.lr),
+                                  .momentum = static_cast<float>(sgd.momentum()),
+                                  .nesterov = sgd.nesterov(),
+                                  .decay = decay},
+                                 stream);
+    }
   }
 }
 

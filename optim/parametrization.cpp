@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "core/error.h"
+#include "optim/optimizer_kind.h"
 
 namespace mudelta {
 namespace {
@@ -62,14 +63,19 @@ double sgd_lr_rule(ParametrizationConfig::Kind kind, Role role, const ParameterG
   fail("[parametrization] unknown role {}", static_cast<int>(role));
 }
 
+double lr_rule(ParametrizationConfig::Kind kind, OptimizerKind optimizer, Role role, const ParameterGrowth& parameter,
+               const GrowthRatios& model) {
+  switch (optimizer) {
+    case OptimizerKind::kAdamW: return adamw_lr_rule(kind, role, parameter);
+    case OptimizerKind::kSgd: return sgd_lr_rule(kind, role, parameter, model);
+  }
+  fail("[parametrization] unknown optimizer {}", static_cast<int>(optimizer));
+}
+
 bool applies(const ScalingOverride& entry, Role role, OptimizerKind optimizer) {
   if (ScalingOverride::Role_Name(entry.role()) != name_of(role)) return false;
-  switch (entry.optimizer()) {
-    case ScalingOverride::ANY: return true;
-    case ScalingOverride::ADAMW: return optimizer == OptimizerKind::kAdamW;
-    case ScalingOverride::SGD: return optimizer == OptimizerKind::kSgd;
-  }
-  return false;
+  return entry.optimizer() == ScalingOverride::ANY ||
+         ScalingOverride::Optimizer_Name(entry.optimizer()) == name_of(optimizer);
 }
 
 double power(const GrowthRatios& model, double width_exponent, double head_dim_exponent) {
@@ -92,8 +98,7 @@ ParameterScaling scaling_of(const ParametrizationConfig& config, const Optimizer
   const OptimizerKind optimizer_kind = kind_of(optimizer);
   ParameterScaling scaling;
   scaling.init = init_rule(config.kind(), role, parameter);
-  scaling.lr = optimizer_kind == OptimizerKind::kAdamW ? adamw_lr_rule(config.kind(), role, parameter)
-                                                       : sgd_lr_rule(config.kind(), role, parameter, model);
+  scaling.lr = lr_rule(config.kind(), optimizer_kind, role, parameter, model);
   for (const ScalingOverride& entry : config.scaling()) {
     if (applies(entry, role, optimizer_kind)) apply(entry, model, scaling);
   }
@@ -121,10 +126,6 @@ Parametrization::Parametrization(const ParametrizationConfig& config, const Opti
     scaling_.push_back(scaling_of(config, optimizer, target[i].role, growth_of(base[i], target[i]), growth));
   }
   if (config.kind() != ParametrizationConfig::SP) logit_multiplier_ = 1 / growth.width;
-}
-
-OptimizerKind kind_of(const OptimizerConfig& config) {
-  return config.has_sgd() ? OptimizerKind::kSgd : OptimizerKind::kAdamW;
 }
 
 }  // namespace mudelta

@@ -8,8 +8,6 @@
 
 namespace mudelta {
 
-enum class OptimizerKind { kAdamW, kSgd };
-
 // How much wider the model is than its base: the two axes along which a GDN grows.
 struct GrowthRatios {
   double width = 1;     // m = width / base width
@@ -51,7 +49,5 @@ class Parametrization {
   std::vector<ParameterScaling> scaling_;
   double logit_multiplier_ = 1;
 };
-
-OptimizerKind kind_of(const OptimizerConfig& config);
 
 }  // namespace mudelta

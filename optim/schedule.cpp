@@ -5,11 +5,10 @@
 #include <numbers>
 
 #include "core/error.h"
+#include "core/require_range.h"
 
 namespace mudelta {
 namespace {
-
-constexpr double kDefaultFinalRatio = 0.1;
 
 void require_fits(const ScheduleConfig& config, std::int64_t step, std::int64_t total_steps) {
   require(0 <= step && step < total_steps, "[schedule] step {} of a run of {} steps", step, total_steps);
@@ -47,6 +46,22 @@ double learning_rate(const ScheduleConfig& config, double peak_lr, std::int64_t 
     case ScheduleConfig::WSD: return std::lerp(peak_lr, final_lr, progress(last - config.decay_steps()));
   }
   fail("schedule.kind has the unknown value {}", static_cast<int>(config.kind()));
+}
+
+void validate(const ScheduleConfig& schedule, std::int64_t total_steps) {
+  require_at_least("schedule.warmup_steps", schedule.warmup_steps(), 0);
+  require_at_least("schedule.decay_steps", schedule.decay_steps(), 0);
+  require(schedule.warmup_steps() <= total_steps, "schedule.warmup_steps is {}: expected at most train.steps, {}",
+          schedule.warmup_steps(), total_steps);
+  require(
+      schedule.kind() != ScheduleConfig::WSD || schedule.decay_steps() <= total_steps - schedule.warmup_steps(),
+      "schedule.decay_steps is {}: expected at most train.steps {} less schedule.warmup_steps {}",
+      schedule.decay_steps(), total_steps, schedule.warmup_steps());
+  if (schedule.has_final_ratio()) {
+    require(schedule.final_ratio() >= 0 && schedule.final_ratio() <= 1,
+            "schedule.final_ratio is {}: expected between 0 and 1", schedule.final_ratio());
+  }
+  if (schedule.has_final_lr()) require_not_negative("schedule.final_lr", schedule.final_lr());
 }
 
 }  // namespace mudelta

@@ -11,11 +11,10 @@
 
 #include "core/error.h"
 #include "model/config.h"
+#include "optim/optimizer_kind.h"
 
 namespace mudelta {
 namespace {
-
-std::string_view name_of(OptimizerKind kind) { return kind == OptimizerKind::kAdamW ? "ADAMW" : "SGD"; }
 
 // Multipliers are powers of ratios, whose last bits depend on the mathematical library.
 bool same_multiplier(double a, double b) {
@@ -58,6 +57,9 @@ void check_config(const std::string& where, const RunConfig& stored, const RunCo
   require_same(where, "train.seed", stored.train().seed(), present.train().seed());
   require_same(where, "train.global_batch", stored.train().global_batch(), present.train().global_batch());
   require_same(where, "train.sequence_length", stored.train().sequence_length(), present.train().sequence_length());
+  if (stored.data().has_tokenizer() && present.data().has_tokenizer()) {
+    require_same(where, "data.tokenizer", stored.data().tokenizer(), present.data().tokenizer());
+  }
   require_same(where, "data.shuffle", stored.data().shuffle(), present.data().shuffle());
   require_same(where, "data.reset_at_documents", stored.data().reset_at_documents(),
                present.data().reset_at_documents());

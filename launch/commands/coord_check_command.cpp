@@ -14,8 +14,8 @@ void add_coord_check_command(CLI::App& app, Command& chosen) {
   const std::map<std::string, std::vector<GrowthAxis>> axes = {{"head_dim", {GrowthAxis::kHeadDim}},
                                                                {"heads", {GrowthAxis::kHeads}},
                                                                {"both", {GrowthAxis::kHeadDim, GrowthAxis::kHeads}}};
-  const std::map<std::string, OptimizerKind> optimizers = {{"adamw", OptimizerKind::kAdamW},
-                                                           {"sgd", OptimizerKind::kSgd}};
+  std::map<std::string, OptimizerKind> optimizers;
+  for (const OptimizerKind kind : optimizer_kinds()) optimizers.emplace(field_of(kind), kind);
   struct Arguments {
     CoordCheckRequest request;
     std::string config, data, out = "runs/coord-check", axis = "head_dim", optimizer;
@@ -41,7 +41,7 @@ void add_coord_check_command(CLI::App& app, Command& chosen) {
       ->transform(CLI::IsMember({"head_dim", "heads", "both"}, CLI::ignore_case))
       ->capture_default_str();
   command->add_option("--optimizer", arguments->optimizer, "adamw or sgd, where not that of the configuration")
-      ->transform(CLI::IsMember({"adamw", "sgd"}, CLI::ignore_case));
+      ->transform(CLI::IsMember(optimizers, CLI::ignore_case));
   add_list(*command, "--parametrization", arguments->parametrizations,
            CLI::IsMember({"SP", "MUP", "GDN_MUP"}, CLI::ignore_case), "Of SP, MUP and GDN_MUP");
   add_list(*command, "--steps", request.steps, whole_number(1), "After which steps to measure; the last one is judged");

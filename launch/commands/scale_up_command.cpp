@@ -23,6 +23,12 @@ struct Arguments {
   bool force = false;
 };
 
+std::vector<std::string> optimizer_names() {
+  std::vector<std::string> names;
+  for (const OptimizerKind kind : optimizer_kinds()) names.emplace_back(name_of(kind));
+  return names;
+}
+
 void write_wide_run(const Arguments& arguments) {
   require_free_file(arguments.out, arguments.force);
   const SweepDirectory folder(arguments.from);
@@ -59,7 +65,7 @@ void add_scale_up_command(CLI::App& app, Command& chosen) {
   command->add_option("--parametrization", arguments->parametrization, "GDN_MUP if the sweep has it")
       ->transform(CLI::IsMember({"SP", "MUP", "GDN_MUP"}, CLI::ignore_case));
   command->add_option("--optimizer", arguments->optimizer, "Needed if the sweep has both")
-      ->transform(CLI::IsMember({"ADAMW", "SGD"}, CLI::ignore_case));
+      ->transform(CLI::IsMember(optimizer_names(), CLI::ignore_case));
   add_whole_number(*command, "--ranks", arguments->ranks, 1, "Data ranks, for the estimate of memory");
   command->add_option("--out", arguments->out, "File to write; must not exist, except with --force")
       ->type_name("WIDE.textproto")

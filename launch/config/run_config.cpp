@@ -7,6 +7,8 @@
 #include "core/files/atomic_file.h"
 #include "launch/config/config_text.h"
 #include "launch/config/presets.h"
+#include "optim/optimizer_kind.h"
+#include "optim/schedule.h"
 
 namespace mudelta {
 namespace {
@@ -68,9 +70,9 @@ RunConfig load_run_config(const std::filesystem::path& path, const std::vector<s
 
 RunConfig with_defaults(RunConfig config) {
   // What stands in for a choice that was left open (optim/config.proto).
-  if (config.optimizer().kind_case() == OptimizerConfig::KIND_NOT_SET) config.mutable_optimizer()->mutable_adamw();
+  choose(*config.mutable_optimizer(), kind_of(config.optimizer()));
   if (config.schedule().final_case() == ScheduleConfig::FINAL_NOT_SET) {
-    config.mutable_schedule()->set_final_ratio(0.1);
+    config.mutable_schedule()->set_final_ratio(kDefaultFinalRatio);
   }
   fill_defaults(config);
   return config;

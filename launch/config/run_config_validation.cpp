@@ -10,9 +10,13 @@
 #include <vector>
 
 #include "core/error.h"
+#include "core/require_range.h"
 #include "core/shape.h"
+#include "data/config_validation.h"
 #include "dist/mesh.h"
 #include "model/config.h"
+#include "optim/optimizer_kind.h"
+#include "optim/schedule.h"
 
 namespace mudelta {
 namespace {
@@ -22,24 +26,6 @@ using google::protobuf::Message;
 using google::protobuf::Reflection;
 
 constexpr std::int64_t kMaxTokens = std::numeric_limits<std::int32_t>::max();  // of a batch: the kernels count in int32
-constexpr double kMaxBucketMib = 1 << 20;
-
-void require_at_least(std::string_view field, std::int64_t value, std::int64_t minimum) {
-  require(value >= minimum, "{} is {}: expected at least {}", field, value, minimum);
-}
-
-void require_positive(std::string_view field, double value) {
-  require(value > 0, "{} is {}: expected more than 0", field, value);
-}
-
-void require_not_negative(std::string_view field, double value) {
-  require(value >= 0, "{} is {}: expected at least 0", field, value);
-}
-
-// Of decaying averages: at 1 they would never move.
-void require_decay_rate(std::string_view field, double value) {
-  require(value >= 0 && value < 1, "{} is {}: expected at least 0 and less than 1", field, value);
-}
 
 // Every number that is given anywhere in `message`, found at `path`.
 void require_finite_numbers(const Message& message, const std::string& path) {
@@ -74,15 +60,6 @@ void validate_train(const TrainConfig& train) {
   require_at_least("train.max_skipped_steps", train.max_skipped_steps(), 1);
 }
 
-void validate_parallel(const ParallelConfig& parallel) {
-  require(parallel.zero_stage() == 1, "parallel.zero_stage is {}: expected 1, others are not yet supported",
-          parallel.zero_stage());
-  require(!parallel.sequence_parallel(), "parallel.sequence_parallel is true: not yet supported, expected false");
-  require(parallel.bucket_mib() > 0 && parallel.bucket_mib() <= kMaxBucketMib,
-          "parallel.bucket_mib is {}: expected more than 0 and at most {}", parallel.bucket_mib(), kMaxBucketMib);
-  require_at_least("parallel.timeout_seconds", parallel.timeout_seconds(), 0);
-}
-
 void validate_cuda_graph(const TrainConfig& train) {
   require(!train.cuda_graph() || train.device() != TrainConfig::CPU,
           "train.cuda_graph is true: expected train.device AUTO or CUDA, got CPU");
@@ -114,38 +91,8 @@ void validate_horizon(const TrainConfig& train) {
   }
 }
 
-void validate_optimizer(const OptimizerConfig& optimizer) {
-  if (optimizer.has_sgd()) {
-    const SgdConfig& sgd = optimizer.sgd();
-    require_positive("optimizer.sgd.lr", sgd.lr());
-    require_decay_rate("optimizer.sgd.momentum", sgd.momentum());
-    require_not_negative("optimizer.sgd.weight_decay", sgd.weight_decay());
-    return;
-  }
-  const AdamWConfig& adamw = optimizer.adamw();
-  require_positive("optimizer.adamw.lr", adamw.lr());
-  require_decay_rate("optimizer.adamw.beta1", adamw.beta1());
-  require_decay_rate("optimizer.adamw.beta2", adamw.beta2());
-  require_positive("optimizer.adamw.eps", adamw.eps());
-  require_not_negative("optimizer.adamw.weight_decay", adamw.weight_decay());
-}
-
-void validate_schedule(const ScheduleConfig& schedule, std::int64_t steps) {
-  require_at_least("schedule.warmup_steps", schedule.warmup_steps(), 0);
-  require_at_least("schedule.decay_steps", schedule.decay_steps(), 0);
-  require(schedule.warmup_steps() <= steps, "schedule.warmup_steps is {}: expected at most train.steps, {}",
-          schedule.warmup_steps(), steps);
-  require(schedule.kind() != ScheduleConfig::WSD || schedule.decay_steps() <= steps - schedule.warmup_steps(),
-          "schedule.decay_steps is {}: expected at most train.steps {} less schedule.warmup_steps {}",
-          schedule.decay_steps(), steps, schedule.warmup_steps());
-  if (schedule.has_final_ratio()) {
-    require(schedule.final_ratio() >= 0 && schedule.final_ratio() <= 1,
-            "schedule.final_ratio is {}: expected between 0 and 1", schedule.final_ratio());
-  }
-  if (schedule.has_final_lr()) require_not_negative("schedule.final_lr", schedule.final_lr());
-}
-
-void validate_parametrization(const ParametrizationConfig& parametrization) {
+// The base is a model, too.
+void validate_base(const ParametrizationConfig& parametrization) {
   const auto require_size = [](std::string_view field, bool given, std::int64_t value) {
     if (!given) return;
     require_at_least(field, value, 1);
@@ -163,15 +110,15 @@ void validate_parametrization(const ParametrizationConfig& parametrization) {
 
 void validate(const RunConfig& config, int world_size) {
   require_finite_numbers(config, "");
-  require(!config.data().path().empty(), "data.path is not given: expected a folder written by `mudelta prepare`");
+  validate(config.data());
   validate_train(config.train());
   validate_cuda_graph(config.train());
-  validate_parallel(config.parallel());
+  validate(config.parallel());
   validate_batch(config.train(), config.parallel(), world_size);
   validate_horizon(config.train());
-  validate_optimizer(config.optimizer());
-  validate_schedule(config.schedule(), config.train().steps());
-  validate_parametrization(config.parametrization());
+  validate(config.optimizer());
+  validate(config.schedule(), config.train().steps());
+  validate_base(config.parametrization());
   require_at_least("checkpoint.every_steps", config.checkpoint().every_steps(), 0);
   require_not_negative("checkpoint.every_minutes", config.checkpoint().every_minutes());
   require_at_least("checkpoint.keep", config.checkpoint().keep(), 0);

@@ -10,6 +10,7 @@
 #include "launch/train/stored_model.h"
 #include "model/config.h"
 #include "model/parameters.h"
+#include "optim/optimizer_kind.h"
 
 namespace mudelta {
 namespace {
@@ -83,7 +84,7 @@ ParameterSize parameter_size(const RunConfig& config) {
 
 MemoryEstimate estimate_memory(const RunConfig& config, int data_ranks) {
   const ParameterSize parameters = parameter_size(config);
-  const double states = config.optimizer().has_sgd() ? 2 : 3;  // master, and one moment or two
+  const double states = 1 + static_cast<double>(state_names(kind_of(config.optimizer())).size());  // and the master
   return {.weights = parameters.bytes,
           .gradients = kFloat32 * parameters.elements,
           .optimizer = kFloat32 * parameters.elements * states / data_ranks,

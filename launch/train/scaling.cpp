@@ -4,6 +4,7 @@
 #include "core/shape.h"
 #include "model/config.h"
 #include "model/parameters.h"
+#include "optim/optimizer_kind.h"
 #include "optim/schedule.h"
 
 namespace mudelta {
@@ -57,9 +58,7 @@ Parametrization make_parametrization(const RunConfig& config) {
 }
 
 double learning_rate_of(const RunConfig& config, std::int64_t step) {
-  const OptimizerConfig& optimizer = config.optimizer();
-  const double peak_lr = optimizer.has_sgd() ? optimizer.sgd().lr() : optimizer.adamw().lr();
-  return learning_rate(config.schedule(), peak_lr, step, config.train().steps());
+  return learning_rate(config.schedule(), peak_lr(config.optimizer()), step, config.train().steps());
 }
 
 }  // namespace mudelta

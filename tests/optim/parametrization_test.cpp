@@ -381,11 +381,5 @@ TEST(Mismatch, IsRefusedByName) {
   refuses(good, good, {.head_dim = -1}, HasSubstr("in head_dim -1"));
 }
 
-TEST(KindOf, AdamWUnlessSgdIsGiven) {
-  EXPECT_EQ(kind_of(OptimizerConfig()), OptimizerKind::kAdamW);
-  EXPECT_EQ(kind_of(adamw()), OptimizerKind::kAdamW);
-  EXPECT_EQ(kind_of(sgd()), OptimizerKind::kSgd);
-}
-
 }  // namespace
 }  // namespace mudelta

@@ -48,14 +48,6 @@ std::filesystem::path made_up_data(const std::filesystem::path& folder) {
   return data;
 }
 
-void choose_optimizer(OptimizerConfig& optimizer, OptimizerKind kind) {
-  if (kind_of(optimizer) == kind) return;
-  if (kind == OptimizerKind::kSgd)
-    optimizer.mutable_sgd();
-  else
-    optimizer.mutable_adamw();
-}
-
 // The configuration of every run but for its seed and parametrization.
 std::vector<RunConfig> configs_of(const RunConfig& config, const CoordCheckRequest& request, GrowthAxis axis) {
   std::vector<RunConfig> configs;
@@ -69,7 +61,7 @@ RunConfig resolve_config(const CoordCheckRequest& request) {
   make_folder(request.out);
   if (!request.data.empty()) config.mutable_data()->set_path(request.data);
   if (config.data().path().empty()) config.mutable_data()->set_path(made_up_data(request.out));
-  if (request.optimizer) choose_optimizer(*config.mutable_optimizer(), *request.optimizer);
+  if (request.optimizer) choose(*config.mutable_optimizer(), *request.optimizer);
   // The schedule is that of the configured run, of which the check sees the beginning.
   config.mutable_train()->set_steps(std::max(config.train().steps(), request.steps.back()));
   config.mutable_train()->set_compute_dtype(TrainConfig::FLOAT32);
@@ -89,7 +81,7 @@ class CoordCheck {
   explicit CoordCheck(const CoordCheckRequest& request)
       : request_(request),
         config_(resolve_config(request)),
-        optimizer_(kind_of(config_.optimizer()) == OptimizerKind::kSgd ? "SGD" : "AdamW"),
+        optimizer_(title_of(kind_of(config_.optimizer()))),
         progress_(stdout, "coord-check", total_cost()) {
     jsonl_.open(request_.out / "coord-check.jsonl", std::ios::trunc);
     require(jsonl_.good(), "cannot write {}", (request_.out / "coord-check.jsonl").string());

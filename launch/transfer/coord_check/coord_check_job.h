@@ -8,7 +8,7 @@
 
 #include "launch/transfer/widen.h"
 #include "optim/config.pb.h"
-#include "optim/parametrization.h"
+#include "optim/optimizer_kind.h"
 
 namespace mudelta {
 

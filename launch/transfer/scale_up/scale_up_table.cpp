@@ -1,11 +1,13 @@
 #include "launch/transfer/scale_up/scale_up_table.h"
 
 #include <cctype>
+#include <optional>
 
 #include "launch/train/memory_estimate.h"
 #include "launch/train/scaling.h"
 #include "model/flops.h"
 #include "model/parameters.h"
+#include "optim/optimizer_kind.h"
 
 namespace mudelta {
 namespace {
@@ -55,9 +57,8 @@ std::string initial_values(const Initializer& initializer, double spread) {
 
 std::string describe_scaling(const RunConfig& config, int data_ranks) {
   const OptimizerConfig& optimizer = config.optimizer();
-  const bool sgd = optimizer.has_sgd();
-  const double lr = sgd ? optimizer.sgd().lr() : optimizer.adamw().lr();
-  const double decay = sgd ? optimizer.sgd().weight_decay() : optimizer.adamw().weight_decay();
+  const double lr = peak_lr(optimizer), decay = weight_decay(optimizer);
+  const std::optional<double> base_eps = eps(optimizer);
   std::string text = fmt::format("{:<24}{:>4}  {:<12}{:<16}{:<18}{:>9}{:>11}{:>12}{:>10}\n", "parameter", "x", "role",
                                  "shape", "initial values", "lr x", "peak lr", "decay/step", "eps");
   double elements = 0;
@@ -66,7 +67,7 @@ std::string describe_scaling(const RunConfig& config, int data_ranks) {
     text += fmt::format(
         "{:<24}{:>4}  {:<12}{:<16}{:<18}{:>9.4g}{:>11.4g}{:>12.3g}{:>10}\n", c.name, c.count, name_of(c.spec.role),
         c.spec.shape.to_string(), initial_values(c.spec.initializer, c.scaling.init), c.scaling.lr, lr * c.scaling.lr,
-        lr * c.scaling.decay * decay, sgd ? "-" : fmt::format("{:.3g}", optimizer.adamw().eps() * c.scaling.eps));
+        lr * c.scaling.decay * decay, base_eps ? fmt::format("{:.3g}", *base_eps * c.scaling.eps) : "-");
   }
   const TrainConfig& train = config.train();
   const double tokens = static_cast<double>(train.steps() * train.global_batch() * train.sequence_length());

@@ -22,14 +22,6 @@ namespace {
 constexpr int kMaxPoints = 1000;   // of a grid of learning rates
 constexpr int kMaxRuns = 100'000;  // of a sweep
 
-void set_lr(OptimizerConfig& optimizer, double lr) {
-  if (optimizer.has_sgd()) {
-    optimizer.mutable_sgd()->set_lr(lr);
-  } else {
-    optimizer.mutable_adamw()->set_lr(lr);
-  }
-}
-
 template <class List>
 void sort_and_check(const char* field, List& values) {
   std::ranges::sort(values);
@@ -69,8 +61,8 @@ void complete_optimizers(SweepConfig& sweep) {
   std::set<OptimizerKind> kinds;
   for (SweepOptimizer& entry : *sweep.mutable_optimizers()) {
     OptimizerConfig& optimizer = *entry.mutable_optimizer();
-    if (optimizer.kind_case() == OptimizerConfig::KIND_NOT_SET) optimizer.mutable_adamw();
     const OptimizerKind kind = kind_of(optimizer);
+    choose(optimizer, kind);
     require(kinds.insert(kind).second, "optimizers: {} stands there twice; compare two settings of it in two sweeps",
             name_of(kind));
     const bool own = entry.has_learning_rates();
@@ -78,7 +70,7 @@ void complete_optimizers(SweepConfig& sweep) {
             name_of(kind));
     *entry.mutable_learning_rates() = complete_learning_rates(own ? "optimizers.learning_rates" : "learning_rates",
                                                               own ? entry.learning_rates() : sweep.learning_rates());
-    set_lr(optimizer, entry.learning_rates().values(0));
+    set_peak_lr(optimizer, entry.learning_rates().values(0));
   }
   sweep.clear_learning_rates();
 }
@@ -121,15 +113,6 @@ void complete_run(SweepConfig& sweep) {
 }
 
 }  // namespace
-
-std::string_view name_of(OptimizerKind kind) { return kind == OptimizerKind::kAdamW ? "ADAMW" : "SGD"; }
-
-OptimizerKind parse_optimizer_kind(std::string_view name) {
-  for (const OptimizerKind kind : {OptimizerKind::kAdamW, OptimizerKind::kSgd}) {
-    if (name_of(kind) == name) return kind;
-  }
-  fail("the optimizer is {}, expected ADAMW or SGD", name);
-}
 
 ParametrizationConfig::Kind parse_parametrization(std::string_view name) {
   ParametrizationConfig::Kind kind = ParametrizationConfig::SP;
@@ -198,8 +181,8 @@ void require_same_runs(const SweepConfig& earlier, const SweepConfig& later, con
     for (const SweepOptimizer& b : later.optimizers()) {
       if (kind_of(a.optimizer()) != kind_of(b.optimizer())) continue;
       OptimizerConfig there = a.optimizer(), here = b.optimizer();
-      set_lr(there, 1);
-      set_lr(here, 1);
+      set_peak_lr(there, 1);
+      set_peak_lr(here, 1);
       check(there, here, "optimizer");
     }
   }
@@ -231,7 +214,7 @@ RunConfig config_of(const SweepConfig& sweep, const SweepRun& run) {
       sweep.optimizers(), [&](const SweepOptimizer& entry) { return kind_of(entry.optimizer()) == run.optimizer; });
   require(optimizer != sweep.optimizers().end(), "the sweep has no runs with {}", name_of(run.optimizer));
   *config.mutable_optimizer() = optimizer->optimizer();
-  set_lr(*config.mutable_optimizer(), run.lr);
+  set_peak_lr(*config.mutable_optimizer(), run.lr);
   config.mutable_parametrization()->set_kind(run.parametrization);
   config.mutable_train()->set_seed(run.seed);
   return with_defaults(config);

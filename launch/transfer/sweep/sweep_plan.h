@@ -8,7 +8,7 @@
 
 #include "launch/transfer/sweep/sweep.pb.h"
 #include "launch/transfer/widen.h"
-#include "optim/parametrization.h"
+#include "optim/optimizer_kind.h"
 
 namespace mudelta {
 
@@ -24,9 +24,7 @@ struct SweepRun {
   std::string to_string() const;  // "GDN_MUP ADAMW width 64 lr 0.004 seed 1"
 };
 
-// "ADAMW", "SGD", and back; throws Error on anything else.
-std::string_view name_of(OptimizerKind kind);
-OptimizerKind parse_optimizer_kind(std::string_view name);
+// Throws Error on anything but a kind's name.
 ParametrizationConfig::Kind parse_parametrization(std::string_view name);
 
 // The sweep in a text file, changed by `overrides`, with run_config read and everything that is left out filled in:

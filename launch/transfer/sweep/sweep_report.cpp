@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
+#include "core/error.h"
 #include "core/files/atomic_file.h"
 
 namespace mudelta {
@@ -168,7 +169,7 @@ std::string to_json(const SweepReport& report) {
 }
 
 Plot plot_of(const SweepReport& report, OptimizerKind optimizer, LossScale scale) {
-  Plot plot{.title = fmt::format("Learning rate transfer, {}", optimizer == OptimizerKind::kSgd ? "SGD" : "AdamW"),
+  Plot plot{.title = fmt::format("Learning rate transfer, {}", title_of(optimizer)),
             .x_label = "peak learning rate",
             .y_label = scale == LossScale::kAbsolute ? "validation loss (nats per token)"
                                                      : "loss above the best of the width (nats per token)",
@@ -209,7 +210,7 @@ std::string write_report(const SweepDirectory& folder, LossScale scale) {
   for (const SweepSeries& series : report.series) optimizers.insert(series.optimizer);
   for (const OptimizerKind optimizer : optimizers) {
     const std::string stem = fmt::format("{}-{}", scale == LossScale::kAbsolute ? "loss" : "transfer",
-                                         optimizer == OptimizerKind::kSgd ? "sgd" : "adamw");
+                                         field_of(optimizer));
     said += write_plot(plot_of(report, optimizer, scale), folder.root() / stem) + "\n";
   }
   return said;

@@ -9,6 +9,7 @@
 
 #include "launch/checkpoint/checkpoint_load.h"
 #include "launch/checkpoint/checkpoint_save.h"
+#include "optim/optimizer_kind.h"
 #include "tests/support/compare.h"
 
 namespace mudelta::testing {

@@ -4,6 +4,7 @@
 
 #include <map>
 
+#include "core/error.h"
 #include "data/prepare.h"
 #include "launch/transfer/sweep/sweep_job.h"
 #include "model/config.h"

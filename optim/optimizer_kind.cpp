@@ -1,0 +1,131 @@
+#include "optim/optimizer_kind.h"
+
+#include <algorithm>
+#include <string>
+#include <vector>
+
+#include "core/error.h"
+#include "core/require_range.h"
+
+namespace mudelta {
+namespace {
+
+using google::protobuf::FieldDescriptor;
+using google::protobuf::Message;
+
+// A setting and the check that its value must pass.
+struct Setting {
+  std::string_view name;
+  void (*check)(std::string_view field, double value);
+};
+
+struct Row {
+  OptimizerKind kind;
+  int field;  // its message in OptimizerConfig, which has `lr` and `weight_decay`
+  std::string_view name, title;
+  std::vector<std::string_view> state;
+  std::vector<Setting> settings;  // in the order of their checks
+};
+
+const std::vector<Row>& table() {
+  static const std::vector<Row> rows = {
+      {.kind = OptimizerKind::kAdamW,
+       .field = OptimizerConfig::kAdamwFieldNumber,
+       .name = "ADAMW",
+       .title = "AdamW",
+       .state = {"exp_avg", "exp_avg_sq"},
+       .settings = {{"lr", require_positive},
+                    {"beta1", require_decay_rate},
+                    {"beta2", require_decay_rate},
+                    {"eps", require_positive},
+                    {"weight_decay", require_not_negative}}},
+      {.kind = OptimizerKind::kSgd,
+       .field = OptimizerConfig::kSgdFieldNumber,
+       .name = "SGD",
+       .title = "SGD",
+       .state = {"momentum_buffer"},
+       .settings = {{"lr", require_positive},
+                    {"momentum", require_decay_rate},
+                    {"weight_decay", require_not_negative}}},
+  };
+  return rows;
+}
+
+const Row& row_of(OptimizerKind kind) { return *std::ranges::find(table(), kind, &Row::kind); }
+
+const FieldDescriptor& message_of(OptimizerKind kind) {
+  return *OptimizerConfig::descriptor()->FindFieldByNumber(row_of(kind).field);
+}
+
+// The message of the chosen kind; defaults if none is given.
+const Message& settings_of(const OptimizerConfig& config) {
+  return config.GetReflection()->GetMessage(config, &message_of(kind_of(config)));
+}
+
+// Null if the message has no such setting.
+const FieldDescriptor* setting(const Message& message, std::string_view name) {
+  return message.GetDescriptor()->FindFieldByName(std::string(name));
+}
+
+double value_of(const Message& message, std::string_view name) {
+  return message.GetReflection()->GetDouble(message, setting(message, name));
+}
+
+}  // namespace
+
+std::span<const OptimizerKind> optimizer_kinds() {
+  static const std::vector<OptimizerKind> kinds = [] {
+    std::vector<OptimizerKind> all;
+    for (const Row& row : table()) all.push_back(row.kind);
+    return all;
+  }();
+  return kinds;
+}
+
+std::string_view name_of(OptimizerKind kind) { return row_of(kind).name; }
+std::string_view title_of(OptimizerKind kind) { return row_of(kind).title; }
+std::string_view field_of(OptimizerKind kind) { return message_of(kind).name(); }
+std::span<const std::string_view> state_names(OptimizerKind kind) { return row_of(kind).state; }
+
+OptimizerKind parse_optimizer_kind(std::string_view name) {
+  std::vector<std::string_view> names;
+  for (const Row& row : table()) {
+    if (row.name == name) return row.kind;
+    names.push_back(row.name);
+  }
+  fail("the optimizer is {}, expected {}", name, fmt::join(names, " or "));
+}
+
+OptimizerKind kind_of(const OptimizerConfig& config) {
+  const auto row = std::ranges::find(table(), static_cast<int>(config.kind_case()), &Row::field);
+  return row == table().end() ? OptimizerKind::kAdamW : row->kind;
+}
+
+void choose(OptimizerConfig& config, OptimizerKind kind) {
+  config.GetReflection()->MutableMessage(&config, &message_of(kind));
+}
+
+double peak_lr(const OptimizerConfig& config) { return value_of(settings_of(config), "lr"); }
+
+void set_peak_lr(OptimizerConfig& config, double lr) {
+  Message& message = *config.GetReflection()->MutableMessage(&config, &message_of(kind_of(config)));
+  message.GetReflection()->SetDouble(&message, setting(message, "lr"), lr);
+}
+
+double weight_decay(const OptimizerConfig& config) { return value_of(settings_of(config), "weight_decay"); }
+
+std::optional<double> eps(const OptimizerConfig& config) {
+  const Message& message = settings_of(config);
+  if (setting(message, "eps") == nullptr) return std::nullopt;
+  return value_of(message, "eps");
+}
+
+void validate(const OptimizerConfig& config) {
+  const OptimizerKind kind = kind_of(config);
+  const Message& message = settings_of(config);
+  for (const Setting& setting : row_of(kind).settings) {
+    setting.check(fmt::format("optimizer.{}.{}", field_of(kind), setting.name), value_of(message, setting.name));
+  }
+}
+
+}  // namespace mudelta

@@ -1,0 +1,37 @@
+#pragma once
+
+#include <optional>
+#include <span>
+#include <string_view>
+
+#include "optim/config.pb.h"
+
+namespace mudelta {
+
+// The members of OptimizerConfig's `kind`. What others than optim must know of a kind is below, from one table with a row
+// for each (optimizer_kind.cpp); Optimizer has its update, Parametrization its rules.
+enum class OptimizerKind { kAdamW, kSgd };
+
+std::span<const OptimizerKind> optimizer_kinds();
+std::string_view name_of(OptimizerKind kind);   // "ADAMW": in files, and of ScalingOverride.Optimizer
+std::string_view title_of(OptimizerKind kind);  // "AdamW": for people
+std::string_view field_of(OptimizerKind kind);  // "adamw": in OptimizerConfig, options and names of files
+// Throws Error unless `name` is a kind's name_of.
+OptimizerKind parse_optimizer_kind(std::string_view name);
+// What an element has beside its float32 master, as checkpoints name it: {"exp_avg", "exp_avg_sq"}.
+std::span<const std::string_view> state_names(OptimizerKind kind);
+
+OptimizerKind kind_of(const OptimizerConfig& config);
+// Settings are the defaults, unless `config` has that kind already.
+void choose(OptimizerConfig& config, OptimizerKind kind);
+
+// Of the kind that is chosen.
+double peak_lr(const OptimizerConfig& config);
+void set_peak_lr(OptimizerConfig& config, double lr);
+double weight_decay(const OptimizerConfig& config);
+std::optional<double> eps(const OptimizerConfig& config);  // before multipliers; nothing for a kind without
+
+// Throws Error, naming the field, its value and what was expected, on settings that the chosen kind cannot have.
+void validate(const OptimizerConfig& config);
+
+}  // namespace mudelta
