@@ -96,9 +96,9 @@ MpiSession::MpiSession(int* argc, char*** argv) {
     return;
   }
   int provided = MPI_THREAD_SINGLE;
-  MUDELTA_MPI(MPI_Init_thread(argc, argv, MPI_THREAD_FUNNELED, &provided));
-  require(provided >= MPI_THREAD_FUNNELED, "MPI offers thread level {}, expected at least MPI_THREAD_FUNNELED ({})",
-          provided, MPI_THREAD_FUNNELED);
+  MUDELTA_MPI(MPI_Init_thread(argc, argv, MPI_THREAD_SERIALIZED, &provided));
+  require(provided >= MPI_THREAD_SERIALIZED, "MPI offers thread level {}, expected at least MPI_THREAD_SERIALIZED ({})",
+          provided, MPI_THREAD_SERIALIZED);
   MUDELTA_MPI(MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN));
   const HostCommunicator host;
   const RankInfo info = query_rank_info(host.get());

@@ -2,7 +2,9 @@
 
 #include <glog/logging.h>
 
+#include <chrono>
 #include <numeric>
+#include <thread>
 
 #include "core/error.h"
 #include "dist/mpi_counts.h"
@@ -131,6 +133,19 @@ class MpiBackend final : public ProcessGroup::Backend {
   }
 
   void barrier() const override { MUDELTA_MPI(MPI_Barrier(comm_->get())); }
+
+  bool barrier_within(double seconds) const override {
+    const auto begin = std::chrono::steady_clock::now();
+    MPI_Request arrival = MPI_REQUEST_NULL;
+    MUDELTA_MPI(MPI_Ibarrier(comm_->get(), &arrival));
+    for (;;) {
+      int all_are_here = 0;
+      MUDELTA_MPI(MPI_Test(&arrival, &all_are_here, MPI_STATUS_IGNORE));
+      if (all_are_here) return true;
+      if (std::chrono::steady_clock::now() - begin >= std::chrono::duration<double>(seconds)) return false;
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
+  }
 
   std::vector<double> all_gather(const std::vector<double>& values) const override {
     const auto count = static_cast<int>(values.size());

@@ -171,6 +171,7 @@ class NcclBackend final : public ProcessGroup::Backend {
   }
 
   void barrier() const override { host_->barrier(); }
+  bool barrier_within(double seconds) const override { return host_->barrier_within(seconds); }
   std::vector<double> all_gather(const std::vector<double>& values) const override {
     return host_->all_gather(values);
   }

@@ -141,6 +141,8 @@ void ProcessGroup::barrier() const {
 
 double ProcessGroup::all_reduce(double value, ReduceOp op) const { return all_reduce(std::vector{value}, op)[0]; }
 
+bool ProcessGroup::barrier_within(double seconds) const { return !backend_ || backend_->barrier_within(seconds); }
+
 std::vector<double> ProcessGroup::all_reduce(std::vector<double> values, ReduceOp op) const {
   if (!backend_) return values;
   const std::vector<double> all = backend_->all_gather(values);

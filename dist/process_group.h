@@ -64,6 +64,8 @@ class ProcessGroup {
   void send(const Tensor& tensor, int to, Stream stream) const;
   void receive(const Tensor& tensor, int from, Stream stream) const;
   void barrier() const;
+  // Whether every rank comes here in less than about `seconds` after this one. If not, the group is of no further use.
+  bool barrier_within(double seconds) const;
 
   // Small host values, for decisions that all ranks must share: the same bits on every rank. A NaN on any rank is the
   // result.

@@ -31,6 +31,7 @@ class ProcessGroup::Backend {
   virtual void send(const Tensor& tensor, int to, Stream stream) const = 0;
   virtual void receive(const Tensor& tensor, int from, Stream stream) const = 0;
   virtual void barrier() const = 0;
+  virtual bool barrier_within(double seconds) const = 0;
 
   // Host values of every rank, in rank order; numbers are as many on every rank.
   virtual std::vector<double> all_gather(const std::vector<double>& values) const = 0;

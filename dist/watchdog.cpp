@@ -23,8 +23,7 @@ constexpr int kExitCode = 1;
 std::atomic<std::uint64_t> moves{0};
 std::atomic<const char*> current_call{nullptr};
 std::atomic<int> limit_seconds{0};
-// Of the one thread that calls MPI.
-std::chrono::steady_clock::duration time_in_mpi{0};
+std::atomic<std::chrono::steady_clock::rep> time_in_mpi{0};
 
 bool within_call(std::uint64_t move) { return move % 2 == 1; }
 
@@ -67,9 +66,11 @@ MpiCall::MpiCall(const char* name) {
 
 MpiCall::~MpiCall() {
   ++moves;
-  time_in_mpi += std::chrono::steady_clock::now() - begin_;
+  time_in_mpi += (std::chrono::steady_clock::now() - begin_).count();
 }
 
-double seconds_in_mpi() { return std::chrono::duration<double>(time_in_mpi).count(); }
+double seconds_in_mpi() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::duration(time_in_mpi)).count();
+}
 
 }  // namespace mudelta

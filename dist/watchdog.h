@@ -14,7 +14,8 @@ int mpi_call_limit();
 // Seconds that this process has spent in calls into MPI so far.
 double seconds_in_mpi();
 
-// Marks a call into MPI, whose name outlives it, while this object lives. Calls are made by one thread and do not nest.
+// Marks a call into MPI, whose name outlives it, while this object lives. Calls are made by one thread at a
+// time and do not nest.
 class MpiCall {
  public:
   explicit MpiCall(const char* name);

@@ -1,18 +1,24 @@
 #include "launch/job/agreement.h"
 
+#include <pthread.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <chrono>
+#include <condition_variable>
+#include <csignal>
 #include <exception>
+#include <mutex>
 #include <sstream>
+#include <stop_token>
 #include <string>
 #include <system_error>
+#include <thread>
 #include <utility>
 #include <vector>
 
 #include "core/files/atomic_file.h"
 #include "core/host_name.h"
-#include "dist/watchdog.h"
 
 namespace mudelta {
 namespace {
@@ -26,6 +32,41 @@ std::pair<std::string, std::string> first_difference(const std::string& a, const
     if (!std::getline(lines_b, lines.second)) lines.second.clear();
   } while (lines.first == lines.second && (lines_a || lines_b));
   return lines;
+}
+
+// The time between signs of life of rank 0: about as long as it has worked so far, that an end is not noticed late, up
+// to a second.
+class Pauses {
+ public:
+  std::chrono::milliseconds next() { return last_ = std::min(2 * last_, std::chrono::milliseconds(1000)); }
+
+ private:
+  std::chrono::milliseconds last_{1};
+};
+
+// A sign of life, on all ranks; whether it was the last.
+bool exchange_sign(const ProcessGroup& world, bool is_last) {
+  return world.all_reduce(is_last ? 1.0 : 0.0, ReduceOp::kMax) > 0;
+}
+
+void wait_for_first_rank(const ProcessGroup& world) {
+  for (Pauses pauses; !exchange_sign(world, false);) std::this_thread::sleep_for(pauses.next());
+}
+
+// Until `end` is asked for. Signals stay with the thread that works.
+void give_signs_of_life(const ProcessGroup& world, const std::stop_token& end) {
+  sigset_t all;
+  sigfillset(&all);
+  pthread_sigmask(SIG_BLOCK, &all, nullptr);
+  std::mutex mutex;
+  std::unique_lock lock(mutex);
+  std::condition_variable_any ended;
+  try {
+    for (Pauses pauses; !exchange_sign(world, end.stop_requested());) {
+      ended.wait_for(lock, end, pauses.next(), [] { return false; });
+    }
+  } catch (const Error&) {  // of MPI; the thread that works meets it next
+  }
 }
 
 }  // namespace
@@ -53,16 +94,17 @@ void run_or_fail_together(const ProcessGroup& group, const std::function<void()>
 
 int run_on_first_rank(const std::function<int()>& body) {
   const ProcessGroup world = ProcessGroup::world();
-  const int limit = mpi_call_limit();
   std::string failure;
   int result = 0;
-  if (world.rank() == 0) {
+  if (world.rank() > 0) {
+    wait_for_first_rank(world);
+  } else if (world.size() > 1) {
+    const std::jthread signs([&](const std::stop_token& end) { give_signs_of_life(world, end); });
     failure = failure_of([&] { result = body(); });
   } else {
-    limit_mpi_calls(0);
+    failure = failure_of([&] { result = body(); });
   }
   failure = world.all_gather(failure).front();
-  limit_mpi_calls(limit);
   if (!failure.empty()) throw SharedError(failure);
   return static_cast<int>(world.all_reduce(result, ReduceOp::kMax));
 }

@@ -28,7 +28,8 @@ void run_or_fail_together(const ProcessGroup& group, const std::function<void()>
 std::string failure_of(const std::function<void()>& body);
 [[noreturn]] void fail_together(const ProcessGroup& group, const std::string& failure);
 
-// Runs `body` on rank 0 of the job alone, while the other ranks wait, however long it takes. Every rank gets its
+// Runs `body`, which must not call MPI, on rank 0 of the job alone, while the other ranks wait, however long it takes:
+// signs of life, from a thread of its own, tell them that rank 0 has not stopped (dist/watchdog.h). Every rank gets its
 // result, or throws a SharedError with the message of what it threw. Collective over all ranks.
 int run_on_first_rank(const std::function<int()>& body);
 

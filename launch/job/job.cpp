@@ -42,21 +42,37 @@ void leave_it_to_lower_ranks(int rank) {
   std::this_thread::sleep_for(std::chrono::milliseconds(200) * std::min(rank, kMaxSteps));
 }
 
+// Whether every rank has a failure of its own, the exception in flight, which then is told once. `failures` is for this
+// alone: collectives of other groups may have been left half-way.
+bool told_together(const ProcessGroup& failures) {
+  constexpr double kSeconds = 2;
+  const std::string failure = failure_of([] { throw; });
+  if (failures.size() == 1 || !failures.barrier_within(kSeconds)) return false;
+  try {
+    fail_together(failures, failure);
+  } catch (const SharedError& error) {
+    if (failures.rank() == 0) print_error(error.what());
+  }
+  return true;
+}
+
 int exit_code_of(const Command& command, int argc, char** argv) {
   const RankInfo ranks = rank_info();
+  const ProcessGroup world = ProcessGroup::world(), failures = world.split(0, world.rank());
   try {
-    require_alike(ProcessGroup::world(), "command line", lines_of_arguments(argc, argv));
+    require_alike(world, "command line", lines_of_arguments(argc, argv));
     return command();
   } catch (const SharedError& error) {
     if (ranks.rank == 0) print_error(error.what());
     return kUserError;
   } catch (const std::exception& error) {
-    leave_it_to_lower_ranks(ranks.rank);
-    print_error(ranks.size == 1 ? error.what() : fmt::format("[rank {}] {}", ranks.rank, error.what()));
     // The system's errors (a full disk, say) are no mistakes of ours either.
     const bool is_ours =
         dynamic_cast<const Error*>(&error) == nullptr && dynamic_cast<const std::system_error*>(&error) == nullptr;
     const int code = is_ours ? kOtherError : kUserError;
+    if (told_together(failures)) return code;
+    leave_it_to_lower_ranks(ranks.rank);
+    print_error(ranks.size == 1 ? error.what() : fmt::format("[rank {}] {}", ranks.rank, error.what()));
     if (ranks.size > 1) abort_job(code);
     return code;
   }

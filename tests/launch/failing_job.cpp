@@ -2,9 +2,13 @@
 
 #include <fmt/format.h>
 
+#include <chrono>
+#include <csignal>
 #include <cstdio>
+#include <new>
 #include <stdexcept>
 #include <string>
+#include <thread>
 
 #include "dist/process_group.h"
 #include "dist/watchdog.h"
@@ -20,6 +24,19 @@ int main(int argc, char** argv) {
       return 0;
     }
     if (way == "shared") throw mudelta::SharedError("all ranks know");
+    if (way == "each") mudelta::fail("rank {} knows", world.rank());
+    if (way == "alike") throw std::bad_alloc();
+    if (way == "stopped") {
+      mudelta::limit_mpi_calls(3);
+      return mudelta::run_on_first_rank([] { return std::raise(SIGSTOP); });
+    }
+    if (way == "long") {
+      mudelta::limit_mpi_calls(6);
+      return mudelta::run_on_first_rank([] {
+        std::this_thread::sleep_for(std::chrono::seconds(8));
+        return 5;
+      });
+    }
     if (world.rank() == world.size() - 1) {
       if (way == "error") mudelta::fail("one rank knows");
       throw std::logic_error("a mistake of ours");

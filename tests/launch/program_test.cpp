@@ -108,6 +108,19 @@ TEST(Program, PrepareMakesADataSet) {
   EXPECT_THAT(again.output, AllOf(StartsWith("mudelta: error: "), HasSubstr(out)));
 }
 
+TEST(Program, AStoppedPrepareKeepsNothing) {
+  const TemporaryFolder folder;
+  const std::string input = (folder / "long.txt").string(), out = (folder / "data").string();
+  const Outcome outcome =
+      shell("yes 'a text of some length, and then again' | head -c 200000000 >" + input + "\n" + program_path() +
+            " prepare --input " + input + " --out " + out + " & started=$!\n" +
+            testing::wait_until("ls " + out + " 2>/dev/null | grep -q tmp") + "kill -TERM $started\nwait $started");
+  EXPECT_EQ(outcome.exit_code, 2) << outcome.output;
+  EXPECT_EQ(count(outcome.output, "mudelta: error: stopped by a signal: nothing is kept in " + out + "\n"), 1)
+      << outcome.output;
+  EXPECT_THAT(testing::names_in(out), ::testing::IsEmpty());
+}
+
 TEST(Program, PrepareSeparatorIsEscaped) {
   const TemporaryFolder folder;
   write_file(folder / "a.txt",
@@ -310,6 +323,31 @@ TEST(Job, SharedFailureIsToldOnceAndNothingIsAborted) {
   EXPECT_EQ(count(shared.output, "mudelta: error: all ranks know\n"), 1) << shared.output;
   EXPECT_EQ(count(shared.output, "mudelta: error:"), 1) << shared.output;
   EXPECT_EQ(count(shared.output, "MPI_ABORT"), 0) << shared.output;
+}
+
+TEST(Job, AFailureOfEachRankIsToldOnceAndNothingIsAborted) {
+  const Outcome alike = mpirun(3, "alike", MUDELTA_FAILING_JOB);
+  EXPECT_EQ(alike.exit_code, 1);
+  EXPECT_EQ(count(alike.output, "mudelta: error: std::bad_alloc\n"), 1) << alike.output;
+  const Outcome each = mpirun(3, "each", MUDELTA_FAILING_JOB);
+  EXPECT_EQ(each.exit_code, 2);
+  EXPECT_EQ(count(each.output, "mudelta: error: rank 0: rank 0 knows\n"), 1) << each.output;
+  for (const Outcome* outcome : {&alike, &each}) {
+    EXPECT_EQ(count(outcome->output, "mudelta: error:"), 1) << outcome->output;
+    EXPECT_EQ(count(outcome->output, "MPI_ABORT"), 0) << outcome->output;
+  }
+}
+
+TEST(Job, AFirstRankThatStopsInItsWorkIsNoticed) {
+  const Outcome stopped = mpirun(2, "stopped", MUDELTA_FAILING_JOB);
+  EXPECT_NE(stopped.exit_code, 0);
+  EXPECT_EQ(count(stopped.output, "mudelta: error: [rank 1 on "), 1) << stopped.output;
+  EXPECT_EQ(count(stopped.output, "has waited 3 s for other ranks"), 1) << stopped.output;
+}
+
+TEST(Job, AFirstRankMayWorkForLong) {
+  const Outcome outcome = mpirun(2, "long", MUDELTA_FAILING_JOB);
+  EXPECT_EQ(outcome.exit_code, 5) << outcome.output;
 }
 
 TEST(Job, RanksWaitForOthersForALimitedTime) {
