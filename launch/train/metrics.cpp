@@ -1,5 +1,9 @@
 #include "launch/train/metrics.h"
 
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <cerrno>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -54,8 +58,12 @@ MetricsWriter::MetricsWriter(std::filesystem::path path, std::int64_t last_step)
   const Records records = continues ? records_up_to(read_file(path_), last_step, path_) : Records();
   has_evaluation_ = records.has_evaluation;
   write_file_atomically(path_, records.lines);
-  file_.open(path_, std::ios::app);
-  require(file_.good(), "cannot open {}", path_.string());
+  file_ = ::open(path_.c_str(), O_WRONLY | O_APPEND | O_CLOEXEC);
+  require(file_ >= 0, "cannot open {}", path_.string());
+}
+
+MetricsWriter::~MetricsWriter() {
+  if (file_ >= 0) ::close(file_);
 }
 
 void MetricsWriter::write(const StepMetrics& metrics) {
@@ -96,8 +104,18 @@ void MetricsWriter::write(const CheckpointMetrics& metrics) {
 }
 
 void MetricsWriter::write_line(const ordered_json& record) {
-  file_ << record.dump() << '\n' << std::flush;
-  require(file_.good(), "cannot write {}: is the disk full?", path_.string());
+  const std::string line = record.dump() + '\n';
+  const off_t end = ::lseek(file_, 0, SEEK_END);
+  for (std::size_t done = 0; done < line.size();) {
+    const ssize_t written = ::write(file_, line.data() + done, line.size() - done);
+    if (written < 0 && errno == EINTR) continue;
+    if (written <= 0) {
+      // Room may come back, and then a part of a line would be in the way.
+      [[maybe_unused]] const int ignored = ::ftruncate(file_, end);
+      fail("cannot write {}: is the disk full?", path_.string());
+    }
+    done += static_cast<std::size_t>(written);
+  }
 }
 
 }  // namespace mudelta

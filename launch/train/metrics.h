@@ -2,7 +2,6 @@
 
 #include <cstdint>
 #include <filesystem>
-#include <fstream>
 #include <nlohmann/json_fwd.hpp>
 #include <vector>
 
@@ -53,8 +52,11 @@ class MetricsWriter {
   // dropped first, so that a resumed run's file has each step once. last_step 0, or no such file: a new file.
   // Throws Error if the file cannot be read or written, or, naming the line, if it holds something else than records.
   MetricsWriter(std::filesystem::path path, std::int64_t last_step);
+  ~MetricsWriter();
+  MetricsWriter(const MetricsWriter&) = delete;
+  MetricsWriter& operator=(const MetricsWriter&) = delete;
 
-  // Throws Error if the line cannot be written.
+  // Throws Error if the line cannot be written; then the file is as it was.
   void write(const StepMetrics& metrics);
   void write(const EvalMetrics& metrics);
   void write(const CheckpointMetrics& metrics);
@@ -67,7 +69,7 @@ class MetricsWriter {
 
   std::filesystem::path path_;
   bool has_evaluation_ = false;
-  std::ofstream file_;
+  int file_ = -1;
 };
 
 }  // namespace mudelta
