@@ -1,13 +1,29 @@
 #include "launch/job/folder_lock.h"
 
 #include <gmock/gmock.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <optional>
 
 #include "core/host_name.h"
 #include "tests/support/errors.h"
 #include "tests/support/files.h"
+
+namespace {
+
+bool file_system_has_locks = true;
+
+}  // namespace
+
+// In place of the C library's.
+extern "C" int flock(int file, int operation) noexcept {
+  if (file_system_has_locks) return static_cast<int>(::syscall(SYS_flock, file, operation));
+  errno = ENOLCK;
+  return -1;
+}
 
 namespace mudelta {
 namespace {
@@ -46,6 +62,31 @@ TEST(FolderLock, AStaleOneIsTakenOver) {
   EXPECT_THAT(::testing::internal::GetCapturedStderr(), HasSubstr("process 7 on elsewhere, begun at 2026-01-01"));
   write_file(folder / ".lock", "not a lock");
   EXPECT_EQ(lock_error(folder.path()), kNoError);
+}
+
+// The holder that the file names must do instead.
+TEST(FolderLock, AFileSystemWithoutLocks) {
+  const TemporaryFolder folder;
+  const auto holder = [](pid_t pid) {
+    return fmt::format("host {}\npid {}\nbegun 2026-01-01 00:00:00 UTC\n", host_name(), pid);
+  };
+  file_system_has_locks = false;
+  EXPECT_EQ(lock_error(folder.path()), kNoError);
+  EXPECT_THAT(names_in(folder.path()), IsEmpty());
+
+  write_file(folder / ".lock", holder(::getppid()));
+  EXPECT_THAT(lock_error(folder.path()), AllOf(HasSubstr("another job is at work in " + folder.path().string()),
+                                               HasSubstr("process " + std::to_string(::getppid()))));
+  EXPECT_EQ(testing::read_file(folder / ".lock"), holder(::getppid()));
+
+  const pid_t ended = ::fork();
+  if (ended == 0) ::_exit(0);
+  ASSERT_EQ(::waitpid(ended, nullptr, 0), ended);
+  write_file(folder / ".lock", holder(ended));
+  ::testing::internal::CaptureStderr();
+  EXPECT_EQ(lock_error(folder.path()), kNoError);
+  EXPECT_THAT(::testing::internal::GetCapturedStderr(), HasSubstr("this file system has no locks"));
+  file_system_has_locks = true;
 }
 
 TEST(FolderLock, TellsWhetherThereIsAnythingElse) {

@@ -1,8 +1,10 @@
 #include "launch/train/metrics.h"
 
 #include <gmock/gmock.h>
+#include <sys/resource.h>
 
 #include <cmath>
+#include <csignal>
 #include <limits>
 #include <nlohmann/json.hpp>
 #include <sstream>
@@ -143,6 +145,34 @@ TEST(Metrics, AFileOfSomethingElseIsRefused) {
     EXPECT_THAT(error_of([&] { MetricsWriter(path, 5); }), HasSubstr(path.string() + ":2: expected a JSON object"));
     EXPECT_EQ(read_file(path), std::string("{\"step\":1}\n") + line);
   }
+}
+
+// A limit on the size of files stands for a full disk.
+TEST(Metrics, AFullDiskIsAnErrorAndWhatWasWrittenStays) {
+  const TemporaryFolder folder;
+  const auto path = folder / "metrics.jsonl";
+  std::signal(SIGXFSZ, SIG_IGN);
+  rlimit before{};
+  ::getrlimit(RLIMIT_FSIZE, &before);
+  std::int64_t written = 0;
+  std::string error;
+  {
+    MetricsWriter writer(path, 0);
+    const rlimit limit{.rlim_cur = 2000, .rlim_max = before.rlim_max};
+    ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &limit), 0);
+    error = error_of([&] {
+      for (; written < 100; ++written) write_steps(writer, written + 1, written + 1);
+    });
+    ::setrlimit(RLIMIT_FSIZE, &before);
+  }
+  EXPECT_THAT(error, HasSubstr(path.string()));
+  EXPECT_GT(written, 1);
+  EXPECT_LT(written, 100);
+  MetricsWriter resumed(path, written);
+  write_steps(resumed, written + 1, written + 2);
+  const std::vector<std::int64_t> steps = steps_in(path);
+  ASSERT_EQ(std::ssize(steps), written + 2);
+  for (std::int64_t i = 0; i < written + 2; ++i) EXPECT_EQ(steps[static_cast<std::size_t>(i)], i + 1);
 }
 
 TEST(Metrics, AnUnwritableFileIsAnError) {
