@@ -31,10 +31,9 @@ class GradientBuckets {
 
   // Reducing the gradients of a step: reduce_scatter_gradients, which may be preceded by calls of reduce_scatter_final
   // while the backward pass still runs. Then in the owned ranges are the sums over ranks; elsewhere is undefined.
-  // Buckets are reduced in one order, whatever the calls: a rank whose backward pass failed keeps in step with the others
-  // by calling reduce_scatter_gradients alone.
-  // Starts on the buckets whose gradients are all of parameters number `first_final` of the store, or later: those no
-  // backward pass of the step will add to any more.
+  // Buckets are reduced in one order, whatever the calls: a rank whose backward pass failed keeps in step with the
+  // others by calling reduce_scatter_gradients alone. Starts on the buckets whose gradients are all of parameters
+  // number `first_final` of the store, or later: those no backward pass of the step will add to any more.
   void reduce_scatter_final(std::size_t first_final, Stream stream);
   // Reduces the other buckets; what follows on `stream` waits for all.
   void reduce_scatter_gradients(Stream stream);

@@ -91,9 +91,7 @@ class HostStagedBackend final : public ProcessGroup::Backend {
 
   void barrier() const override { host_->barrier(); }
   bool barrier_within(double seconds) const override { return host_->barrier_within(seconds); }
-  std::vector<double> all_gather(const std::vector<double>& values) const override {
-    return host_->all_gather(values);
-  }
+  std::vector<double> all_gather(const std::vector<double>& values) const override { return host_->all_gather(values); }
   std::vector<std::string> all_gather(const std::string& value) const override { return host_->all_gather(value); }
 
  private:

@@ -8,8 +8,8 @@
 
 namespace mudelta::kernels {
 
-// Calls body(i) for i in [0, count), spread over the OpenMP threads. Throws, once all have ended, what one of them threw
-// (for want of memory, say).
+// Calls body(i) for i in [0, count), spread over the OpenMP threads. Throws, once all have ended, what one of them
+// threw (for want of memory, say).
 template <class Body>
 void parallel_for(std::int64_t count, const Body& body) {
   std::exception_ptr failure;

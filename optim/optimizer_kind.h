@@ -8,8 +8,8 @@
 
 namespace mudelta {
 
-// The members of OptimizerConfig's `kind`. What others than optim must know of a kind is below, from one table with a row
-// for each (optimizer_kind.cpp); Optimizer has its update, Parametrization its rules.
+// The members of OptimizerConfig's `kind`. What others than optim must know of a kind is below, from one table with a
+// row for each (optimizer_kind.cpp); Optimizer has its update, Parametrization its rules.
 enum class OptimizerKind { kAdamW, kSgd };
 
 std::span<const OptimizerKind> optimizer_kinds();

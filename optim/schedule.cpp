@@ -53,10 +53,9 @@ void validate(const ScheduleConfig& schedule, std::int64_t total_steps) {
   require_at_least("schedule.decay_steps", schedule.decay_steps(), 0);
   require(schedule.warmup_steps() <= total_steps, "schedule.warmup_steps is {}: expected at most train.steps, {}",
           schedule.warmup_steps(), total_steps);
-  require(
-      schedule.kind() != ScheduleConfig::WSD || schedule.decay_steps() <= total_steps - schedule.warmup_steps(),
-      "schedule.decay_steps is {}: expected at most train.steps {} less schedule.warmup_steps {}",
-      schedule.decay_steps(), total_steps, schedule.warmup_steps());
+  require(schedule.kind() != ScheduleConfig::WSD || schedule.decay_steps() <= total_steps - schedule.warmup_steps(),
+          "schedule.decay_steps is {}: expected at most train.steps {} less schedule.warmup_steps {}",
+          schedule.decay_steps(), total_steps, schedule.warmup_steps());
   if (schedule.has_final_ratio()) {
     require(schedule.final_ratio() >= 0 && schedule.final_ratio() <= 1,
             "schedule.final_ratio is {}: expected between 0 and 1", schedule.final_ratio());

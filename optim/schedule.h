@@ -15,7 +15,8 @@ constexpr double kDefaultFinalRatio = 0.1;
 // warm-up and decay together) is longer than the run.
 double learning_rate(const ScheduleConfig& config, double peak_lr, std::int64_t step, std::int64_t total_steps);
 
-// Throws Error, naming the field, its value and what was expected, on a schedule that a run of `total_steps` cannot have.
+// Throws Error, naming the field, its value and what was expected, on a schedule that a run of `total_steps` cannot
+// have.
 void validate(const ScheduleConfig& config, std::int64_t total_steps);
 
 }  // namespace mudelta

@@ -13,8 +13,8 @@ using Command = std::function<int()>;
 // exit code: the command's own, 2 after an Error or an error of the system, 1 after any other exception; the message
 // goes to stderr as "mudelta: error: ...". That stdout did not take what was printed is an error too. A SharedError is
 // told by rank 0 and every rank returns, and so is any other failure if it comes on all ranks at about the same time
-// (memory that ends in the same operation, say). Else it is told with its rank and ends the whole job, as the other ranks
-// would wait for this one in a collective.
+// (memory that ends in the same operation, say). Else it is told with its rank and ends the whole job, as the other
+// ranks would wait for this one in a collective.
 int run_job(const Command& command, int argc, char** argv);
 
 }  // namespace mudelta

@@ -1,4 +1,5 @@
-// The definition of core/gpu.h for the emulator: one device. Streams and events are in stream.cpp, products in gemm.cpp.
+// The definition of core/gpu.h for the emulator: one device. Streams and events are in stream.cpp, products in
+// gemm.cpp.
 
 #include "core/gpu.h"
 

@@ -209,8 +209,8 @@ std::string write_report(const SweepDirectory& folder, LossScale scale) {
   std::set<OptimizerKind> optimizers;
   for (const SweepSeries& series : report.series) optimizers.insert(series.optimizer);
   for (const OptimizerKind optimizer : optimizers) {
-    const std::string stem = fmt::format("{}-{}", scale == LossScale::kAbsolute ? "loss" : "transfer",
-                                         field_of(optimizer));
+    const std::string stem =
+        fmt::format("{}-{}", scale == LossScale::kAbsolute ? "loss" : "transfer", field_of(optimizer));
     said += write_plot(plot_of(report, optimizer, scale), folder.root() / stem) + "\n";
   }
   return said;

@@ -1,5 +1,5 @@
-// What a resume does about each field of a configuration that has changed. A new field must be put into one of the lists
-// here, and into the table of docs/checkpoints.md ("Fit").
+// What a resume does about each field of a configuration that has changed. A new field must be put into one of the
+// lists here, and into the table of docs/checkpoints.md ("Fit").
 
 #include <gmock/gmock.h>
 #include <google/protobuf/descriptor.h>
@@ -26,13 +26,13 @@ using ::testing::StartsWith;
 
 // Refused, both values named.
 const std::set<std::string> kRefused = {
-    "model.width",           "model.layers",           "model.heads",
-    "model.value_heads",     "model.head_dim",         "model.expand_v",
-    "model.conv_size",       "model.mlp_ratio",        "model.mlp_size",
-    "model.vocab_size",      "model.tie_embeddings",   "model.norm_eps",
-    "model.o_norm_eps",      "model.allow_neg_eigval", "model.init_std",
-    "model.conv_init_std",   "data.tokenizer",         "data.reset_at_documents",
-    "data.shuffle",          "train.global_batch",     "train.sequence_length",
+    "model.width",         "model.layers",           "model.heads",
+    "model.value_heads",   "model.head_dim",         "model.expand_v",
+    "model.conv_size",     "model.mlp_ratio",        "model.mlp_size",
+    "model.vocab_size",    "model.tie_embeddings",   "model.norm_eps",
+    "model.o_norm_eps",    "model.allow_neg_eigval", "model.init_std",
+    "model.conv_init_std", "data.tokenizer",         "data.reset_at_documents",
+    "data.shuffle",        "train.global_batch",     "train.sequence_length",
     "train.seed",
 };
 
@@ -42,7 +42,7 @@ const std::set<std::string> kSaid = {
     "model.query_scale",  // retired; counts only without o_norm_eps
     "data.path",          // what it holds is compared
     "data.verify",
-    "train.steps",        // fewer than are done: refused
+    "train.steps",  // fewer than are done: refused
     "train.micro_batch",
     "train.compute_dtype",
     "train.eval_every",
@@ -81,11 +81,16 @@ const std::set<std::string> kSaid = {
 
 // Said; refused where a multiplier of a parameter changes with it, which checkpoints hold.
 const std::set<std::string> kComparedAsMultipliers = {
-    "optimizer.weight_decay_rule",      "optimizer.eps_rule",
-    "optimizer.clip_rule",              "parametrization.kind",
-    "parametrization.base_width",       "parametrization.base_heads",
-    "parametrization.base_value_heads", "parametrization.base_head_dim",
-    "parametrization.base_mlp_size",    "parametrization.scaling",
+    "optimizer.weight_decay_rule",
+    "optimizer.eps_rule",
+    "optimizer.clip_rule",
+    "parametrization.kind",
+    "parametrization.base_width",
+    "parametrization.base_heads",
+    "parametrization.base_value_heads",
+    "parametrization.base_head_dim",
+    "parametrization.base_mlp_size",
+    "parametrization.scaling",
 };
 
 // Gives the field another value than it has.
