@@ -7,6 +7,7 @@
 #include <mutex>
 #include <vector>
 
+#include "core/block_size.h"
 #include "core/error.h"
 
 namespace mudelta {
@@ -19,16 +20,6 @@ constexpr bool kReuseBlocks = false;  // a reused, rounded-up block would hide o
 #else
 constexpr bool kReuseBlocks = true;
 #endif
-
-// Small blocks round up to a power of two, large ones to an eighth of one: at most 12.5 % is wasted there.
-std::int64_t size_class(std::int64_t num_bytes) {
-  if (!kReuseBlocks) return std::max((num_bytes + kAlignment - 1) / kAlignment * kAlignment, kAlignment);
-  const auto wanted = static_cast<std::uint64_t>(std::max(num_bytes, kAlignment));
-  const std::uint64_t power = std::bit_ceil(wanted);
-  if (power <= 4096) return static_cast<std::int64_t>(power);
-  const std::uint64_t step = power / 16;
-  return static_cast<std::int64_t>((wanted + step - 1) / step * step);
-}
 
 // Where blocks come from. `allocate` returns null if there is no room.
 struct MemorySource {
@@ -125,6 +116,15 @@ CachingAllocator& allocator_of(Device device) {
 
 }  // namespace
 
+std::int64_t block_size(std::int64_t num_bytes) {
+  if (!kReuseBlocks) return std::max((num_bytes + kAlignment - 1) / kAlignment * kAlignment, kAlignment);
+  const auto wanted = static_cast<std::uint64_t>(std::max(num_bytes, kAlignment));
+  const std::uint64_t power = std::bit_ceil(wanted);
+  if (power <= 4096) return static_cast<std::int64_t>(power);
+  const std::uint64_t step = power / 16;
+  return static_cast<std::int64_t>((wanted + step - 1) / step * step);
+}
+
 class MemoryPool::Blocks {
  public:
   Blocks() = default;
@@ -176,7 +176,7 @@ MemoryStats memory_stats(Device device) { return allocator_of(device).stats(); }
 void reset_peak_memory(Device device) { allocator_of(device).reset_peak(); }
 
 std::shared_ptr<std::byte[]> allocate(std::int64_t num_bytes, Device device) {
-  const std::int64_t block_bytes = size_class(num_bytes);
+  const std::int64_t block_bytes = block_size(num_bytes);
   if (const auto pool = MemoryPool::Blocks::current(); pool && device.is_cuda()) {
     return {pool->take(block_bytes), [pool, block_bytes](std::byte* freed) { pool->give_back(freed, block_bytes); }};
   }

@@ -163,12 +163,17 @@ void multiply_by_dots(View<T> a, View<T> b, float* c, const GemmProblem& p) {
   }
 }
 
+// [columns, depth] of op(b) that are packed at a time.
+Shape packed_shape(std::int64_t n, std::int64_t k) {
+  const std::int64_t depth = std::min(k, kMaxPackedDepth), tiles = ceil_div(n, kTileCols);
+  return {kTileCols * std::clamp<std::int64_t>(kMaxPackedElements / (kTileCols * depth), 1, tiles), depth};
+}
+
 template <class T>
 void multiply(View<T> a, View<T> b, float* c, const GemmProblem& p) {
   if (wants_dots(a, b, p)) return multiply_by_dots(a, b, c, p);
-  const std::int64_t depth = std::min(p.k, kMaxPackedDepth), tiles = ceil_div(p.n, kTileCols);
-  const std::int64_t cols = kTileCols * std::clamp<std::int64_t>(kMaxPackedElements / (kTileCols * depth), 1, tiles);
-  const Tensor packed = Tensor::empty({cols, depth});
+  const Tensor packed = Tensor::empty(packed_shape(p.n, p.k));
+  const std::int64_t cols = packed.size(0), depth = packed.size(1);
 #pragma omp parallel
   for (std::int64_t l = 0; l < p.k; l += depth) {
     for (std::int64_t j = 0; j < p.n; j += cols) {
@@ -196,12 +201,15 @@ namespace mudelta::simd {
 namespace {
 
 HWY_EXPORT(multiply_tensors);
+HWY_EXPORT(packed_shape);
 
 }  // namespace
 
 void gemm(const Tensor& a, const Tensor& b, const Tensor& c, const GemmProblem& problem) {
   HWY_DYNAMIC_DISPATCH(multiply_tensors)(a, b, c, problem);
 }
+
+Shape packed_shape(std::int64_t n, std::int64_t k) { return HWY_DYNAMIC_DISPATCH(packed_shape)(n, k); }
 
 }  // namespace mudelta::simd
 #endif  // HWY_ONCE

@@ -10,4 +10,7 @@ namespace mudelta::simd {
 // of a fixed length, whatever the other sizes (but for op(a) of very few rows) and the number of threads.
 void gemm(const Tensor& a, const Tensor& b, const Tensor& c, const GemmProblem& problem);
 
+// Of the float32 tensor that it allocates for c of n columns and k products an element, both at least 1.
+Shape packed_shape(std::int64_t n, std::int64_t k);
+
 }  // namespace mudelta::simd

@@ -1,5 +1,6 @@
 // The definition of core/gpu.h for programs built without CUDA.
 #include "core/error.h"
+#include "core/gemm_workspace.h"
 #include "core/gpu.h"
 
 namespace mudelta::gpu {
@@ -35,5 +36,6 @@ void fill_zero(void*, std::int64_t, StreamHandle) { refuse(); }
 void push_range(const char*) {}
 void pop_range() {}
 void gemm(const Tensor&, const Tensor&, const Tensor&, const GemmOptions&, StreamHandle) { refuse(); }
+std::int64_t gemm_workspace_bytes() { return 0; }
 
 }  // namespace mudelta::gpu

@@ -3,6 +3,7 @@
 #include <type_traits>
 
 #include "core/gemm.h"
+#include "core/gemm_workspace.h"
 #include "kernels/check.h"
 #include "kernels/cross_entropy.h"
 #include "kernels/cuda/vector_io.h"
@@ -280,6 +281,17 @@ void cross_entropy_forward_backward(const CrossEntropyInputs& inputs, float grad
     gemm(dlogits, inputs.weight, dhidden.slice(begin, end), {}, stream);
     gemm(dlogits, inputs.hidden.slice(begin, end), dweight, {.transpose_a = true, .accumulate = true}, stream);
   });
+}
+
+LiveTensors cross_entropy_workspace(std::int64_t tokens, std::int64_t vocab, std::int64_t rows, std::int64_t width,
+                                    DType dtype, Device device) {
+  const std::int64_t step = block_tokens(tokens, vocab);
+  LiveTensors live;
+  live.add({step, rows}, DType::kFloat32);
+  const LiveTensors product = gemm_workspace(step, rows, width, dtype, DType::kFloat32, device);
+  LiveTensors dlogits;
+  if (dtype != DType::kFloat32) dlogits.add({step, rows}, dtype);
+  return live + larger(product, dlogits + linear_backward_workspace(step, width, rows, dtype, dtype, device));
 }
 
 }  // namespace mudelta::kernels::cuda

@@ -1,6 +1,7 @@
 #pragma once
 
 #include "core/device.h"
+#include "core/live_tensors.h"
 #include "core/tensor.h"
 #include "kernels/vocabulary_part.h"
 
@@ -27,5 +28,9 @@ void cross_entropy_forward(const CrossEntropyInputs& inputs, const Tensor& losse
 // part what its logits contribute; dweight [rows, width] float32 (+=).
 void cross_entropy_forward_backward(const CrossEntropyInputs& inputs, float gradient_scale, const Tensor& losses,
                                     const Tensor& dhidden, const Tensor& dweight, Stream stream);
+
+// What either allocates at most while it runs on such inputs, with `rows` of a vocabulary of `vocab`.
+LiveTensors cross_entropy_workspace(std::int64_t tokens, std::int64_t vocab, std::int64_t rows, std::int64_t width,
+                                    DType dtype, Device device);
 
 }  // namespace mudelta::kernels

@@ -11,6 +11,23 @@ void Block::add_specs(const ModelConfig& c, const std::string& prefix, SpecList&
   Mlp::add_specs(c, prefix + "mlp.", specs);
 }
 
+LayerMemory Block::memory(const Sizes& sizes, const PassShape& shape) {
+  const std::int64_t width = sizes.mixer.width;
+  const LiveTensors residual = shape.rows({width}, DType::kFloat32), norm = Norm::kept(width, shape);
+  const LayerMemory mixer = Mixer::memory(sizes.mixer, shape), mlp = Mlp::memory(sizes.mlp, shape);
+
+  LayerMemory block;
+  const bool recompute = shape.recompute == ModelConfig::FULL;
+  block.kept = recompute ? residual : norm + mixer.kept + norm + mlp.kept;
+  for (const LiveTensors& moment : mixer.forward) block.forward.push_back(residual + residual + moment);
+  for (const LiveTensors& moment : mlp.forward) block.forward.push_back(residual + residual + residual + moment);
+  // The input of the block is that of its first norm: what was kept with full recomputation is among this.
+  const LiveTensors dmlp_input = shape.rows({width}, shape.compute_dtype);
+  for (const LiveTensors& moment : mlp.backward) block.backward.push_back(norm + mixer.kept + norm + moment);
+  for (const LiveTensors& moment : mixer.backward) block.backward.push_back(norm + dmlp_input + moment);
+  return block;
+}
+
 Observed Block::observed() {
   Observed all;
   all.append(Mixer::observed(), "attn.");

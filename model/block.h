@@ -12,7 +12,17 @@ namespace mudelta {
 // x += mixer(attn_norm(x));  x += mlp(mlp_norm(x)).
 class Block {
  public:
+  // Of the whole block, or of a rank's part of it.
+  struct Sizes {
+    Mixer::Sizes mixer;
+    Mlp::Sizes mlp;
+  };
+  static Sizes sizes(const ModelConfig& resolved) { return {Mixer::sizes(resolved), Mlp::sizes(resolved)}; }
+
   static void add_specs(const ModelConfig& resolved, const std::string& prefix, SpecList& specs);
+  static FlopsPerToken flops(const Sizes& sizes) { return Mixer::flops(sizes.mixer) + Mlp::flops(sizes.mlp); }
+  // The gradient of the residual stream, which backward() is given, is its caller's.
+  static LayerMemory memory(const Sizes& sizes, const PassShape& shape);
   static Observed observed();
 
   // Binds the parameters of layer number `layer`.

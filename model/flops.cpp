@@ -5,7 +5,7 @@
 namespace mudelta {
 
 FlopsPerToken flops_per_token(const ModelConfig& c) {
-  const FlopsPerToken block = Mixer::flops(Mixer::sizes(c)) + Mlp::flops(Mlp::sizes(c));
+  const FlopsPerToken block = Block::flops(Block::sizes(c));
   const FlopsPerToken head{.matrices = 2 * static_cast<double>(c.width()) * static_cast<double>(c.vocab_size())};
   return static_cast<double>(c.layers()) * block + head;
 }

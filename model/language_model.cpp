@@ -8,6 +8,14 @@
 #include "model/parameters.h"
 
 namespace mudelta {
+namespace {
+
+LiveTensors loss_workspace(const ModelConfig& c, const PassShape& shape) {
+  return kernels::cross_entropy_workspace(shape.tokens, c.vocab_size(), c.vocab_size(), c.width(), shape.compute_dtype,
+                                          shape.device);
+}
+
+}  // namespace
 
 Observed LanguageModel::observed() {
   Observed all{.activations = {"embedding"}, .weights = {}};
@@ -16,6 +24,30 @@ Observed LanguageModel::observed() {
               .weights = {{"model.norm.weight", "norm", ""}, {"model.embeddings.weight", "embedding", ""}}},
              "");
   return all;
+}
+
+std::vector<LiveTensors> LanguageModel::training_memory(const ModelConfig& c, const PassShape& shape) {
+  const LayerMemory block = Block::memory(Block::sizes(c), shape);
+  const LiveTensors input = shape.rows({1, 1}, DType::kInt32), last = shape.rows({c.width()}, shape.compute_dtype);
+  const LiveTensors outside = input + shape.rows({1}, DType::kFloat32) + last + last;  // losses, output, its gradient
+  LiveTensors kept;
+  kept.add(static_cast<double>(c.layers() - 1), block.kept);
+
+  std::vector<LiveTensors> moments;
+  for (const LiveTensors& moment : block.forward) moments.push_back(input + kept + moment);
+  moments.push_back(outside + kept + block.kept + Norm::kept(c.width(), shape) + loss_workspace(c, shape));
+  const LiveTensors dx = shape.rows({c.width()}, DType::kFloat32);
+  for (const LiveTensors& moment : block.backward) moments.push_back(outside + dx + kept + moment);
+  return moments;
+}
+
+std::vector<LiveTensors> LanguageModel::inference_memory(const ModelConfig& c, const PassShape& shape) {
+  const LiveTensors input = shape.rows({1, 1}, DType::kInt32);
+  std::vector<LiveTensors> moments;
+  for (const LiveTensors& moment : Block::memory(Block::sizes(c), shape).forward) moments.push_back(input + moment);
+  moments.push_back(input + shape.rows({1}, DType::kFloat32) + shape.rows({c.width()}, shape.compute_dtype) +
+                    loss_workspace(c, shape));
+  return moments;
 }
 
 LanguageModel::LanguageModel(const ModelConfig& resolved, ParameterStore& store, DType compute_dtype,

@@ -29,6 +29,11 @@ using GradientsFinal = std::function<void(std::size_t first)>;
 // activations in each pass.
 class LanguageModel {
  public:
+  // What is alive at the fullest moments of losses_and_gradients() over a batch of that shape, and of losses(), its
+  // input included; parameters and gradients left out.
+  static std::vector<LiveTensors> training_memory(const ModelConfig& resolved, const PassShape& shape);
+  static std::vector<LiveTensors> inference_memory(const ModelConfig& resolved, const PassShape& shape);
+
   // "embedding" is the residual stream before the first block; "mixer" and "mlp" are what a block's layers add to it.
   static Observed observed();
 

@@ -3,7 +3,9 @@
 #include <cmath>
 
 #include "core/error.h"
+#include "core/gemm_workspace.h"
 #include "core/profile_range.h"
+#include "kernels/gated_delta_rule/memory.h"
 #include "kernels/rms_norm.h"
 #include "model/cast.h"
 #include "model/config.h"
@@ -49,6 +51,42 @@ FlopsPerToken Mixer::flops(const Sizes& s) {
   const auto keys = static_cast<double>(s.keys()), values = static_cast<double>(s.values());
   return {.matrices = 2 * width * (2 * keys + 3 * values + 2 * value_heads),
           .recurrence = 7 * values * static_cast<double>(s.head_dim)};
+}
+
+// In the order of forward_add() and backward().
+LayerMemory Mixer::memory(const Sizes& s, const PassShape& shape) {
+  const DType dtype = shape.compute_dtype, f32 = DType::kFloat32;
+  const bool recompute = shape.recompute == ModelConfig::SELECTIVE;
+  const std::int64_t keys = s.keys(), values = s.values(), gates = s.value_heads;
+  const kernels::GatedDeltaRuleMemory rule =
+      kernels::gated_delta_rule_memory({shape.tokens, shape.sequences, s.heads, s.value_heads, s.head_dim, s.value_dim},
+                                       dtype, !recompute, shape.device);
+  const auto product_backward = [&](std::int64_t in, std::int64_t out, DType of_dx) {
+    return linear_backward_workspace(shape.tokens, in, out, dtype, of_dx, shape.device);
+  };
+
+  // x, the inputs of the convolutions, z_a and z_b
+  const LiveTensors projected = shape.rows({s.width, keys, keys, values}, dtype) + shape.rows({gates, gates}, f32);
+  // q, k, v, and the norms of q and k, g and beta
+  const LiveTensors rule_inputs =
+      shape.rows({keys, keys, values}, dtype) + shape.rows({s.heads, s.heads, gates, gates}, f32);
+  const LiveTensors outputs = shape.rows({values, values}, dtype);                       // o and its gate
+  const LiveTensors out_input = shape.rows({values}, dtype) + shape.rows({gates}, f32);  // y and o's norms
+  const LiveTensors derived = rule_inputs + out_input;
+  const LiveTensors saved = projected + outputs + rule.saved;
+
+  // Gradients of y, o, the gate and x.
+  const LiveTensors before_rule = saved + derived + shape.cast_rows(s.width) +
+                                  shape.rows({values, values, values}, dtype) + shape.rows({s.width}, f32);
+  const LiveTensors after_rule =
+      before_rule + shape.rows({keys, keys, values}, dtype) + shape.rows({gates, gates}, f32);
+  const LiveTensors end = after_rule + shape.rows({keys, keys, values}, dtype);
+  return {.kept = recompute ? saved : saved + derived,
+          .forward = {projected + rule_inputs + shape.rows({values}, dtype) + rule.forward,
+                      projected + rule_inputs + outputs + out_input +
+                          gemm_workspace(shape.tokens, s.width, values, dtype, f32, shape.device)},
+          .backward = {after_rule + rule.backward, end + product_backward(s.width, values, f32),
+                       end + shape.cast_rows(s.width)}};
 }
 
 Observed Mixer::observed() {

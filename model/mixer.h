@@ -9,6 +9,7 @@
 #include "kernels/short_conv.h"
 #include "model/config.pb.h"
 #include "model/flops.h"
+#include "model/layer_memory.h"
 #include "model/linear.h"
 #include "model/observed.h"
 #include "model/pass.h"
@@ -40,6 +41,7 @@ class Mixer {
 
   static void add_specs(const ModelConfig& resolved, const std::string& prefix, SpecList& specs);
   static FlopsPerToken flops(const Sizes& sizes);
+  static LayerMemory memory(const Sizes& sizes, const PassShape& shape);
   static Observed observed();
 
   // Binds the parameters named `prefix`...

@@ -1,5 +1,6 @@
 #include "model/mlp.h"
 
+#include "core/gemm_workspace.h"
 #include "core/profile_range.h"
 #include "kernels/swiglu.h"
 #include "model/cast.h"
@@ -15,6 +16,26 @@ void Mlp::add_specs(const ModelConfig& c, const std::string& prefix, SpecList& s
 
 FlopsPerToken Mlp::flops(const Sizes& s) {
   return {.matrices = 2 * 3 * static_cast<double>(s.width) * static_cast<double>(s.hidden)};
+}
+
+// In the order of forward_add() and backward().
+LayerMemory Mlp::memory(const Sizes& s, const PassShape& shape) {
+  const DType dtype = shape.compute_dtype;
+  const LiveTensors inputs = shape.rows({s.width, s.hidden, s.hidden}, dtype);  // x, gate, up
+  const LiveTensors hidden = shape.rows({s.hidden}, dtype);
+  const LiveTensors up_product = gemm_workspace(shape.tokens, s.hidden, s.width, dtype, dtype, shape.device);
+  const LiveTensors down_product =
+      gemm_workspace(shape.tokens, s.width, s.hidden, dtype, DType::kFloat32, shape.device);
+
+  const LiveTensors dhidden = inputs + hidden + shape.cast_rows(s.width) + hidden;
+  const LiveTensors dx = dhidden + shape.rows({s.width}, DType::kFloat32);
+  const auto product_backward = [&](std::int64_t in, std::int64_t out, DType of_dx) {
+    return linear_backward_workspace(shape.tokens, in, out, dtype, of_dx, shape.device);
+  };
+  return {.kept = shape.recompute == ModelConfig::SELECTIVE ? inputs : inputs + hidden,
+          .forward = {inputs + up_product, inputs + hidden + down_product},
+          .backward = {dhidden + product_backward(s.hidden, s.width, dtype),
+                       dx + product_backward(s.width, s.hidden, DType::kFloat32), dx + shape.cast_rows(s.width)}};
 }
 
 Observed Mlp::observed() {

@@ -6,6 +6,7 @@
 #include "core/parameter_store.h"
 #include "model/config.pb.h"
 #include "model/flops.h"
+#include "model/layer_memory.h"
 #include "model/linear.h"
 #include "model/observed.h"
 #include "model/pass.h"
@@ -24,6 +25,7 @@ class Mlp {
 
   static void add_specs(const ModelConfig& resolved, const std::string& prefix, SpecList& specs);
   static FlopsPerToken flops(const Sizes& sizes);
+  static LayerMemory memory(const Sizes& sizes, const PassShape& shape);
   static Observed observed();
 
   // Binds the parameters named `prefix`{gate,up,down}_proj.weight.

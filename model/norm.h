@@ -4,6 +4,7 @@
 #include <string>
 
 #include "core/parameter.h"
+#include "model/layer_memory.h"
 #include "model/pass.h"
 #include "model/spec_list.h"
 
@@ -13,6 +14,10 @@ namespace mudelta {
 class Norm {
  public:
   static void add_specs(const std::string& name, std::int64_t width, SpecList& specs) { specs.gain(name, width); }
+  // Its output is its caller's.
+  static LiveTensors kept(std::int64_t width, const PassShape& shape) {
+    return shape.rows({width, 1}, DType::kFloat32);
+  }
 
   Norm(Parameter& weight, double eps) : weight_(&weight), eps_(static_cast<float>(eps)) {}
 

@@ -7,6 +7,7 @@
 #include "core/allocator.h"
 #include "core/cuda/check.h"
 #include "core/error.h"
+#include "core/gemm_workspace.h"
 
 namespace mudelta::gpu {
 namespace {
@@ -126,5 +127,7 @@ void gemm(const Tensor& a, const Tensor& b, const Tensor& c, const GemmOptions& 
                                 plan.result, c.raw(), plan.result, &plan.algorithm, workspace.get(),
                                 static_cast<std::size_t>(kWorkspaceBytes), static_cast<cudaStream_t>(stream)));
 }
+
+std::int64_t gemm_workspace_bytes() { return kWorkspaceBytes; }
 
 }  // namespace mudelta::gpu

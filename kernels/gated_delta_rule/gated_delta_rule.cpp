@@ -6,6 +6,7 @@
 #include "kernels/check.h"
 #include "kernels/cuda_twin.h"
 #include "kernels/gated_delta_rule/cpu/passes.h"
+#include "kernels/gated_delta_rule/memory.h"
 #include "kernels/gated_delta_rule/saved.h"
 #include "kernels/gated_delta_rule/sizes.h"
 
@@ -87,6 +88,11 @@ void gated_delta_rule_backward(const GatedDeltaRuleInputs& inputs, const GatedDe
   const Tensor& chunk_states = saved.content->chunk_states;
   expect_tensor(kOp, "saved.chunk_states", chunk_states, chunk_states_shape(inputs, sizes), DType::kFloat32);
   backward(inputs, sizes, chunk_states, d_o, dfinal_state, gradients);
+}
+
+GatedDeltaRuleMemory gated_delta_rule_memory(const Sizes& sizes, DType dtype, bool keep_states, Device device) {
+  if (device.is_cuda()) return cuda_twin<gated_delta_rule_memory>()(sizes, dtype, keep_states, device);
+  return memory(sizes);
 }
 
 }  // namespace mudelta::kernels

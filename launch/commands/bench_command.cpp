@@ -67,7 +67,7 @@ RunConfig bench_config(const BenchArguments& arguments, std::int64_t width) {
 void require_memory_for(const RunConfig& config, Device device) {
   const std::string batch = fmt::format("--sequences is {}, --sequence-length {}", config.train().global_batch(),
                                         config.train().sequence_length());
-  require_memory(estimate_memory(config, 1), config.model(), batch, 1, device);
+  require_memory(estimate_memory(config, 1, device), config.model(), batch, 1, device);
 }
 
 void require_memory_for(const RuleShape& shape, DType dtype, Device device) {

@@ -58,7 +58,7 @@ void check_batch(const LoadedModel& loaded, const Dataset& dataset, const Evalua
           options.sequence_length, std::numeric_limits<std::int32_t>::max() / options.sequence_length);
   const std::int64_t tokens = std::min(options.micro_batch * options.sequence_length, dataset.num_tokens());
   require_memory(
-      estimate_inference_memory(loaded.config(), static_cast<double>(tokens)), loaded.config().model(),
+      estimate_inference_memory(loaded.config(), tokens, device), loaded.config().model(),
       fmt::format("--batch is {}, with sequences of {} tokens", options.micro_batch, options.sequence_length),
       rank_info().local_size, device);
 }

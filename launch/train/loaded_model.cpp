@@ -20,7 +20,7 @@ RunConfig checked_config(const CheckpointReader& checkpoint, int local_ranks, De
     require(config.model().layers() <= manifest.parameters_size(),
             "model.layers is {}, but there are {} parameters in all", config.model().layers(),
             manifest.parameters_size());
-    require_memory(estimate_inference_memory(config, 0), config.model(), "", local_ranks, device);
+    require_memory(estimate_inference_memory(config, 0, device), config.model(), "", local_ranks, device);
   } catch (const Error& error) {
     fail("{}: {}", checkpoint.folder().string(), error.what());
   }

@@ -2,35 +2,26 @@
 
 #include <algorithm>
 #include <array>
-#include <utility>
+#include <vector>
 
 #include "core/error.h"
 #include "core/gpu.h"
+#include "core/live_tensors.h"
 #include "launch/job/memory_limit.h"
 #include "launch/train/stored_model.h"
-#include "model/config.h"
+#include "model/language_model.h"
 #include "model/parameters.h"
 #include "optim/optimizer_kind.h"
 
 namespace mudelta {
 namespace {
 
-constexpr double kFloat32 = 4;
-constexpr double kChunk = 64;  // tokens between the states that the gated delta rule keeps
-
-// Kept of one layer per token: what model/mixer.h, mlp.h and norm.h push.
-double layer_bytes_per_token(const ModelConfig& c, double element) {
-  const auto width = static_cast<double>(c.width()), value_heads = static_cast<double>(c.value_heads());
-  const auto keys = static_cast<double>(product_of({c.heads(), c.head_dim()}));
-  const double values = value_heads * static_cast<double>(value_dim(c));
-  const bool derived = c.recompute() != ModelConfig::SELECTIVE;
-  const double norms = 2 * kFloat32 * width;                               // inputs of the two norms
-  const double projected = element * (2 * width + 2 * keys + 3 * values);  // their outputs; q, k, v; o and its gate
-  const double mixer = derived ? element * (2 * keys + 2 * values) : 0;    // q, k, v as the rule sees them; y
-  const double gates = kFloat32 * value_heads * (derived ? 4 : 2);
-  const double states = kFloat32 * values * static_cast<double>(c.head_dim()) / kChunk;
-  const double mlp = element * static_cast<double>(c.mlp_size()) * (derived ? 3 : 2);
-  return norms + projected + mixer + gates + states + mlp;
+PassShape pass_shape(const RunConfig& config, std::int64_t tokens, std::int64_t sequences, Device device) {
+  return {.tokens = tokens,
+          .sequences = sequences,
+          .compute_dtype = compute_dtype(config.train()),
+          .recompute = config.model().recompute(),
+          .device = device};
 }
 
 // Sequences that a rank runs at a time.
@@ -39,63 +30,88 @@ std::int64_t micro_batch(const TrainConfig& train, int data_ranks) {
   return train.has_micro_batch() ? std::min(train.micro_batch(), share) : share;
 }
 
-double layer_bytes_per_token(const RunConfig& config) {
-  return layer_bytes_per_token(config.model(), static_cast<double>(size_of(compute_dtype(config.train()))));
+double most_bytes(const std::vector<LiveTensors>& moments) {
+  double most = 0;
+  for (const LiveTensors& moment : moments) most = std::max(most, moment.bytes());
+  return most;
 }
 
-double activation_bytes(const RunConfig& config, int data_ranks) {
-  const ModelConfig& model = config.model();
+// A graph's blocks stay as they are, and its own: as many of each size as any moment needs.
+double pool_bytes(const std::vector<LiveTensors>& moments) {
+  LiveTensors pool;
+  for (const LiveTensors& moment : moments) pool.join(moment);
+  return pool.bytes();
+}
+
+double activation_bytes(const RunConfig& config, int data_ranks, Device device) {
   const TrainConfig& train = config.train();
-  const double tokens =
-      static_cast<double>(micro_batch(train, data_ranks)) * static_cast<double>(train.sequence_length());
-  const auto layers = static_cast<double>(model.layers());
-  const double layer = layer_bytes_per_token(config);
-  const double input = kFloat32 * static_cast<double>(model.width());
-  // With full recomputation, every layer's input and one layer's inside.
-  return tokens * (model.recompute() == ModelConfig::FULL ? layers * input + layer : layers * layer);
+  const std::int64_t rows = micro_batch(train, data_ranks);
+  const std::vector<LiveTensors> moments = LanguageModel::training_memory(
+      config.model(), pass_shape(config, product_of({rows, train.sequence_length()}), rows, device));
+  return train.cuda_graph() ? pool_bytes(moments) : most_bytes(moments);
 }
 
-// Elements of all parameters, and the bytes of their values.
-struct ParameterSize {
-  double elements = 0, bytes = 0;
+// Of all parameters: what a ParameterStore and an optimizer hold of them.
+struct ParameterMemory {
+  double compute = 0, wide = 0;  // elements of the compute dtype, and of those that are float32 whatever that is
+  double optimizer = 0;          // bytes
 };
 
-ParameterSize size_of_few_layers(const RunConfig& config, std::int64_t layers) {
+ParameterMemory memory_of_few_layers(const RunConfig& config, std::int64_t layers, int data_ranks) {
   ModelConfig model = config.model();
   model.set_layers(layers);
-  const auto compute = static_cast<double>(size_of(compute_dtype(config.train())));
-  ParameterSize size;
+  const auto moments = static_cast<double>(state_names(kind_of(config.optimizer())).size());
+  ParameterMemory memory;
+  LiveTensors states;
   for (const ParameterSpec& spec : parameter_specs(model)) {
-    const auto numel = static_cast<double>(spec.shape.numel());
-    size.elements += numel;
-    size.bytes += numel * (spec.keep_float32 ? kFloat32 : compute);
+    const bool is_wide = spec.keep_float32 || compute_dtype(config.train()) == DType::kFloat32;
+    (is_wide ? memory.wide : memory.compute) += static_cast<double>(spec.shape.numel());
+    LiveTensors state;
+    state.add({(spec.shape.numel() + data_ranks - 1) / data_ranks}, DType::kFloat32);
+    states.add(is_wide ? moments : moments + 1, state);  // a float32 parameter is its own master
   }
-  return size;
+  memory.optimizer = states.bytes();
+  return memory;
 }
 
 // All layers are alike.
-ParameterSize parameter_size(const RunConfig& config) {
-  const ParameterSize one = size_of_few_layers(config, 1), two = size_of_few_layers(config, 2);
+ParameterMemory parameter_memory(const RunConfig& config, int data_ranks) {
+  const ParameterMemory one = memory_of_few_layers(config, 1, data_ranks);
+  const ParameterMemory two = memory_of_few_layers(config, 2, data_ranks);
   const double others = static_cast<double>(config.model().layers()) - 1;
-  return {one.elements + others * (two.elements - one.elements), one.bytes + others * (two.bytes - one.bytes)};
+  return {.compute = one.compute + others * (two.compute - one.compute),
+          .wide = one.wide + others * (two.wide - one.wide),
+          .optimizer = one.optimizer + others * (two.optimizer - one.optimizer)};
+}
+
+MemoryEstimate estimate_without_activations(const RunConfig& config, int data_ranks) {
+  const ParameterMemory parameters = parameter_memory(config, data_ranks);
+  const auto flat = [](double elements, DType dtype) {
+    LiveTensors buffer;
+    if (elements > 0) buffer.add_bytes(elements * static_cast<double>(size_of(dtype)));
+    return buffer.bytes();
+  };
+  return {.weights = flat(parameters.compute, compute_dtype(config.train())) + flat(parameters.wide, DType::kFloat32),
+          .gradients = flat(parameters.compute, DType::kFloat32) + flat(parameters.wide, DType::kFloat32),
+          .optimizer = parameters.optimizer};
 }
 
 }  // namespace
 
-MemoryEstimate estimate_memory(const RunConfig& config, int data_ranks) {
-  const ParameterSize parameters = parameter_size(config);
-  const double states = 1 + static_cast<double>(state_names(kind_of(config.optimizer())).size());  // and the master
-  return {.weights = parameters.bytes,
-          .gradients = kFloat32 * parameters.elements,
-          .optimizer = kFloat32 * parameters.elements * states / data_ranks,
-          .activations = activation_bytes(config, data_ranks)};
+MemoryEstimate estimate_memory(const RunConfig& config, int data_ranks, Device device) {
+  MemoryEstimate estimate = estimate_without_activations(config, data_ranks);
+  estimate.activations = activation_bytes(config, data_ranks, device);
+  return estimate;
 }
 
-MemoryEstimate estimate_inference_memory(const RunConfig& config, double tokens) {
-  const ParameterSize parameters = parameter_size(config);
-  return {.weights = parameters.bytes,
-          .gradients = kFloat32 * parameters.elements,  // the store has them, used or not
-          .activations = tokens * layer_bytes_per_token(config)};
+MemoryEstimate estimate_inference_memory(const RunConfig& config, std::int64_t tokens, Device device) {
+  MemoryEstimate estimate = estimate_without_activations(config, 1);
+  estimate.optimizer = 0;
+  if (tokens > 0) {
+    estimate.activations =
+        most_bytes(LanguageModel::inference_memory(config.model(), pass_shape(config, tokens, 1, device)));
+  }
+  return estimate;
 }
 
 double memory_share(int local_ranks, Device device) {
@@ -130,7 +146,7 @@ void require_training_memory(const RunConfig& config, int data_ranks, int local_
   const std::string batch = fmt::format("train.micro_batch is {}, global_batch {}, sequence_length {}",
                                         train.has_micro_batch() ? std::to_string(train.micro_batch()) : "not given",
                                         train.global_batch(), train.sequence_length());
-  require_memory(estimate_memory(config, data_ranks), config.model(), batch, local_ranks, device);
+  require_memory(estimate_memory(config, data_ranks, device), config.model(), batch, local_ranks, device);
 }
 
 std::string human_bytes(double bytes) {

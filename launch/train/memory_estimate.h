@@ -9,18 +9,20 @@
 
 namespace mudelta {
 
-// Bytes that a rank holds. Weights, gradients and optimizer state are what is allocated but for padding.
+// Bytes that a rank takes from the allocator (core/allocator.h), within a tenth. Rows are counted as one sequence each:
+// a document that begins within a row adds half a chunk's states to what the gated delta rule keeps.
 struct MemoryEstimate {
   double weights = 0;
   double gradients = 0;
-  double optimizer = 0;    // float32 masters and moments, cut over the data ranks
-  double activations = 0;  // of a micro-batch: what the forward pass keeps, without the passes' work space
+  double optimizer = 0;    // moments, and float32 masters of other parameters; cut over the data ranks
+  double activations = 0;  // the most that a pass over a micro-batch has at a time, work space included; with
+                           // train.cuda_graph, the pool that its recordings share
   double total() const { return weights + gradients + optimizer + activations; }
 };
-// During a training step on `data_ranks` ranks, and where a model computes losses or logits of `tokens` tokens at a
-// time. `config`: with its model resolved, of any size: nothing is allocated.
-MemoryEstimate estimate_memory(const RunConfig& config, int data_ranks);
-MemoryEstimate estimate_inference_memory(const RunConfig& config, double tokens);
+// During a training step on `data_ranks` ranks, and where a model computes losses of `tokens` tokens at a time.
+// `config`: with its model resolved, of any size: nothing is allocated.
+MemoryEstimate estimate_memory(const RunConfig& config, int data_ranks, Device device);
+MemoryEstimate estimate_inference_memory(const RunConfig& config, std::int64_t tokens, Device device);
 
 // Bytes that each of `local_ranks` ranks of this host can have on `device`; GPUs are shared out evenly.
 double memory_share(int local_ranks, Device device);

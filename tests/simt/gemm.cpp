@@ -4,6 +4,7 @@
 
 #include <vector>
 
+#include "core/gemm_workspace.h"
 #include "core/gpu.h"
 #include "simt/device_memory.h"
 #include "simt/stream.h"
@@ -63,5 +64,7 @@ void multiply(const Matrix& a, const Matrix& b, const Matrix& c, const GemmOptio
 void gemm(const Tensor& a, const Tensor& b, const Tensor& c, const GemmOptions& options, StreamHandle stream) {
   simt::enqueue(stream, [a = Matrix(a), b = Matrix(b), c = Matrix(c), options] { multiply(a, b, c, options); });
 }
+
+std::int64_t gemm_workspace_bytes() { return 0; }
 
 }  // namespace mudelta::gpu

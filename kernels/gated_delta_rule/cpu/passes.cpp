@@ -42,14 +42,21 @@ std::int64_t items_per_sequence(const Sizes& sizes, std::int64_t units) {
   return std::min(std::max(for_threads, for_cache), units);
 }
 
-// Calls body(item, scratch) for all items in parallel. scratch_size(n) is the number of floats that an item of n units
-// needs.
+// [threads, floats of each] where an item of n units needs scratch_size(n) floats.
+template <class ScratchSize>
+Shape scratch_shape(const Sizes& sizes, std::int64_t units, const ScratchSize& scratch_size) {
+  const std::int64_t parts = items_per_sequence(sizes, units);
+  const auto threads = std::clamp<std::int64_t>(sizes.sequences * parts, 1, omp_get_max_threads());
+  return {threads, round_up(scratch_size(divide_up(units, parts)), kPadding)};
+}
+
+// Calls body(item, scratch) for all items in parallel.
 template <class ScratchSize, class Body>
 void for_each_item(const Sizes& sizes, std::int64_t units, const ScratchSize& scratch_size, const Body& body) {
   const std::int64_t parts = items_per_sequence(sizes, units), count = sizes.sequences * parts;
-  const auto threads = static_cast<int>(std::clamp<std::int64_t>(count, 1, omp_get_max_threads()));
-  const std::int64_t scratch_per_thread = round_up(scratch_size(divide_up(units, parts)), kPadding);
-  const Tensor scratch = Tensor::empty({threads, scratch_per_thread});
+  const Tensor scratch = Tensor::empty(scratch_shape(sizes, units, scratch_size));
+  const auto threads = static_cast<int>(scratch.size(0));
+  const std::int64_t scratch_per_thread = scratch.size(1);
   float* memory = scratch.data<float>();
 #pragma omp parallel for schedule(dynamic) num_threads(threads)
   for (std::int64_t i = 0; i < count; ++i) {
@@ -112,6 +119,25 @@ void backward(const GatedDeltaRuleInputs& inputs, const Sizes& sizes, const Tens
   for_each_item(
       sizes, sizes.heads, [&](std::int64_t heads) { return backward_scratch_size(call, heads); },
       [&](const Item& item, float* scratch) { run_backward_item(call, item, scratch); });
+}
+
+GatedDeltaRuleMemory memory(const Sizes& sizes) {
+  GatedDeltaRuleMemory memory;
+  const std::int64_t length = chunk_length(sizes);
+  // Half of a chunk is lost at the end of a sequence, on average.
+  const std::int64_t chunks = divide_up(sizes.tokens, length) + std::max<std::int64_t>(sizes.sequences - 1, 0) / 2;
+  memory.saved.add({chunks, sizes.value_heads, sizes.key_dim, sizes.value_dim}, DType::kFloat32);
+
+  const Inputs inputs{.sizes = sizes, .chunks = {.length = length}};
+  const ForwardCall forward{.inputs = inputs, .recurrent = true, .slabs = cut_into_slabs(sizes, true)};
+  memory.forward.add(scratch_shape(sizes, sizes.value_heads * forward.slabs.per_value_head,
+                                   [&](std::int64_t slabs) { return forward_scratch_size(forward, slabs); }),
+                     DType::kFloat32);
+  const BackwardCall backward{.inputs = inputs};
+  memory.backward.add(
+      scratch_shape(sizes, sizes.heads, [&](std::int64_t heads) { return backward_scratch_size(backward, heads); }),
+      DType::kFloat32);
+  return memory;
 }
 
 }  // namespace mudelta::kernels::gated_delta_rule

@@ -1,6 +1,7 @@
 #pragma once
 
 #include "kernels/gated_delta_rule/gated_delta_rule.h"
+#include "kernels/gated_delta_rule/memory.h"
 #include "kernels/gated_delta_rule/sizes.h"
 
 // The public functions for tensors on the CPU, whose shapes and dtypes have been checked.
@@ -15,5 +16,8 @@ void forward(const GatedDeltaRuleInputs& inputs, const Sizes& sizes, const Tenso
 
 void backward(const GatedDeltaRuleInputs& inputs, const Sizes& sizes, const Tensor& chunk_states, const Tensor& d_o,
               const Tensor& dfinal_state, const GatedDeltaRuleGradients& gradients);
+
+// States are always kept.
+GatedDeltaRuleMemory memory(const Sizes& sizes);
 
 }  // namespace mudelta::kernels::gated_delta_rule

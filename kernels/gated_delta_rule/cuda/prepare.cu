@@ -2,6 +2,7 @@
 
 #include "kernels/gated_delta_rule/cuda/chunk.h"
 #include "kernels/gated_delta_rule/cuda/launches.h"
+#include "kernels/gated_delta_rule/cuda/memory.h"
 #include "kernels/gated_delta_rule/cuda/tile.h"
 
 // What does not depend on the state: per chunk and value head, the gates, scale (Q K^T) . G, and T . G of the inverse
@@ -277,19 +278,29 @@ __global__ void __launch_bounds__(kThreads) prepare_kernel(PrepareParameters p) 
   store_solve(x, gates, p.solve + square * LowerSquare::kNumel, thread);
 }
 
+Shape gates_shape(std::int64_t slots, std::int64_t value_heads) {
+  return {slots, value_heads, SharedGates::kFloats / kChunk, kChunk};
+}
+Shape squares_shape(std::int64_t slots, std::int64_t value_heads) {
+  return {slots, value_heads, LowerSquare::kBlocks, kBlock, kBlock};
+}
+
 }  // namespace
+
+LiveTensors prepared_memory(std::int64_t slots, std::int64_t value_heads) {
+  LiveTensors live;
+  live.add(gates_shape(slots, value_heads), DType::kFloat32);
+  for (int i = 0; i < 2; ++i) live.add(squares_shape(slots, value_heads), DType::kBFloat16);
+  return live;
+}
 
 void prepare(const GatedDeltaRuleInputs& inputs, Saved& saved, Stream stream) {
   const KernelSizes sizes = sizes_of(inputs);
   const Device device = inputs.q.device();
-  const auto empty_squares = [&] {
-    return Tensor::empty({sizes.slots(), sizes.value_heads, LowerSquare::kBlocks, kBlock, kBlock}, DType::kBFloat16,
-                         device);
-  };
-  saved.gates =
-      Tensor::empty({sizes.slots(), sizes.value_heads, SharedGates::kFloats / kChunk, kChunk}, DType::kFloat32, device);
-  saved.solve = empty_squares();
-  saved.scores = empty_squares();
+  const Shape squares = squares_shape(sizes.slots(), sizes.value_heads);
+  saved.gates = Tensor::empty(gates_shape(sizes.slots(), sizes.value_heads), DType::kFloat32, device);
+  saved.solve = Tensor::empty(squares, DType::kBFloat16, device);
+  saved.scores = Tensor::empty(squares, DType::kBFloat16, device);
   const PrepareParameters parameters{.sizes = sizes,
                                      .scale = inputs.scale,
                                      .cu_seqlens = inputs.cu_seqlens.data<std::int32_t>(),

@@ -3,6 +3,7 @@
 #include <cctype>
 #include <optional>
 
+#include "core/gpu.h"
 #include "launch/train/memory_estimate.h"
 #include "launch/train/scaling.h"
 #include "model/flops.h"
@@ -72,7 +73,7 @@ std::string describe_scaling(const RunConfig& config, int data_ranks) {
   const TrainConfig& train = config.train();
   const double tokens = static_cast<double>(train.steps() * train.global_batch() * train.sequence_length());
   const double flops = flops_per_token(config.model()).training();
-  const MemoryEstimate memory = estimate_memory(config, data_ranks);
+  const MemoryEstimate memory = estimate_memory(config, data_ranks, gpu::devices().empty() ? Device() : Device::cuda());
   text += fmt::format("logits x {:.6g}\n\n", make_parametrization(with_one_layer(config)).logit_multiplier());
   text += fmt::format("parameters  {:.4g} million\n", elements / 1e6);
   text += fmt::format("training    {:.4g} GFLOP per token, forward and backward; {:.4g} million tokens: {:.3g} FLOP\n",
