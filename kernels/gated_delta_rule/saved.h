@@ -6,7 +6,7 @@ namespace mudelta::kernels {
 
 struct GatedDeltaRuleSaved::Content {
   // The state at the start of each chunk: [chunks, value_heads, key_dim, value_dim] float32; of the chunkwise CUDA
-  // kernels [slots, ...] bfloat16, or undefined.
+  // kernels [slots, value_heads, value_dim, key_dim] bfloat16, or undefined.
   Tensor chunk_states;
   // Of the chunkwise CUDA kernels (cuda/launches.h):
   Tensor gates;   // [slots, value_heads, 4, 64] float32: e^c, e^{c_L - c}, beta and c of the rows of each chunk

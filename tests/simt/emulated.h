@@ -44,7 +44,6 @@ __device__ __forceinline__ T from_float(float x) {
 __device__ __forceinline__ float fast_exp2(float x) { return exp2f(x); }
 __device__ __forceinline__ float fast_reciprocal(float x) { return 1.0f / x; }
 
-
 // Adding half a unit in the last place kept, and dropping the 13 bits below it, rounds to nearest, ties away from zero.
 __device__ __forceinline__ std::uint32_t to_tf32(float x) {
   const std::uint32_t bits = reinterpret_as_bits(x);

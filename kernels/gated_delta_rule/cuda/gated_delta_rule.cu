@@ -18,7 +18,7 @@ const gpu::DeviceInfo& this_gpu() {
 }
 
 Tensor empty_chunk_states(const KernelSizes& sizes, Device device) {
-  return Tensor::empty({sizes.slots(), sizes.value_heads, sizes.key_dim, sizes.value_dim}, DType::kBFloat16, device);
+  return Tensor::empty({sizes.slots(), sizes.value_heads, sizes.value_dim, sizes.key_dim}, DType::kBFloat16, device);
 }
 
 bool is_aligned(const Tensor& tensor) { return reinterpret_cast<std::uintptr_t>(tensor.raw()) % 16 == 0; }

@@ -30,7 +30,7 @@ struct GradientsParameters {
   const bfloat16* v;    // [tokens, value_heads, value_dim]
   const bfloat16* d_o;  // [tokens, value_heads, value_dim]
   Prepared prepared;
-  const bfloat16* states;   // [slots, value_heads, key_dim, value_dim]
+  const bfloat16* states;   // [slots, value_heads, value_dim, key_dim]
   const bfloat16* dstates;  // [slots, value_heads, value_dim, key_dim]
   bfloat16* dv;             // [tokens, value_heads, value_dim], first dY
   bfloat16* dq;             // [tokens, heads, key_dim]
@@ -48,7 +48,7 @@ __device__ __forceinline__ void start_loading(const GradientsParameters& p, cons
   const std::int64_t value_stride = static_cast<std::int64_t>(p.sizes.value_heads) * value_dim;
   const std::int64_t state = square * kKeyDim * value_dim;
   const std::int64_t values = chunk.begin * value_stride + value_head * value_dim + slab * kSlab;
-  copy_tile_async<kThreads>(stage.state, p.states + state + slab * kSlab, value_dim, kKeyDim, columns, thread);
+  copy_tile_async<kThreads>(stage.state, p.states + state + slab * kSlab * kKeyDim, kKeyDim, columns, kKeyDim, thread);
   copy_tile_async<kThreads>(stage.dstate, p.dstates + state + slab * kSlab * kKeyDim, kKeyDim, columns, kKeyDim,
                             thread);
   copy_tile_async<kThreads>(stage.v, p.v + values, value_stride, chunk.length, columns, thread);

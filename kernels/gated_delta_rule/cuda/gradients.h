@@ -62,15 +62,13 @@ struct Layout {
   static constexpr int kKeyColumns = kKeyDim / kColumns;
 
   using Keys = Tile<kChunk, kKeyDim>;
-  using State = Tile<kKeyDim, kSlab>;
-  using StateGradient = Tile<kSlab, kKeyDim>;
+  using State = Tile<kSlab, kKeyDim>;  // transposed
   using KeyAccumulator = Accumulator<kKeyColumns / 8>;
 
   // The operands of one slab. `v` becomes Y, then N.
   struct Stage {
-    static constexpr int kNumel = State::kNumel + StateGradient::kNumel + 3 * Values::kNumel;
-    State state;
-    StateGradient dstate;
+    static constexpr int kNumel = 2 * State::kNumel + 3 * Values::kNumel;
+    State state, dstate;
     Values v, d_o, dy;
   };
 
@@ -89,7 +87,7 @@ struct Layout {
   }
   __device__ __forceinline__ Stage stage(int index) const {
     bfloat16* state = stages + index % kStages * Stage::kNumel;
-    bfloat16 *dstate = state + State::kNumel, *v = dstate + StateGradient::kNumel, *d_o = v + Values::kNumel;
+    bfloat16 *dstate = state + State::kNumel, *v = dstate + State::kNumel, *d_o = v + Values::kNumel;
     return {{state}, {dstate}, {v}, {d_o}, {d_o + Values::kNumel}};
   }
   __device__ __forceinline__ Epilogue epilogue() const { return Epilogue::at(stages); }

@@ -13,7 +13,7 @@ __device__ __forceinline__ void make_y(const Layout& shared, const typename Layo
   const int column = part.column * kValueColumns;
   Accumulator<kValueColumns / 8> u;
   u.set_zero();
-  multiply_ab(u, shared.k, part.row, stage.state, column);
+  multiply_abt(u, shared.k, part.row, stage.state, column);
 #pragma unroll
   for (int t = 0; t < kValueColumns / 8; ++t) {
 #pragma unroll
@@ -136,7 +136,7 @@ __device__ __forceinline__ float state_product(const typename Layout::Stage& sta
   float sum = 0.0f;
 #pragma unroll 1
   for (int n = first_column; n < first_column + Layout::kKeyColumns; n += 16) {
-    sum += dot(load_b_transposed(stage.dstate, part.row, n), load_b(stage.state, n, part.row));
+    sum += dot(load_b_transposed(stage.dstate, part.row, n), load_b_transposed(stage.state, part.row, n));
   }
   return sum;
 }
@@ -150,7 +150,7 @@ __device__ __forceinline__ void add_state_products(const Layout& shared, const t
   const auto of_query = [&](int i) { return scale * gates.from_start(i); };
   const auto of_start = [&](int i) { return -gates.from_start(i) * gates.beta(i); };
   const auto of_end = [&](int i) { return gates.to_end(i); };
-  const auto state = [&](int k, int n) { return load_b(stage.state, n, k); };
+  const auto state = [&](int k, int n) { return load_b_transposed(stage.state, k, n); };
   const auto dstate = [&](int k, int n) { return load_b_transposed(stage.dstate, k, n); };
   add_product(dq, sums.a, stage.d_o, of_query, shared.q, key_dim, state);
   add_product(dk, sums.a, stage.dy, of_start, shared.k, key_dim, state);

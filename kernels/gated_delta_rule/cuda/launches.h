@@ -104,8 +104,8 @@ void segment_states(const GatedDeltaRuleInputs& inputs, const Saved& saved, Stre
 void scan(const GatedDeltaRuleInputs& inputs, const Saved& saved, const Tensor& o, const Tensor& final_state,
           Stream stream);
 
-// states [slots, value_heads, key_dim, value_dim] bfloat16 (=): the state that each chunk starts from. Slots without a
-// chunk are not written.
+// states [slots, value_heads, value_dim, key_dim] bfloat16 (=): the state that each chunk starts from, transposed.
+// Slots without a chunk are not written.
 void chunk_states(const GatedDeltaRuleInputs& inputs, const Saved& saved, const Tensor& states, Stream stream);
 
 // ---- backward_scan.cu

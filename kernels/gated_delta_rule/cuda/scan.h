@@ -183,11 +183,8 @@ __device__ __forceinline__ void scan_segment(const ScanParameters& p, int block)
   for (int chunk = 0; chunk < chunks; ++chunk) {
     if constexpr (Layout::kChunkStates) {
       if (has_columns) {
-        store_transposed_to_tile(state, layout.states(), 0, warp_column);
-        __syncwarp();
-        const std::int64_t stored = place.slot(chunk, p.sizes) * kKeyDim * value_dim + column;
-        store_tile_columns<kWarpSize, kWarpColumns>(layout.states(), warp_column, p.chunk_states + stored, value_dim,
-                                                    kKeyDim, lane_index());
+        bfloat16* stored = p.chunk_states + (place.slot(chunk, p.sizes) * value_dim + column) * kKeyDim;
+        store_to_global(state, stored, kKeyDim, kWarpColumns, kKeyDim);
       }
       if (chunk == updates) break;  // of kOnlyChunkStates
     }

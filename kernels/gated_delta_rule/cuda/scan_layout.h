@@ -24,7 +24,7 @@ struct ScanParameters {
                                 // null: zero
   float* final_states;          // [sequences, value_heads, key_dim, value_dim], or null; of kOutput...
   bfloat16* o;                  // as v; of kOutput...
-  bfloat16* chunk_states;       // [slots, value_heads, key_dim, value_dim]; of ...ChunkStates
+  bfloat16* chunk_states;       // [slots, value_heads, value_dim, key_dim]; of ...ChunkStates
   float* segment_states;        // [segment slots, value_heads, key_dim, value_dim]; of kSegmentStates
   float* transitions;           // [segment slots, value_heads, key_dim, key_dim]; of kSegmentStates
 };
@@ -62,7 +62,6 @@ struct ScanLayout {
 
   using Keys = Tile<kChunk, kKeyDim>;
   using Values = Tile<kChunk, kSlab>;
-  using States = Tile<kKeyDim, kSlab>;
 
   static constexpr bool kOutput = kResult == Result::kOutput || kResult == Result::kOutputAndChunkStates;
   static constexpr bool kOnlyChunkStates = kResult == Result::kChunkStates;
@@ -77,9 +76,7 @@ struct ScanLayout {
   static constexpr int kScores = kSolve + LowerSquare::kNumel;
   static constexpr int kGates = kScores + (kOutput ? LowerSquare::kNumel : 0);
   static constexpr int kStageNumel = kGates + SharedGates::kBytes / static_cast<int>(sizeof(bfloat16));
-  static constexpr int kStates = kStages * kStageNumel;  // of a chunk, on their way to global memory
-  static constexpr int kNumel = kStates + (kChunkStates ? States::kNumel : 0);
-  static constexpr int kBytes = kNumel * static_cast<int>(sizeof(bfloat16));
+  static constexpr int kBytes = kStages * kStageNumel * static_cast<int>(sizeof(bfloat16));
   static_assert(kBytes <= kMostSharedBytes);
 
   // Whether all of S^T rounded, besides S^T and the products, would not fit the registers.
@@ -93,7 +90,6 @@ struct ScanLayout {
   __device__ LowerSquare solve(int chunk) const { return {stage(chunk) + kSolve}; }
   __device__ LowerSquare scores(int chunk) const { return {stage(chunk) + kScores}; }
   __device__ SharedGates gates(int chunk) const { return {reinterpret_cast<float*>(stage(chunk) + kGates)}; }
-  __device__ States states() const { return {memory + kStates}; }
 };
 
 // What a block works on: a slab of a state, or of a transition.

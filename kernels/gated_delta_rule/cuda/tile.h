@@ -50,7 +50,8 @@ struct Tile {
 // are found by adding. Not where many columns leave a kernel no registers for the addresses.
 template <int kThreads, class Tile>
 constexpr bool has_steady_columns() {
-  return Tile::kVectorsPerRow % 8 == 0 && Tile::kVectorsPerRow <= 16 && kThreads % (8 * Tile::kVectorsPerRow) == 0;
+  return Tile::kVectorsPerRow % 8 == 0 && Tile::kVectorsPerRow <= 16 && kThreads % (8 * Tile::kVectorsPerRow) == 0 &&
+         Tile::kRows % (kThreads / Tile::kVectorsPerRow) == 0;
 }
 
 // Thread `thread` of kThreads starts its part of copying rows of `columns` elements (a multiple of 8), `stride`
@@ -65,9 +66,10 @@ __device__ __forceinline__ void copy_tile_async(const Tile& tile, const bfloat16
     const int valid_rows = column < columns ? rows : 0;
     bfloat16* to = tile.vector(first, column / kVectorElements);
     const bfloat16* from = source + first * stride + column;
-#pragma unroll 1
-    for (int row = first; row < Tile::kRows; row += kStep) {
-      copy_async_16(to, row < valid_rows ? from : source, row < valid_rows);
+#pragma unroll 4  // more addresses would fill registers
+    for (int begin = 0; begin < Tile::kRows; begin += kStep) {
+      const bool valid = begin + first < valid_rows;
+      copy_async_16(to, valid ? from : source, valid);
       to += kStep * Tile::kColumns;
       from += kStep * stride;
     }
@@ -277,7 +279,7 @@ template <int kThreads, int kColumns, class Tile>
 __device__ __forceinline__ void store_tile_columns(const Tile& tile, int column, bfloat16* to, std::int64_t stride,
                                                    int rows, int thread) {
   constexpr int kVectorsPerRow = kColumns / kVectorElements;
-#pragma unroll 1  // as above
+#pragma unroll 1  // unrolled, it makes kernels that are short of registers spill
   for (int first = 0; first < Tile::kRows * kVectorsPerRow; first += kThreads) {
     const int i = first + thread, row = i / kVectorsPerRow, vector = i % kVectorsPerRow;
     if (row >= rows || row >= Tile::kRows) break;

@@ -40,7 +40,7 @@ Scans run_scans(const GatedDeltaRuleProblem& p, int segment_chunks, bool one_lau
     cuda::carry_states(inputs, saved, dlast, cuda::Direction::kBackward, stream);
   }
   const cuda::KernelSizes sizes = cuda::sizes_of(inputs);
-  const Scans r{.states = zeros({sizes.slots(), sizes.value_heads, sizes.key_dim, sizes.value_dim}, DType::kBFloat16),
+  const Scans r{.states = zeros({sizes.slots(), sizes.value_heads, sizes.value_dim, sizes.key_dim}, DType::kBFloat16),
                 .dstates = zeros({sizes.slots(), sizes.value_heads, sizes.value_dim, sizes.key_dim}, DType::kBFloat16),
                 .dy = zeros(inputs.v.shape(), DType::kBFloat16),
                 .dinitial_state = zeros(inputs.initial_state.shape(), DType::kFloat32)};

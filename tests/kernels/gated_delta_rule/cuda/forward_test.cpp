@@ -333,7 +333,7 @@ TEST_F(GatedDeltaRuleForwardLimits, ChunkStates) {
     GatedDeltaRuleProblem p(small_case(key_dim));
     GatedDeltaRuleInputs inputs = on_device(p.inputs);
     const ForwardResult forward = run_forward(p);
-    const Shape shape{p.c.tokens() / kChunk + 3, 2, key_dim, 80};
+    const Shape shape{p.c.tokens() / kChunk + 3, 2, 80, key_dim};
     const Tensor states = Tensor::empty(shape, DType::kBFloat16, device());
     states.fill_zero();
     kernels::cuda::gated_delta_rule::chunk_states(inputs, *forward.saved.content, states, Stream(device()));
@@ -346,7 +346,11 @@ TEST_F(GatedDeltaRuleForwardLimits, ChunkStates) {
       before.cu_seqlens = {begin, end};
       const std::vector<double> all = to_doubles(p.inputs.initial_state);
       before.initial_state.assign(all.begin() + sequence * size, all.begin() + (sequence + 1) * size);
-      const std::vector<double> found(actual.begin() + slot * size, actual.begin() + (slot + 1) * size);
+      std::vector<double> found(size);
+      for (std::int64_t i = 0; i < size; ++i) {
+        const std::int64_t head = i / (key_dim * 80), key = i / 80 % key_dim, value = i % 80;
+        found[i] = actual[slot * size + (head * 80 + value) * key_dim + key];
+      }
       EXPECT_TRUE(close(found, before.forward().final_state, 5e-3)) << "slot " << slot << ", key_dim " << key_dim;
     };
     expect_state(0, 0, 0, 0);

@@ -31,11 +31,12 @@ class Launches {
     // Makes the segments' states, too.
     chunkwise_forward(p_.inputs, p_.o, {}, saved_, keep_states, choose_segment_chunks(sizes, multiprocessors), stream);
     one_launch_ = !keep_states && choose_one_launch(sizes, segment_rows(saved_), multiprocessors);
-    const auto empty_states = [&](int rows, int columns) {
-      return Tensor::empty({sizes.slots(), sizes.value_heads, rows, columns}, DType::kBFloat16, device);
+    const auto empty_states = [&] {
+      return Tensor::empty({sizes.slots(), sizes.value_heads, sizes.value_dim, sizes.key_dim}, DType::kBFloat16,
+                           device);
     };
-    states_ = keep_states ? saved_.chunk_states : empty_states(sizes.key_dim, sizes.value_dim);
-    dstates_ = empty_states(sizes.value_dim, sizes.key_dim);
+    states_ = keep_states ? saved_.chunk_states : empty_states();
+    dstates_ = empty_states();
     if (has_segments()) dlast_ = Tensor::zeros(saved_.segment_states.shape(), DType::kFloat32, device);
   }
 
