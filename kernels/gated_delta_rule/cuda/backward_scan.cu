@@ -22,7 +22,7 @@ void run(const BackwardScanParameters& p, Stream stream) {
              stream, p);
     };
     if constexpr ((kKeyDim == 64 || kKeyDim == 128) && kResult == Result::kGradients) {
-      if (choose_wide_slabs(states, p.sizes.value_dim)) return run_with.template operator()<8>();
+      if (choose_wide_slabs(states, p.sizes.value_dim, multiprocessors())) return run_with.template operator()<8>();
     }
     run_with.template operator()<4>();
   });

@@ -78,11 +78,10 @@ __device__ __forceinline__ bool find_segment(const std::int32_t* cu_seqlens, int
 }
 
 // Whether scans of so many states go by blocks of 8 warps, each with 128 value columns, instead of 4 with 64: these
-// share more of the tiles that they load and build, but there must be enough to leave few multiprocessors (108 on an
-// A100, 132 on an H100) without one.
-inline bool choose_wide_slabs(std::int64_t states, int value_dim) {
-  constexpr int kEnoughBlocks = 80, kWideSlab = 128;
-  return states * divide_up(value_dim, kWideSlab) >= kEnoughBlocks && value_dim > 64;
+// share more of the tiles that they load. Not where the narrow ones would have a multiprocessor each.
+inline bool choose_wide_slabs(std::int64_t states, int value_dim, int multiprocessors) {
+  constexpr int kWideSlab = 128;
+  return value_dim > kWideSlab / 2 && 2 * states * divide_up(value_dim, kWideSlab) > multiprocessors;
 }
 
 using Square = Tile<kChunk, kChunk>;

@@ -33,6 +33,8 @@ bool has_chunkwise_kernels(DType dtype, std::int64_t key_dim, std::int64_t value
 
 }  // namespace
 
+int multiprocessors() { return this_gpu().multiprocessors; }
+
 KernelSizes sizes_of(const GatedDeltaRuleInputs& inputs) {
   return {.tokens = static_cast<int>(inputs.q.size(0)),
           .sequences = static_cast<int>(inputs.cu_seqlens.numel() - 1),
@@ -81,8 +83,8 @@ void gated_delta_rule_forward(const GatedDeltaRuleInputs& inputs, const Tensor& 
   }
   Saved scratch;
   chunkwise_forward(inputs, o, final_state, saved == nullptr ? scratch : *saved->content,
-                    saved != nullptr && saved->keep_states,
-                    choose_segment_chunks(sizes_of(inputs), this_gpu().multiprocessors), stream);
+                    saved != nullptr && saved->keep_states, choose_segment_chunks(sizes_of(inputs), multiprocessors()),
+                    stream);
 }
 
 // The forward pass has chosen between chunkwise and reference kernels.
@@ -109,7 +111,7 @@ void gated_delta_rule_backward(const GatedDeltaRuleInputs& inputs, const GatedDe
   }
   if (has_states) {
     backward_scan(inputs, saved, d_o, dlast, dstates, gradients.dv, gradients.dinitial_state, stream);
-  } else if (choose_one_launch(sizes, segment_rows(saved), this_gpu().multiprocessors)) {
+  } else if (choose_one_launch(sizes, segment_rows(saved), multiprocessors())) {
     both_scans(inputs, saved, d_o, dlast, states, dstates, gradients.dv, gradients.dinitial_state, stream);
   } else {
     chunk_states(inputs, saved, states, stream);

@@ -246,7 +246,7 @@ void run(const ScanParameters& p, Stream stream) {
       launch(scan_kernel<kKeyDim, kWarps, kResult>, grid, Layout::kThreads, Layout::kBytes, stream, p);
     };
     if constexpr ((kKeyDim == 64 || kKeyDim == 128) && kResult != Result::kSegmentStates) {
-      if (choose_wide_slabs(states, p.sizes.value_dim)) return run_with.template operator()<8>();
+      if (choose_wide_slabs(states, p.sizes.value_dim, multiprocessors())) return run_with.template operator()<8>();
     }
     run_with.template operator()<4>();
   });

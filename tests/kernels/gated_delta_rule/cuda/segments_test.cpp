@@ -181,12 +181,13 @@ TEST(GatedDeltaRuleSegmentChoice, OnlyWhereBlocksAreFewAndSequencesLong) {
   EXPECT_EQ(chunks(0, 0, 16), 0);
   EXPECT_EQ(chunks(0, 1, 16), 0);
   EXPECT_EQ(chunks(32768, 16, 16), 0);   // a dense batch
-  EXPECT_EQ(chunks(32768, 1, 32), 0);    // half of the multiprocessors have a block
+  EXPECT_EQ(chunks(32768, 1, 64), 0);    // two blocks a multiprocessor as it is
   EXPECT_EQ(chunks(1024, 1, 1), 0);      // short
   EXPECT_EQ(chunks(32768, 1000, 1), 0);  // short on average
   EXPECT_EQ(chunks(32768, 1, 1), 16);
-  EXPECT_EQ(chunks(32768, 1, 16), 63);  // 9 segments
-  EXPECT_EQ(chunks(32768, 1, 16, 256), 0);
+  EXPECT_EQ(chunks(32768, 1, 16), 64);   // 8 segments: 256 blocks, two on each of 128 multiprocessors
+  EXPECT_EQ(chunks(32768, 1, 32), 128);  // 4
+  EXPECT_EQ(chunks(32768, 1, 16, 256), 128);
   EXPECT_EQ(chunks(2048, 1, 1), 4);
 }
 
