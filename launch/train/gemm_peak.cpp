@@ -12,10 +12,13 @@ namespace mudelta {
 namespace {
 
 Tensor random_matrix(std::int64_t size, DType dtype, Device device) {
+  constexpr std::size_t kPeriod = 65521;  // as many numbers, again and again; prime, so that rows differ
   const CounterRng rng(1, "matrix");
   const Tensor matrix = Tensor::empty({size, size});
-  std::uint64_t i = 0;
-  for (float& x : matrix.span<float>()) x = static_cast<float>(rng.uniform(i++)) - 0.5f;
+  const auto values = matrix.span<float>();
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    values[i] = i < kPeriod ? static_cast<float>(rng.uniform(i)) - 0.5f : values[i - kPeriod];
+  }
   return matrix.to(dtype).to(device);
 }
 
