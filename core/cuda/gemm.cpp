@@ -1,6 +1,8 @@
 // gpu::gemm on cuBLASLt.
 #include "core/gemm.h"
 
+#include <glog/logging.h>
+
 #include <map>
 #include <tuple>
 
@@ -91,18 +93,27 @@ Plan make_plan(const Tensor& a, const Tensor& b, const Tensor& c, const Key& key
   set(preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, key.alignment_a);
   set(preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, key.alignment_c);
   set(preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, key.alignment_c);
-  if (key.result == DType::kBFloat16) {  // partial sums of split products are not rounded before they are added
-    set(preference, CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK,
-        static_cast<std::uint32_t>(CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE));
-  }
   cublasLtMatmulHeuristicResult_t best{};
-  int found = 0;
-  const cublasStatus_t status = cublasLtMatmulAlgoGetHeuristic(handle(), plan.product, plan.first, plan.second,
-                                                               plan.result, plan.result, preference, 1, &best, &found);
+  const auto find_algorithm = [&](cublasLtReductionScheme_t schemes) {
+    set(preference, CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, static_cast<std::uint32_t>(schemes));
+    int found = 0;
+    const cublasStatus_t status = cublasLtMatmulAlgoGetHeuristic(
+        handle(), plan.product, plan.first, plan.second, plan.result, plan.result, preference, 1, &best, &found);
+    if (status != CUBLAS_STATUS_SUCCESS) return status;
+    return found == 1 ? best.state : CUBLAS_STATUS_NOT_SUPPORTED;
+  };
+  cublasStatus_t status = CUBLAS_STATUS_NOT_SUPPORTED;
+  if (key.result == DType::kBFloat16) {  // partial sums of split products are not rounded before they are added
+    status = find_algorithm(CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE);
+    if (status != CUBLAS_STATUS_SUCCESS) {
+      LOG_FIRST_N(WARNING, 1) << "cuBLASLt has no algorithm for " << a.to_string() << " x " << b.to_string() << " -> "
+                              << c.to_string() << " that adds partial sums in float32: it may round them first";
+    }
+  }
+  if (status != CUBLAS_STATUS_SUCCESS) status = find_algorithm(CUBLASLT_REDUCTION_SCHEME_MASK);
   cublasLtMatmulPreferenceDestroy(preference);
-  require(status == CUBLAS_STATUS_SUCCESS && found == 1 && best.state == CUBLAS_STATUS_SUCCESS,
-          "[gemm] cuBLASLt has no algorithm for {} x {} -> {}: {}", a.to_string(), b.to_string(), c.to_string(),
-          cublasLtGetStatusString(status == CUBLAS_STATUS_SUCCESS ? best.state : status));
+  require(status == CUBLAS_STATUS_SUCCESS, "[gemm] cuBLASLt has no algorithm for {} x {} -> {}: {}", a.to_string(),
+          b.to_string(), c.to_string(), cublasLtGetStatusString(status));
   plan.algorithm = best.algo;
   return plan;
 }
