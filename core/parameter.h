@@ -4,6 +4,7 @@
 #include <string>
 #include <string_view>
 
+#include "core/parameter_slice.h"
 #include "core/shape.h"
 #include "core/tensor.h"
 
@@ -48,10 +49,15 @@ struct ParameterSpec {
   Initializer initializer;
 };
 
+// A parameter as one rank holds it: all of it, or the part that `part` says, whose shape value and gradient have.
 struct Parameter {
   ParameterSpec spec;
+  ParameterPart part;
   Tensor value;     // compute dtype, or float32 where spec.keep_float32
   Tensor gradient;  // float32; every backward accumulates (+=)
+
+  // From elements of this rank's part to those of the whole parameter.
+  SliceMap slice_map() const { return {spec.shape, part.slice}; }
 };
 
 // Element `index` (row-major, of the whole parameter) of the initial value drawn for `seed`, with the spread of

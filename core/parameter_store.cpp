@@ -15,28 +15,47 @@ std::int64_t round_up(std::int64_t value, std::int64_t multiple) {
   return (value + multiple - 1) / multiple * multiple;
 }
 
+void check_part(const ParameterSpec& spec, const ParameterPart& part) {
+  require(part.copies >= 1 && part.copy >= 0 && part.copy < part.copies,
+          "[parameter_store] {}: copy {} of {}, expected one of those from 0 on", spec.name, part.copy, part.copies);
+  try {
+    const SliceMap map(spec.shape, part.slice);
+  } catch (const Error& error) {
+    fail("[parameter_store] {}: {}", spec.name, error.what());
+  }
+}
+
 }  // namespace
 
-ParameterStore::ParameterStore(std::vector<ParameterSpec> specs, DType compute_dtype, Device device, int num_shards)
+ParameterStore::ParameterStore(std::vector<ParameterSpec> specs, DType compute_dtype, Device device, int num_shards,
+                               std::vector<ParameterPart> parts)
     : num_shards_(num_shards) {
   require(num_shards >= 1, "[parameter_store] num_shards is {}, expected >= 1", num_shards);
   std::set<std::string_view> names;
   for (const ParameterSpec& spec : specs) {
     require(names.insert(spec.name).second, "[parameter_store] two parameters are named {}", spec.name);
   }
+  if (parts.empty()) parts.resize(specs.size());
+  require(parts.size() == specs.size(), "[parameter_store] {} parts of {} parameters", parts.size(), specs.size());
   parameters_.reserve(specs.size());
-  for (ParameterSpec& spec : specs) parameters_.push_back({std::move(spec), {}, {}});
+  std::vector<Shape> local_shapes;
+  for (std::size_t i = 0; i < specs.size(); ++i) {
+    check_part(specs[i], parts[i]);
+    parameters_.push_back({std::move(specs[i]), parts[i], {}, {}});
+    local_shapes.push_back(parameters_[i].slice_map().local_shape());
+  }
 
   for (const DType dtype : {DType::kBFloat16, DType::kFloat32}) {
     FlatGroup group{dtype, {}, {}, {}};
     std::int64_t end = 0;
     for (std::size_t i = 0; i < parameters_.size(); ++i) {
       const ParameterSpec& spec = parameters_[i].spec;
+      const std::int64_t numel = local_shapes[i].numel();
       if ((spec.keep_float32 ? DType::kFloat32 : compute_dtype) != dtype) continue;
-      group.entries.push_back({i, end, spec.shape.numel()});
-      require(spec.shape.numel() < kMaxElements - end, "[parameter_store] up to {} there are {} elements or more",
-              spec.name, kMaxElements);
-      end += round_up(spec.shape.numel(), kAlignElements);
+      group.entries.push_back({i, end, numel});
+      require(numel < kMaxElements - end, "[parameter_store] up to {} there are {} elements or more", spec.name,
+              kMaxElements);
+      end += round_up(numel, kAlignElements);
     }
     if (group.entries.empty()) continue;
     const std::int64_t padded_numel = round_up(end, kAlignElements * num_shards);
@@ -44,8 +63,8 @@ ParameterStore::ParameterStore(std::vector<ParameterSpec> specs, DType compute_d
     group.gradients = Tensor::zeros({padded_numel}, DType::kFloat32, device);
     for (const FlatGroup::Entry& entry : group.entries) {
       Parameter& parameter = parameters_[entry.parameter];
-      parameter.value = group.values.flat_view(entry.begin, parameter.spec.shape);
-      parameter.gradient = group.gradients.flat_view(entry.begin, parameter.spec.shape);
+      parameter.value = group.values.flat_view(entry.begin, local_shapes[entry.parameter]);
+      parameter.gradient = group.gradients.flat_view(entry.begin, local_shapes[entry.parameter]);
     }
     groups_.push_back(std::move(group));
   }

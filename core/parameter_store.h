@@ -9,13 +9,14 @@
 
 namespace mudelta {
 
-// Parameters of one dtype, back to back in one flat buffer, with a flat float32 gradient buffer of the same layout.
-// Communication and optimizer shards are ranges of these buffers; they need not respect parameter boundaries.
+// This rank's parts of the parameters of one dtype, back to back in one flat buffer, with a flat float32 gradient
+// buffer of the same layout. Communication and optimizer shards are ranges of these buffers; they need not respect
+// parameter boundaries.
 struct FlatGroup {
   struct Entry {
     std::size_t parameter;  // index into ParameterStore::parameters()
     std::int64_t begin;     // first element in the flat buffers
-    std::int64_t numel;
+    std::int64_t numel;     // of this rank's part
   };
   DType dtype;
   Tensor values;               // [padded_numel]
@@ -23,12 +24,15 @@ struct FlatGroup {
   std::vector<Entry> entries;  // in the order of `begin`
 };
 
-// Owns the storage of a model's parameters. Each flat buffer is padded with zeros to a multiple of `num_shards` x 16
-// elements, so that it can be cut evenly over the data group.
+// Owns the storage of a rank's parts of a model's parameters. Each flat buffer is padded with zeros to a multiple of
+// `num_shards` x 16 elements, so that it can be cut evenly over the ranks that hold the same parts.
 class ParameterStore {
  public:
-  // Throws Error if two specs share a name, or if their elements are too many to be counted.
-  ParameterStore(std::vector<ParameterSpec> specs, DType compute_dtype, Device device, int num_shards);
+  // `parts`: one for each spec, or none: all of every parameter.
+  // Throws Error if two specs share a name, if a part is not one of its parameter, or if the elements are too many to
+  // be counted.
+  ParameterStore(std::vector<ParameterSpec> specs, DType compute_dtype, Device device, int num_shards,
+                 std::vector<ParameterPart> parts = {});
   ParameterStore(ParameterStore&&) = default;
 
   std::span<Parameter> parameters() { return parameters_; }
@@ -37,7 +41,7 @@ class ParameterStore {
   std::span<FlatGroup> groups() { return groups_; }
   int num_shards() const { return num_shards_; }
 
-  std::int64_t num_elements() const;  // of all parameters, padding left out
+  std::int64_t num_elements() const;  // of the whole model, whatever part of it this rank holds
   void zero_gradients();
 
  private:

@@ -14,9 +14,9 @@ namespace {
 
 constexpr double kClipEps = 1e-6;  // as in PyTorch's clip_grad_norm_
 
-// Elements of the segment in one of its parameter's flat tensors.
-Tensor view_of(const OptimizerSegment& segment, const Tensor& whole) {
-  return whole.flat_view(segment.begin, {segment.numel});
+// Elements of the segment in one of its parameter's local tensors.
+Tensor view_of(const OptimizerSegment& segment, const Tensor& local) {
+  return local.flat_view(segment.begin, {segment.numel});
 }
 
 // A float32 parameter is its own master; another dtype gets a copy.
@@ -45,8 +45,8 @@ double clip_factor(double norm, double grad_clip) {
 }  // namespace
 
 Optimizer::Optimizer(const OptimizerConfig& config, ParameterStore& store, GradientBuckets& buckets,
-                     std::vector<ParameterScaling> scaling, ProcessGroup data)
-    : config_(config), store_(store), buckets_(buckets), scaling_(std::move(scaling)), data_(std::move(data)) {
+                     std::vector<ParameterScaling> scaling, ProcessGroup world)
+    : config_(config), store_(store), buckets_(buckets), scaling_(std::move(scaling)), world_(std::move(world)) {
   require(scaling_.size() == store_.parameters().size(), "[optimizer] {} scaling entries for {} parameters",
           scaling_.size(), store_.parameters().size());
   for (const FlatRange& range : buckets_.owned()) {
@@ -65,14 +65,15 @@ Optimizer::Optimizer(const OptimizerConfig& config, ParameterStore& store, Gradi
 }
 
 StepReport Optimizer::step(double lr, double grad_clip, Stream stream) {
-  return update(data_.all_reduce(square_sum(stream), ReduceOp::kSum), lr, grad_clip, stream);
+  return update(world_.all_reduce(square_sum(stream), ReduceOp::kSum), lr, grad_clip, stream);
 }
 
 double Optimizer::square_sum(Stream stream) {
   square_sum_.fill_zero();
   for (const OptimizerSegment& segment : segments_) {
-    kernels::add_sum_of_squares(view_of(segment, store_.parameters()[segment.parameter].gradient),
-                                scaling_[segment.parameter].clip, square_sum_, stream);
+    const Parameter& parameter = store_.parameters()[segment.parameter];
+    kernels::add_sum_of_squares(view_of(segment, parameter.gradient),
+                                scaling_[segment.parameter].clip / parameter.part.copies, square_sum_, stream);
   }
   return square_sum_.to(Device()).span<double>()[0];
 }

@@ -11,10 +11,10 @@
 
 namespace mudelta {
 
-// One run of consecutive elements of one parameter that this rank owns, with its float32 state.
+// One run of consecutive elements of this rank's part of one parameter that this rank owns, with its float32 state.
 struct OptimizerSegment {
   std::size_t parameter;  // index into the store's parameters
-  std::int64_t begin;     // first element within the (flattened) parameter
+  std::int64_t begin;     // first element within the (flattened) local part
   std::int64_t numel;
   // Named tensors of numel float32 elements, views of live state: "weight" (the float32 master), then "exp_avg" and
   // "exp_avg_sq" (AdamW) or "momentum_buffer" (SGD).
@@ -22,7 +22,7 @@ struct OptimizerSegment {
 };
 
 struct StepReport {
-  double gradient_norm = 0;  // (sum over parameters of ParameterScaling.clip x |g|^2)^1/2, before clipping
+  double gradient_norm = 0;  // (sum over the model's parameters of ParameterScaling.clip x |g|^2)^1/2, before clipping
   bool skipped = false;      // the norm was not finite: weights and state are as they were
   bool clipped = false;      // gradients were scaled down
 };
@@ -31,18 +31,19 @@ struct StepReport {
 class Optimizer {
  public:
   // Takes the store's present values as the float32 masters; who has unrounded ones writes them into the segments'
-  // "weight". `scaling`: one entry per parameter.
+  // "weight". `scaling`: one entry per parameter. `world`: all ranks, whose segments together hold the model, each
+  // element as often as its parameter has copies (ParameterPart).
   // The store and the buckets must outlive the optimizer.
   Optimizer(const OptimizerConfig& config, ParameterStore& store, GradientBuckets& buckets,
-            std::vector<ParameterScaling> scaling, ProcessGroup data);
+            std::vector<ParameterScaling> scaling, ProcessGroup world);
 
   // One update with learning rate `lr` (before multipliers) and clipping of StepReport.gradient_norm at `grad_clip`
-  // (0: none). Expects gradients reduced by the buckets; leaves every rank with the new values.
-  // A norm that is not finite skips the update on every rank alike. On a GPU the host waits once, for the norm.
-  // Collective over the data group.
+  // (0: none). Expects gradients reduced by the buckets, and summed over the copies where they are partial; leaves
+  // every rank with the new values. A norm that is not finite skips the update on every rank alike. On a GPU the host
+  // waits once, for the norm. Collective over `world`.
   StepReport step(double lr, double grad_clip, Stream stream);
   // Its two halves, for those who exchange more than the norm between ranks: this rank's part of the norm's square, for
-  // which the host waits, and the update by the sum of all parts.
+  // which the host waits, and the update by the sum of the parts of `world`.
   double square_sum(Stream stream);
   StepReport update(double square_sum, double lr, double grad_clip, Stream stream);
 
@@ -52,7 +53,7 @@ class Optimizer {
   // State as it is saved; loading writes into the segments' tensors, then calls `state_loaded`. Segments follow the
   // buckets' owned ranges; padding belongs to none.
   std::vector<OptimizerSegment>& segments() { return segments_; }
-  // Copies the loaded masters into the values of all ranks. Collective over the data group.
+  // Copies the loaded masters into the values of all ranks. Collective over the buckets' group.
   void state_loaded(std::int64_t num_updates, Stream stream);
 
  private:
@@ -63,7 +64,7 @@ class Optimizer {
   ParameterStore& store_;
   GradientBuckets& buckets_;
   std::vector<ParameterScaling> scaling_;
-  ProcessGroup data_;
+  ProcessGroup world_;
   std::vector<OptimizerSegment> segments_;  // bucket after bucket
   std::vector<std::size_t> bucket_ends_;    // for each bucket, the number of segments in it and those before it
   Tensor square_sum_;                       // [1] float64, on the store's device

@@ -12,19 +12,19 @@
 namespace mudelta {
 namespace {
 
-void require_finite(const std::filesystem::path& checkpoint, const std::string& parameter, std::span<float> weights) {
+void require_finite(const std::filesystem::path& checkpoint, const Parameter& parameter, std::span<float> weights) {
   const auto wrong = std::ranges::find_if_not(weights, [](float x) { return std::isfinite(x); });
   if (wrong == weights.end()) return;
-  fail("{}: element {} of {} is {}, expected finite weights", checkpoint.string(), wrong - weights.begin(), parameter,
-       *wrong);
+  fail("{}: element {} of {} is {}, expected finite weights", checkpoint.string(),
+       parameter.slice_map().whole_index(wrong - weights.begin()), parameter.spec.name, *wrong);
 }
 
 void read_state(const CheckpointReader& checkpoint, const ParameterStore& store, Optimizer& optimizer) {
   for (const OptimizerSegment& segment : optimizer.segments()) {
-    const std::string& name = store.parameters()[segment.parameter].spec.name;
+    const Parameter& parameter = store.parameters()[segment.parameter];
     for (const auto& [state, tensor] : segment.state) {
       const Tensor read = tensor.device().is_cuda() ? Tensor::empty(tensor.shape()) : tensor;
-      checkpoint.read(name, state, segment.begin, read.span<float>());
+      checkpoint.read(parameter.spec.name, state, parameter.part.slice, segment.begin, read.span<float>());
       if (tensor.device().is_cuda()) tensor.copy_from(read);
     }
   }
@@ -57,13 +57,13 @@ TrainingState load_checkpoint(const CheckpointReader& checkpoint, const Checkpoi
 void load_weights(const CheckpointReader& checkpoint, ParameterStore& store) {
   check_parameters(checkpoint, specs_of(store));
   for (const Parameter& parameter : store.parameters()) {
-    const Tensor weight = Tensor::empty(parameter.spec.shape);
+    const Tensor weight = Tensor::empty(parameter.value.shape());
     try {
-      checkpoint.read(parameter.spec.name, "weight", 0, weight.span<float>());
+      checkpoint.read(parameter.spec.name, "weight", parameter.part.slice, 0, weight.span<float>());
     } catch (const Error& damage) {
       fail("{}", with_advice(damage.what(), checkpoint.folder()));
     }
-    require_finite(checkpoint.folder(), parameter.spec.name, weight.span<float>());
+    require_finite(checkpoint.folder(), parameter, weight.span<float>());
     parameter.value.copy_from(weight.to(parameter.value.dtype()));
   }
 }

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "core/error.h"
+#include "launch/checkpoint/manifest.h"
 #include "model/config.h"
 #include "optim/optimizer_kind.h"
 
@@ -29,10 +30,6 @@ void require_same(const std::string& where, std::string_view what, const T& stor
 
 void require_same_multiplier(const std::string& where, std::string_view what, double stored, double present) {
   require(same_multiplier(stored, present), "{}: {} is {} in the checkpoint, {} here", where, what, stored, present);
-}
-
-Shape shape_of(const CheckpointParameter& parameter) {
-  return Shape(std::span<const std::int64_t>(parameter.shape().data(), parameter.shape_size()));
 }
 
 // The norm's eps in one form, whichever version wrote it.

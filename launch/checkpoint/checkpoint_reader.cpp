@@ -1,6 +1,7 @@
 #include "launch/checkpoint/checkpoint_reader.h"
 
 #include <algorithm>
+#include <iterator>
 
 #include "core/error.h"
 #include "core/files/checksum.h"
@@ -15,30 +16,36 @@ CheckpointReader::CheckpointReader(std::filesystem::path folder)
   const auto named = step_of(folder_);
   require(!named || *named == manifest_.state().step(), "{} holds the checkpoint of step {}: was it renamed?",
           folder_.string(), manifest_.state().step());
+  for (const CheckpointParameter& parameter : manifest_.parameters()) {
+    shapes_.emplace(parameter.name(), shape_of(parameter));
+  }
   for (const CheckpointFile& file : manifest_.files()) {
     for (const CheckpointSegment& segment : file.segments()) {
-      segments_[{segment.parameter(), segment.state()}].push_back({&file, &segment});
+      const SliceMap map(shapes_.at(segment.parameter()), slice_of(segment));
+      segments_[{segment.parameter(), segment.state()}].push_back(
+          {&file, &segment, {map, segment.begin(), segment.begin() + segment.numel()}});
     }
-  }
-  for (auto& [tensor, segments] : segments_) {
-    std::ranges::sort(segments, {}, [](const StoredSegment& stored) { return stored.segment->begin(); });
   }
 }
 
-void CheckpointReader::read(const std::string& parameter, const std::string& state, std::int64_t begin,
-                            std::span<float> out) const {
+void CheckpointReader::read(const std::string& parameter, const std::string& state, const ParameterSlice& slice,
+                            std::int64_t begin, std::span<float> out) const {
+  const auto shape = shapes_.find(parameter);
+  require(shape != shapes_.end(), "{}: there is no parameter {}", folder_.string(), parameter);
+  const SliceMap map(shape->second, slice);
   const std::int64_t end = begin + std::ssize(out);
+  require(begin >= 0 && end <= map.numel(), "{}: elements {} to {} of {} are asked for, expected some of {}",
+          folder_.string(), begin, end, parameter, map.numel());
   std::int64_t num_read = 0;
   const auto found = segments_.find({parameter, state});
   if (found != segments_.end()) {
     for (const StoredSegment& stored : found->second) {
-      const std::int64_t from = std::max(begin, stored.segment->begin());
-      const std::int64_t to = std::min(end, stored.segment->begin() + stored.segment->numel());
-      if (from >= to) continue;
-      const Tensor segment = read_segment(stored);
-      std::ranges::copy(segment.span<float>().subspan(from - stored.segment->begin(), to - from),
-                        out.begin() + (from - begin));
-      num_read += to - from;
+      Tensor segment;
+      for_each_common_run({map, begin, end}, stored.range, [&](std::int64_t to, std::int64_t from, std::int64_t numel) {
+        if (!segment) segment = read_segment(stored);
+        std::ranges::copy(segment.span<float>().subspan(from - stored.range.begin, numel), out.begin() + (to - begin));
+        num_read += numel;
+      });
     }
   }
   require(num_read == std::ssize(out), "{}: holds {} of elements {} to {} of {} of {}", folder_.string(), num_read,

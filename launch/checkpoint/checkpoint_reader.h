@@ -9,6 +9,8 @@
 #include <utility>
 #include <vector>
 
+#include "core/parameter_slice.h"
+#include "core/shape.h"
 #include "launch/checkpoint/manifest.pb.h"
 #include "launch/checkpoint/safetensors.h"
 
@@ -30,15 +32,18 @@ class CheckpointReader {
   // The same, and unless all that they hold is what was written: reads every byte.
   void check_elements() const;
 
-  // `out` = elements [begin, begin + out.size()) of a state tensor of a parameter ("weight", "exp_avg", ...). Every
-  // stored segment that is touched is read whole and its checksum verified. Throws Error, naming the file, if it is
-  // missing or damaged; `out` is then undefined.
-  void read(const std::string& parameter, const std::string& state, std::int64_t begin, std::span<float> out) const;
+  // `out` = elements [begin, begin + out.size()) of `slice`, flattened, of a state tensor of a parameter ("weight",
+  // "exp_avg", ...), however the parameter was sliced when it was written. Every stored segment that is touched is read
+  // whole and its checksum verified. Throws Error, naming the file, if it is missing or damaged; `out` is then
+  // undefined. Throws Error, too, if there are no such elements.
+  void read(const std::string& parameter, const std::string& state, const ParameterSlice& slice, std::int64_t begin,
+            std::span<float> out) const;
 
  private:
   struct StoredSegment {
     const CheckpointFile* file;
     const CheckpointSegment* segment;
+    SliceRange range;
   };
 
   const SafetensorsFile& open(const CheckpointFile& file) const;
@@ -46,7 +51,8 @@ class CheckpointReader {
 
   std::filesystem::path folder_;
   CheckpointManifest manifest_;
-  std::map<std::pair<std::string, std::string>, std::vector<StoredSegment>> segments_;  // ordered by their begin
+  std::map<std::string, Shape> shapes_;                                                 // of whole parameters, by name
+  std::map<std::pair<std::string, std::string>, std::vector<StoredSegment>> segments_;  // by parameter and state
   mutable std::map<std::string, std::unique_ptr<SafetensorsFile>> files_;               // opened when first needed
 };
 

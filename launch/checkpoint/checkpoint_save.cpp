@@ -4,14 +4,13 @@
 
 #include <string>
 #include <system_error>
-#include <utility>
 #include <vector>
 
 #include "core/error.h"
 #include "core/files/atomic_file.h"
-#include "core/files/checksum.h"
 #include "launch/checkpoint/checkpoint_folder.h"
 #include "launch/checkpoint/checkpoint_model.h"
+#include "launch/checkpoint/checkpoint_shard.h"
 #include "launch/checkpoint/manifest.h"
 #include "launch/job/agreement.h"
 
@@ -19,38 +18,6 @@ namespace mudelta {
 namespace {
 
 namespace fs = std::filesystem;
-
-// A whole parameter's weight bears the parameter's name; "#exp_avg" marks other state, "[16:32]" a part.
-std::string make_key(const ParameterSpec& spec, const std::string& state, const OptimizerSegment& segment) {
-  const std::string name = state == "weight" ? spec.name : fmt::format("{}#{}", spec.name, state);
-  if (segment.numel == spec.shape.numel()) return name;
-  return fmt::format("{}[{}:{}]", name, segment.begin, segment.begin + segment.numel);
-}
-
-CheckpointFile write_shard(const fs::path& folder, const ParameterStore& store,
-                           std::span<const OptimizerSegment> segments, const ProcessGroup& group) {
-  CheckpointFile file;
-  file.set_name(fmt::format("shard-{:05}-of-{:05}.safetensors", group.rank(), group.size()));
-  std::vector<std::pair<std::string, Tensor>> tensors;
-  for (const OptimizerSegment& segment : segments) {
-    const ParameterSpec& spec = store.parameters()[segment.parameter].spec;
-    const bool is_whole = segment.numel == spec.shape.numel();
-    for (const auto& [state, live] : segment.state) {
-      CHECK_EQ(live.numel(), segment.numel) << spec.name << " " << state;
-      const Tensor tensor = live.to(Device());
-      CheckpointSegment& stored = *file.add_segments();
-      stored.set_parameter(spec.name);
-      stored.set_state(state);
-      stored.set_begin(segment.begin);
-      stored.set_numel(segment.numel);
-      stored.set_key(make_key(spec, state, segment));
-      stored.set_xxh64(xxh64_of(std::as_bytes(tensor.span<float>())));
-      tensors.emplace_back(stored.key(), tensor.view(is_whole ? spec.shape : Shape{segment.numel}));
-    }
-  }
-  file.set_num_bytes(write_safetensors(folder / file.name(), tensors, {{"format", "pt"}}));
-  return file;
-}
 
 // Clears the way for a new checkpoint and makes its temporary folder.
 void prepare(const fs::path& run_dir, std::int64_t step) {
@@ -97,7 +64,9 @@ void save_checkpoint(const fs::path& run_dir, const CheckpointContext& context, 
       if (is_first) prepare(run_dir, state.step());
     });
     CheckpointFile shard;
-    run_or_fail_together(group, [&] { shard = write_shard(temporary, context.store, optimizer.segments(), group); });
+    run_or_fail_together(group, [&] {
+      shard = write_checkpoint_shard(temporary, context.store, optimizer.segments(), group.rank(), group.size());
+    });
     const std::vector<std::string> shards = group.all_gather(shard.SerializeAsString());
     run_or_fail_together(group, [&] {
       if (is_first) commit(run_dir, make_manifest(context, state, optimizer, shards));

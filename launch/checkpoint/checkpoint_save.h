@@ -8,18 +8,18 @@
 #include "optim/optimizer.h"
 
 // Checkpoints of a run. RUN/checkpoints/step-00001000/ holds one safetensors file per rank with the segments that the
-// rank's optimizer owns, and manifest.textproto (launch/checkpoint/manifest.proto). It is written under a temporary
-// name and renamed when everything is on the disk, so a crash at any instant leaves every older checkpoint as it was
-// and the new one either whole or under a name that is never read. Finding, listing and resolving folders:
-// launch/checkpoint/checkpoint_folder.h.
+// rank's optimizer owns (launch/checkpoint/checkpoint_shard.h), and manifest.textproto
+// (launch/checkpoint/manifest.proto). It is written under a temporary name and renamed when everything is on the disk,
+// so a crash at any instant leaves every older checkpoint as it was and the new one either whole or under a name that
+// is never read. Finding, listing and resolving folders: launch/checkpoint/checkpoint_folder.h.
 
 namespace mudelta {
 
 // Writes the checkpoint of step `state.step()`, then, unless that step was skipped, removes old ones but for the
-// config.checkpoint().keep() newest (0: all stay). Collective over `group`, whose ranks' segments together make up the
-// model; rank 0's folder must be the same folder on every rank. Throws the same Error on every rank, naming the first
-// rank that failed, its file and the reason; the temporary folder is then gone and older checkpoints are as they were.
-// Throws Error, too, if the run already holds a checkpoint of this or of a later step.
+// config.checkpoint().keep() newest (0: all stay). Collective over `group`, all ranks, whose segments together make up
+// the model; rank 0's folder must be the same folder on every rank. Throws the same Error on every rank, naming the
+// first rank that failed, its file and the reason; the temporary folder is then gone and older checkpoints are as they
+// were. Throws Error, too, if the run already holds a checkpoint of this or of a later step.
 void save_checkpoint(const std::filesystem::path& run_dir, const CheckpointContext& context, const TrainingState& state,
                      Optimizer& optimizer, const ProcessGroup& group);
 

@@ -13,7 +13,6 @@
 #include "core/error.h"
 #include "core/files/atomic_file.h"
 #include "core/files/checksum.h"
-#include "core/shape.h"
 #include "launch/config/config_text.h"
 
 namespace mudelta {
@@ -26,17 +25,17 @@ std::string checksum_line(std::string_view text) {
                      xxh64_of(std::as_bytes(std::span(text))));
 }
 
-using Extent = std::pair<std::int64_t, std::int64_t>;       // begin, numel
-using ElementCounts = std::map<std::string, std::int64_t>;  // by parameter
+using Shapes = std::map<std::string, Shape>;           // of whole parameters, by name
+using Extent = std::pair<std::int64_t, std::int64_t>;  // begin, numel
+using Slices = std::map<ParameterSlice, std::vector<Extent>>;
 
-ElementCounts count_elements(const CheckpointManifest& manifest) {
-  ElementCounts elements;
+Shapes shapes_of(const CheckpointManifest& manifest) {
+  Shapes shapes;
   for (const CheckpointParameter& parameter : manifest.parameters()) {
-    const Shape shape(std::span<const std::int64_t>(parameter.shape().data(), parameter.shape_size()));
-    const bool is_new = elements.emplace(parameter.name(), shape.numel()).second;
+    const bool is_new = shapes.emplace(parameter.name(), shape_of(parameter)).second;
     require(is_new, "two parameters are named {}", parameter.name());
   }
-  return elements;
+  return shapes;
 }
 
 // Files lie in the checkpoint's own folder.
@@ -50,40 +49,70 @@ void check_files(const CheckpointManifest& manifest) {
   }
 }
 
-void check_segments(const CheckpointManifest& manifest, const ElementCounts& elements) {
+std::int64_t numel_of_slice(const CheckpointSegment& segment, const Shape& whole) {
+  try {
+    return SliceMap(whole, slice_of(segment)).numel();
+  } catch (const Error& error) {
+    fail("{}: {}", segment.key(), error.what());
+  }
+}
+
+void check_segments(const CheckpointManifest& manifest, const Shapes& shapes) {
   for (const CheckpointFile& file : manifest.files()) {
     for (const CheckpointSegment& segment : file.segments()) {
-      const auto parameter = elements.find(segment.parameter());
-      require(parameter != elements.end(), "{}: there is no parameter {}", segment.key(), segment.parameter());
-      require(segment.begin() >= 0 && segment.numel() >= 0 && segment.begin() <= parameter->second &&
-                  segment.numel() <= parameter->second - segment.begin(),
+      const auto shape = shapes.find(segment.parameter());
+      require(shape != shapes.end(), "{}: there is no parameter {}", segment.key(), segment.parameter());
+      const std::int64_t numel = numel_of_slice(segment, shape->second);
+      require(segment.begin() >= 0 && segment.numel() >= 0 && segment.begin() <= numel &&
+                  segment.numel() <= numel - segment.begin(),
               "{}: {} elements from {}, expected some of the {} of {}", segment.key(), segment.numel(), segment.begin(),
-              parameter->second, segment.parameter());
+              numel, segment.parameter());
     }
   }
 }
 
-// The segments of every state that occurs, and of "weight", cover each element of each parameter once.
-void check_coverage(const CheckpointManifest& manifest, const ElementCounts& elements) {
-  std::map<std::pair<std::string, std::string>, std::vector<Extent>> extents;  // by state and parameter
+// `extents` are [0, numel) in parts. `what` begins the messages.
+void check_extents(const std::string& what, std::vector<Extent>& extents, std::int64_t numel) {
+  std::ranges::sort(extents);
+  std::int64_t end = 0;
+  for (const auto& [part_begin, part_numel] : extents) {
+    require(part_begin == end, "{}: a segment begins at element {}, expected {}", what, part_begin, end);
+    end += part_numel;
+  }
+  require(end == numel, "{}: {} elements are stored, expected {}", what, end, numel);
+}
+
+// `slices`, in their order, are `whole` cut along one dimension, and each is there in full.
+void check_slices(const std::string& what, Slices& slices, const Shape& whole) {
+  if (slices.empty()) slices[ParameterSlice()];
+  const ParameterSlice first = slices.begin()->first, last = slices.rbegin()->first;
+  require(first.dim == last.dim, "{}: {} is stored beside {}, expected slices of one dimension", what, last.to_string(),
+          first.to_string());
+  const int dim = first.dim;
+  std::int64_t end = 0;
+  for (auto& [slice, extents] : slices) {
+    require(slice.begin == end, "{}: a slice begins at index {} of dimension {}, expected {}", what, slice.begin, dim,
+            end);
+    end = slice.end;
+    check_extents(slice.is_whole() ? what : fmt::format("{}, {}", what, slice.to_string()), extents,
+                  SliceMap(whole, slice).numel());
+  }
+  if (first.is_whole()) return;
+  require(end == whole[dim], "{}: the slices end at index {} of dimension {}, expected {}", what, end, dim, whole[dim]);
+}
+
+void check_coverage(const CheckpointManifest& manifest, const Shapes& shapes) {
+  std::map<std::pair<std::string, std::string>, Slices> slices;  // by state and parameter
   std::set<std::string> states = {"weight"};
   for (const CheckpointFile& file : manifest.files()) {
     for (const CheckpointSegment& segment : file.segments()) {
       states.insert(segment.state());
-      extents[{segment.state(), segment.parameter()}].emplace_back(segment.begin(), segment.numel());
+      slices[{segment.state(), segment.parameter()}][slice_of(segment)].emplace_back(segment.begin(), segment.numel());
     }
   }
   for (const std::string& state : states) {
-    for (const auto& [parameter, numel] : elements) {
-      std::vector<Extent>& parts = extents[{state, parameter}];
-      std::ranges::sort(parts);
-      std::int64_t end = 0;
-      for (const auto& [part_begin, part_numel] : parts) {
-        require(part_begin == end, "{} of {}: a segment begins at element {}, expected {}", state, parameter,
-                part_begin, end);
-        end += part_numel;
-      }
-      require(end == numel, "{} of {}: {} elements are stored, expected {}", state, parameter, end, numel);
+    for (const auto& [parameter, shape] : shapes) {
+      check_slices(fmt::format("{} of {}", state, parameter), slices[{state, parameter}], shape);
     }
   }
 }
@@ -116,13 +145,21 @@ CheckpointManifest read_manifest(const std::filesystem::path& folder) {
 
 void check_manifest(const CheckpointManifest& manifest, const std::filesystem::path& folder) {
   try {
-    const ElementCounts elements = count_elements(manifest);
+    const Shapes shapes = shapes_of(manifest);
     check_files(manifest);
-    check_segments(manifest, elements);
-    check_coverage(manifest, elements);
+    check_segments(manifest, shapes);
+    check_coverage(manifest, shapes);
   } catch (const Error& error) {
     fail("{}: {}", folder.string(), error.what());
   }
+}
+
+Shape shape_of(const CheckpointParameter& parameter) {
+  return Shape(std::span<const std::int64_t>(parameter.shape().data(), parameter.shape_size()));
+}
+
+ParameterSlice slice_of(const CheckpointSegment& segment) {
+  return {segment.slice_dim(), segment.slice_begin(), segment.slice_end()};
 }
 
 }  // namespace mudelta

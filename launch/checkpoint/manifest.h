@@ -4,6 +4,8 @@
 #include <filesystem>
 #include <string_view>
 
+#include "core/parameter_slice.h"
+#include "core/shape.h"
 #include "launch/checkpoint/manifest.pb.h"
 
 namespace mudelta {
@@ -20,8 +22,11 @@ void write_manifest(const std::filesystem::path& folder, const CheckpointManifes
 CheckpointManifest read_manifest(const std::filesystem::path& folder);
 
 // Throws Error, naming `folder` and what is wrong, unless files have plain names of their own, each segment lies within
-// a parameter, and the segments of every state tensor that occurs, and of "weight" in any case, cover every element of
-// every parameter exactly once.
+// a slice of a parameter, and for every state tensor that occurs, and for "weight" in any case, the slices of every
+// parameter are a cut of one of its dimensions and the segments cover every element of each slice exactly once.
 void check_manifest(const CheckpointManifest& manifest, const std::filesystem::path& folder);
+
+Shape shape_of(const CheckpointParameter& parameter);
+ParameterSlice slice_of(const CheckpointSegment& segment);
 
 }  // namespace mudelta

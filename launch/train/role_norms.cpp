@@ -13,17 +13,19 @@ constexpr std::int64_t kNumRoles = static_cast<std::int64_t>(Role::kNorm) + 1;
 }  // namespace
 
 std::vector<RoleNorms> role_norms(const ParameterStore& store, std::span<const OptimizerSegment> segments,
-                                  const ProcessGroup& group, Stream stream) {
+                                  const ProcessGroup& world, Stream stream) {
   const Tensor sums = Tensor::zeros({2 * kNumRoles}, DType::kFloat64, stream.device());  // gradients, then weights
   for (const OptimizerSegment& segment : segments) {
     const Parameter& parameter = store.parameters()[segment.parameter];
     const auto role = static_cast<std::int64_t>(parameter.spec.role);
     const Tensor gradient = parameter.gradient.flat_view(segment.begin, {segment.numel});
-    kernels::add_sum_of_squares(gradient, 1, sums.slice(role, role + 1), stream);
-    kernels::add_sum_of_squares(segment.state[0].second, 1, sums.slice(kNumRoles + role, kNumRoles + role + 1), stream);
+    const Tensor weight = segment.state[0].second;
+    const double share = 1.0 / parameter.part.copies;
+    kernels::add_sum_of_squares(gradient, share, sums.slice(role, role + 1), stream);
+    kernels::add_sum_of_squares(weight, share, sums.slice(kNumRoles + role, kNumRoles + role + 1), stream);
   }
   const Tensor totals = sums.to(Device());
-  group.all_reduce(totals, ReduceOp::kSum, Stream());
+  world.all_reduce(totals, ReduceOp::kSum, Stream());
 
   std::vector<RoleNorms> norms;
   for (std::int64_t role = 0; role < kNumRoles; ++role) {

@@ -17,8 +17,8 @@ struct RoleNorms {
 };
 
 // Of every role that the store has, in the order of Role. Gradients as the buckets have reduced them; `segments`: the
-// optimizer's, on this rank. Collective over `group`, the data group: the same on every rank.
+// optimizer's, on this rank. Collective over `world`, all ranks: the same on each.
 std::vector<RoleNorms> role_norms(const ParameterStore& store, std::span<const OptimizerSegment> segments,
-                                  const ProcessGroup& group, Stream stream);
+                                  const ProcessGroup& world, Stream stream);
 
 }  // namespace mudelta

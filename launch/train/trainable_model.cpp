@@ -20,7 +20,7 @@ TrainableModel::TrainableModel(const RunConfig& config, const Mesh& mesh, Device
       parametrization_(make_parametrization(config)),
       stored_(config, parametrization_.logit_multiplier(), device, mesh.gradients().size()),
       buckets_(stored_.store, mesh.gradients(), bucket_bytes(config.parallel())),
-      optimizer_(config.optimizer(), stored_.store, buckets_, parametrization_.scaling(), mesh.gradients()),
+      optimizer_(config.optimizer(), stored_.store, buckets_, parametrization_.scaling(), mesh.world()),
       loss_sum_(Tensor::zeros({1}, DType::kFloat64, device)),
       host_loss_sum_(device.is_cuda() ? Tensor::zeros({1}, DType::kFloat64, {DeviceType::kPinned}) : loss_sum_) {
   require(device.is_cuda() || !config.train().cuda_graph(),

@@ -60,7 +60,7 @@ TrainStep Trainer::step() {
   if (result.step == 1) state_.set_first_loss(result.loss);
   if (config_.train().norms_every() > 0 && result.step % config_.train().norms_every() == 0) {
     result.norms =
-        role_norms(trainable_.store(), trainable_.optimizer().segments(), mesh_.gradients(), trainable_.stream());
+        role_norms(trainable_.store(), trainable_.optimizer().segments(), mesh_.world(), trainable_.stream());
   }
   if (state_.skipped_in_a_row() >= config_.train().max_skipped_steps()) {
     throw Divergence(
@@ -75,9 +75,10 @@ TrainStep Trainer::step() {
 // What the ranks tell each other in a step, all at once: their parts of its sums, and whether they failed.
 StepSums Trainer::agree(const std::string& failure) {
   const StepSums own = trainable_.sums();
+  const double losses = own.losses / mesh_.tensor().size();  // which all ranks along `tensor` have
   const std::vector<double> all =
-      mesh_.gradients().all_reduce({own.squares, own.losses, failure.empty() ? 0.0 : 1.0}, ReduceOp::kSum);
-  if (all[2] > 0) fail_together(mesh_.gradients(), failure);
+      mesh_.world().all_reduce({own.squares, losses, failure.empty() ? 0.0 : 1.0}, ReduceOp::kSum);
+  if (all[2] > 0) fail_together(mesh_.world(), failure);
   return {.squares = all[0], .losses = all[1]};
 }
 
@@ -114,13 +115,12 @@ std::optional<Evaluation> Trainer::evaluate(const std::function<bool()>& stop) c
 }
 
 void Trainer::save(const std::filesystem::path& run_dir) {
-  save_checkpoint(run_dir, checkpoint_context(), state_, trainable_.optimizer(), mesh_.gradients());
+  save_checkpoint(run_dir, checkpoint_context(), state_, trainable_.optimizer(), mesh_.world());
 }
 
 RunConfig Trainer::load(const std::filesystem::path& checkpoint) {
   const CheckpointReader reader(checkpoint);
-  state_ =
-      load_checkpoint(reader, checkpoint_context(), trainable_.optimizer(), mesh_.gradients(), trainable_.stream());
+  state_ = load_checkpoint(reader, checkpoint_context(), trainable_.optimizer(), mesh_.world(), trainable_.stream());
   return reader.manifest().config();
 }
 

@@ -90,6 +90,36 @@ TEST(ParameterStore, ZeroGradientsLeavesValues) {
   EXPECT_EQ(store.find("norm").value.data<float>()[0], 2);
 }
 
+TEST(ParameterStore, HoldsParts) {
+  const std::vector<ParameterPart> parts = {
+      {.slice = {1, 2, 5}}, {.copies = 2, .copy = 1}, {.slice = {0, 1, 1}, .copies = 1}};
+  ParameterStore store(three_specs(), DType::kFloat32, {}, 1, parts);
+  const FlatGroup& group = store.groups()[0];
+  const Shape shapes[] = {{3, 3}, {17}, {0, 2, 4}};
+  for (std::size_t i = 0; i < 3; ++i) {
+    const Parameter& parameter = store.parameters()[i];
+    EXPECT_EQ(parameter.value.shape(), shapes[i]);
+    EXPECT_EQ(parameter.gradient.shape(), shapes[i]);
+    EXPECT_EQ(parameter.spec.shape, three_specs()[i].shape);
+    EXPECT_EQ(group.entries[i].numel, shapes[i].numel());
+    EXPECT_EQ(parameter.part.slice, parts[i].slice);
+    EXPECT_EQ(parameter.part.copy, parts[i].copy);
+  }
+  EXPECT_EQ(group.values.to_string(), "float32[48]");
+  EXPECT_EQ(store.num_elements(), 15 + 17 + 16) << "of the whole model";
+}
+
+TEST(ParameterStore, PartsMustFitTheirParameters) {
+  const auto error_with = [](const std::vector<ParameterPart>& parts) {
+    return error_of([&] { ParameterStore(three_specs(), DType::kFloat32, {}, 1, parts); });
+  };
+  EXPECT_THAT(error_with({{}, {}}), HasSubstr("2 parts of 3 parameters"));
+  EXPECT_THAT(error_with({{}, {}, {.slice = {1, 0, 3}}}),
+              HasSubstr("b: slice {dim 1, begin 0, end 3}, expected a part of [2, 2, 4]"));
+  EXPECT_THAT(error_with({{}, {.copies = 2, .copy = 2}, {}}), HasSubstr("norm: copy 2 of 2"));
+  EXPECT_THAT(error_with({{}, {.copies = 0}, {}}), HasSubstr("norm: copy 0 of 0"));
+}
+
 TEST(ParameterStore, KeepsItsBuffersWhenMoved) {
   ParameterStore first(three_specs(), DType::kFloat32, {}, 3);
   const float* data = first.find("b").value.data<float>();

@@ -123,6 +123,34 @@ TEST(Optimizer, HugeGradientIsClippedNotSkipped) {
   EXPECT_TRUE(testing::close(w.value(), std::vector<double>{1 - std::sqrt(0.5), -2, 4 - std::sqrt(0.5)}, 1e-6));
 }
 
+// [6, 4] cut along each dimension over two ranks, beside a vector that all four hold: as each rank would see it.
+TEST(Optimizer, SlicesNormsMakeUpThatOfTheWhole) {
+  const auto norm = [](std::vector<ParameterPart> parts) {
+    ParameterStore store({{.name = "matrix", .shape = {6, 4}}, {.name = "gain", .shape = {3}}}, DType::kFloat32, {}, 1,
+                         std::move(parts));
+    for (const Parameter& parameter : store.parameters()) {
+      for (std::int64_t i = 0; i < parameter.gradient.numel(); ++i) {
+        parameter.gradient.data<float>()[i] = static_cast<float>(1 + parameter.slice_map().whole_index(i));
+      }
+    }
+    GradientBuckets buckets(store, ProcessGroup::single(), 64);
+    Optimizer optimizer(plain_sgd(), store, buckets, {{.clip = 2}, {.clip = 3}}, ProcessGroup::single());
+    return optimizer.step(0, 0, kStream).gradient_norm;
+  };
+  const double whole = norm({});
+  EXPECT_DOUBLE_EQ(whole * whole, 2 * 4900 + 3 * 14);  // 1^2 + ... + 24^2 = 4900
+  for (const auto& [dim, size] : {std::pair{0, 6}, std::pair{1, 4}}) {
+    double squares = 0;
+    for (int rank = 0; rank < 4; ++rank) {
+      const std::int64_t begin = rank / 2 == 0 ? 0 : 1, end = rank / 2 == 0 ? 1 : size;
+      const double local = norm({{.slice = {dim, begin, end}, .copies = 2, .copy = rank % 2},
+                                 {.copies = 4, .copy = rank, .is_partial = true}});
+      squares += local * local;
+    }
+    EXPECT_DOUBLE_EQ(std::sqrt(squares), whole);
+  }
+}
+
 TEST(Optimizer, NeitherReadsNorWritesPadding) {
   Vector w{OptimizerConfig()};
   FlatGroup& group = w.store.groups()[0];

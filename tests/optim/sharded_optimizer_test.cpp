@@ -219,6 +219,24 @@ TEST_P(BadGradient, OfOneRankSkipsTheUpdateOnAll) {
   }
 }
 
+// Each rank holds some rows of a matrix, and all hold the same vector.
+TEST(SlicedGradientNorm, IsThatOfTheWholeModelOnEveryRank) {
+  const ProcessGroup world = ProcessGroup::world();
+  const int rank = world.rank(), size = world.size();
+  const std::int64_t rows = 5;
+  ParameterStore store({{.name = "matrix", .shape = {rows * size, 7}}, {.name = "gain", .shape = {13}}},
+                       DType::kFloat32, {}, 1,
+                       {{.slice = {0, rows * rank, rows * (rank + 1)}}, {.copies = size, .copy = rank}});
+  for (const Parameter& parameter : store.parameters()) {
+    for (float& x : parameter.gradient.span<float>()) x = 2;
+  }
+  GradientBuckets buckets(store, ProcessGroup::single(), 64);
+  OptimizerConfig config = sgd_config(false);
+  Optimizer optimizer(config, store, buckets, {{}, {.clip = 0.5}}, world);
+  const double expected = std::sqrt(4.0 * (7 * static_cast<double>(rows) * size + 0.5 * 13));
+  EXPECT_NEAR(optimizer.step(0, 0, Stream()).gradient_norm, expected, 1e-12 * expected);
+}
+
 TEST(Segments, CoverEveryElementOnce) {
   const ProcessGroup world = ProcessGroup::world();
   for (const std::int64_t bucket_bytes : {1, 1000, 1 << 20}) {

@@ -91,6 +91,42 @@ TEST(CheckpointRanksTest, AnyNumberOfRanksReadsWhatAnyOtherWrote) {
   }
 }
 
+// A mesh of data x `tensor` ranks, neighbours along `tensor`, that cut some parameters and copy the others.
+CheckpointRun run_on_mesh(CheckpointRunOptions options, int tensor) {
+  const ProcessGroup world = ProcessGroup::world();
+  const int rank = world.rank() % tensor;
+  const auto slice = [&](int dim, std::int64_t size) {
+    return ParameterPart{.slice = {dim, size * rank / tensor, size * (rank + 1) / tensor}};
+  };
+  const ParameterPart copy = {.copies = tensor, .copy = rank};
+  options.parts = {slice(0, 7), slice(1, 12), slice(0, 3), copy, slice(2, 31)};
+  return {options, world.split(rank, world.rank()), world};
+}
+
+TEST(CheckpointRanksTest, AnyMeshReadsWhatAnyOtherWrote) {
+  const int world_size = ProcessGroup::world().size();
+  for (const CheckpointRunOptions& options :
+       {CheckpointRunOptions{.bucket_bytes = 64},
+        CheckpointRunOptions{.compute_dtype = DType::kBFloat16, .bucket_bytes = 700}}) {
+    for (int writers = 1; writers <= world_size; ++writers) {
+      if (world_size % writers != 0) continue;
+      SharedFolder folder;
+      run_on_mesh(options, writers).save(folder.path(), 9);
+      EXPECT_THAT(folder.checkpoint_names(), ElementsAre("step-00000009"));
+      const fs::path checkpoint = checkpoint_path(folder.path(), 9);
+      for (int readers = 1; readers <= world_size; ++readers) {
+        if (world_size % readers != 0) continue;
+        CheckpointRun run = run_on_mesh(options, readers);
+        EXPECT_EQ(run.load(checkpoint).tokens(), 9000);
+        EXPECT_TRUE(run.holds(9)) << "written on tensor groups of " << writers << ", read on groups of " << readers;
+      }
+      CheckpointRun alone(options);
+      load_weights(CheckpointReader(checkpoint), alone.store);
+      EXPECT_TRUE(alone.values_are(9)) << "written on tensor groups of " << writers;
+    }
+  }
+}
+
 TEST(CheckpointRanksTest, KeepsTheNewest) {
   SharedFolder folder;
   CheckpointRun run({.keep = 2}, ProcessGroup::world());

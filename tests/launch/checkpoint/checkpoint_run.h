@@ -20,17 +20,22 @@ struct CheckpointRunOptions {
   std::int64_t bucket_bytes = 1 << 20;
   int keep = 0;
   std::vector<Shape> shapes = {{7, 5}, {16, 12}, {3}, {1}, {2, 3, 31}};
+  std::vector<ParameterPart> parts = {};  // of the shapes, that this rank holds; none: all of each
 };
 
 // What a trainer saves and loads, with no model behind it: parameters "layers.I.weight" of the given shapes (the third
 // one always float32), the optimizer over them, and state that is a function of a salt and the global element index.
 class CheckpointRun {
  public:
-  explicit CheckpointRun(const CheckpointRunOptions& options = {}, ProcessGroup data = ProcessGroup::single())
-      : group(std::move(data)),
+  explicit CheckpointRun(const CheckpointRunOptions& options = {}, const ProcessGroup& all = ProcessGroup::single())
+      : CheckpointRun(options, all, all) {}
+
+  // `data`: the ranks that hold the same parts; `all`: those that together hold the model.
+  CheckpointRun(const CheckpointRunOptions& options, ProcessGroup data, ProcessGroup all)
+      : group(std::move(all)),
         config(make_config(options)),
-        store(make_specs(options), options.compute_dtype, Device{}, group.size()),
-        buckets(store, group, options.bucket_bytes),
+        store(make_specs(options), options.compute_dtype, Device{}, data.size(), options.parts),
+        buckets(store, data, options.bucket_bytes),
         scaling(make_scaling(options)),
         optimizer(config.optimizer(), store, buckets, scaling, group) {
     fill(0);
@@ -46,10 +51,11 @@ class CheckpointRun {
   // Sets weights and optimizer state; `salt` also becomes the number of updates. Collective.
   void fill(std::uint64_t salt) {
     for (OptimizerSegment& segment : optimizer.segments()) {
+      const SliceMap map = store.parameters()[segment.parameter].slice_map();
       for (auto& [state, tensor] : segment.state) {
         auto values = tensor.span<float>();
         for (std::size_t i = 0; i < values.size(); ++i) {
-          values[i] = expected(name_of(segment), state, salt, segment.begin + static_cast<std::int64_t>(i));
+          values[i] = expected(name_of(segment), state, salt, map.whole_index(segment.begin + std::int64_t(i)));
         }
       }
     }
@@ -63,7 +69,8 @@ class CheckpointRun {
     }
     for (const OptimizerSegment& segment : optimizer.segments()) {
       for (const auto& [state, tensor] : segment.state) {
-        const Tensor right = expected_tensor(name_of(segment), state, salt, segment.begin, {segment.numel});
+        const Tensor right =
+            expected_tensor(store.parameters()[segment.parameter], state, salt, segment.begin, {segment.numel});
         if (auto same = same_bits(tensor.view({segment.numel}), right); !same) {
           return same << " of " << name_of(segment) << " " << state;
         }
@@ -74,7 +81,7 @@ class CheckpointRun {
 
   ::testing::AssertionResult values_are(std::uint64_t salt) {
     for (const Parameter& parameter : store.parameters()) {
-      const Tensor right = expected_tensor(parameter.spec.name, "weight", salt, 0, parameter.spec.shape);
+      const Tensor right = expected_tensor(parameter, "weight", salt, 0, parameter.value.shape());
       if (auto same = same_bits(parameter.value, right.to(parameter.value.dtype())); !same) {
         return same << " of the value of " << parameter.spec.name;
       }
@@ -142,12 +149,13 @@ class CheckpointRun {
     return scaling;
   }
 
-  static Tensor expected_tensor(const std::string& parameter, const std::string& state, std::uint64_t salt,
+  static Tensor expected_tensor(const Parameter& parameter, const std::string& state, std::uint64_t salt,
                                 std::int64_t begin, const Shape& shape) {
+    const SliceMap map = parameter.slice_map();
     const Tensor tensor = Tensor::empty(shape);
     auto values = tensor.span<float>();
     for (std::size_t i = 0; i < values.size(); ++i) {
-      values[i] = expected(parameter, state, salt, begin + static_cast<std::int64_t>(i));
+      values[i] = expected(parameter.spec.name, state, salt, map.whole_index(begin + std::int64_t(i)));
     }
     return tensor;
   }

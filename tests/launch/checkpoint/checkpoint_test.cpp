@@ -24,6 +24,7 @@ namespace fs = std::filesystem;
 using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using ::testing::Not;
 
 const std::string kNoError = "no error was thrown";
 const std::string kShard = "shard-00000-of-00001.safetensors";
@@ -90,6 +91,7 @@ TEST(CheckpointTest, UninterruptedParametersBearTheirNamesAndShapes) {
   EXPECT_EQ(manifest.parameters(1).lr_multiplier(), run.scaling[1].lr);
   EXPECT_EQ(manifest.parameters(1).eps_multiplier(), run.scaling[1].eps);
   EXPECT_EQ(manifest.parameters(1).decay_multiplier(), run.scaling[1].decay);
+  EXPECT_THAT(read_file(checkpoint_path(folder.path(), 1) / kManifestName), Not(HasSubstr("slice")));
 }
 
 TEST(CheckpointTest, WeightsAloneForInference) {
@@ -117,7 +119,7 @@ RC_GTEST_PROP(CheckpointProperty, AnyRangeOfAnyState, ()) {
   const auto end = *rc::gen::inRange<std::int64_t>(begin, 193);
   const std::string state = *rc::gen::element<std::string>("weight", "exp_avg", "exp_avg_sq");
   std::vector<float> out(static_cast<std::size_t>(end - begin));
-  reader.read("layers.1.weight", state, begin, out);
+  reader.read("layers.1.weight", state, {}, begin, out);
   for (std::size_t i = 0; i < out.size(); ++i) {
     RC_ASSERT(out[i] == CheckpointRun::expected("layers.1.weight", state, 4, begin + static_cast<std::int64_t>(i)));
   }
@@ -128,9 +130,14 @@ TEST(CheckpointTest, RefusesARangeThatIsNotThere) {
   CheckpointRun().save(folder.path(), 1);
   const CheckpointReader reader(checkpoint_path(folder.path(), 1));
   std::vector<float> out(36);
-  EXPECT_THAT(error_of([&] { reader.read("layers.0.weight", "weight", 0, out); }), HasSubstr("holds 35 of elements"));
-  EXPECT_THAT(error_of([&] { reader.read("layers.0.weight", "momentum_buffer", 0, out); }), HasSubstr("holds 0"));
-  EXPECT_THAT(error_of([&] { reader.read("absent", "weight", 0, out); }), HasSubstr("absent"));
+  const auto error_of_reading = [&](const char* parameter, const char* state, const ParameterSlice& slice) {
+    return error_of([&] { reader.read(parameter, state, slice, 0, out); });
+  };
+  EXPECT_THAT(error_of_reading("layers.0.weight", "weight", {}), HasSubstr("elements 0 to 36 of layers.0.weight"));
+  EXPECT_THAT(error_of_reading("layers.1.weight", "weight", {1, 2, 4}), HasSubstr("expected some of 32"));
+  EXPECT_THAT(error_of_reading("layers.1.weight", "weight", {1, 2, 13}), HasSubstr("expected a part of [16, 12]"));
+  EXPECT_THAT(error_of_reading("layers.1.weight", "momentum_buffer", {}), HasSubstr("holds 0"));
+  EXPECT_THAT(error_of_reading("absent", "weight", {}), HasSubstr("absent"));
 }
 
 TEST(CheckpointTest, KeepsTheNewest) {

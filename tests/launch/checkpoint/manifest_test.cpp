@@ -3,7 +3,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <string>
+#include <vector>
 
 #include "core/files/checksum.h"
 #include "launch/checkpoint/checkpoint_folder.h"
@@ -100,6 +102,68 @@ TEST_F(Manifest, SegmentsMustBeOfItsParameters) {
               HasSubstr("5 elements from -5, expected some of the"));
   EXPECT_THAT(error_after_segments([](auto& segments) { segments.Mutable(0)->set_numel(INT64_MAX); }),
               HasSubstr("9223372036854775807 elements from"));
+}
+
+// layers.1.weight, [16, 12], with other segments of its weight: the first `numel` elements of each of some slices.
+class SlicedManifest : public Manifest {
+ protected:
+  std::string error_with_slices(const std::vector<ParameterSlice>& slices, std::int64_t numel = 32) {
+    return error_after([&](CheckpointManifest& manifest) {
+      auto& segments = *manifest.mutable_files(0)->mutable_segments();
+      const auto is_replaced = [](const CheckpointSegment& segment) {
+        return segment.parameter() == "layers.1.weight" && segment.state() == "weight";
+      };
+      segments.erase(std::remove_if(segments.begin(), segments.end(), is_replaced), segments.end());
+      for (const auto& [dim, begin, end] : slices) {
+        CheckpointSegment& segment = *segments.Add();
+        segment.set_parameter("layers.1.weight");
+        segment.set_state("weight");
+        segment.set_begin(0);
+        segment.set_numel(numel);
+        segment.set_key("sliced");
+        if (dim != -1) segment.set_slice_dim(dim);
+        segment.set_slice_begin(begin);
+        segment.set_slice_end(end);
+      }
+    });
+  }
+};
+
+TEST_F(SlicedManifest, SlicesMustCutOneDimension) {
+  EXPECT_EQ(error_with_slices({{1, 2, 4}, {1, 0, 2}, {1, 4, 6}, {1, 6, 8}, {1, 10, 12}, {1, 8, 10}}), kNoError);
+  EXPECT_EQ(error_with_slices({{-1, 0, 0}}, 192), kNoError);
+  EXPECT_THAT(error_with_slices({{1, 0, 2}, {1, 4, 6}}),
+              AllOf(HasSubstr(checkpoint().string()), HasSubstr("weight of layers.1.weight"),
+                    HasSubstr("a slice begins at index 4 of dimension 1, expected 2")));
+  EXPECT_THAT(error_with_slices({{1, 0, 2}, {1, 1, 3}}), HasSubstr("begins at index 1 of dimension 1, expected 2"));
+  EXPECT_THAT(error_with_slices({{1, 0, 2}, {1, 0, 2}}), HasSubstr("a segment begins at element 0, expected 32"));
+  EXPECT_THAT(error_with_slices({{1, 0, 2}}), HasSubstr("the slices end at index 2 of dimension 1, expected 12"));
+  EXPECT_THAT(error_with_slices({{1, 0, 3}}), HasSubstr("indices 0 to 3 of dimension 1: 32 elements are stored, "
+                                                        "expected 48"));
+  EXPECT_THAT(error_with_slices({{0, 0, 4}, {1, 0, 2}}), HasSubstr("expected slices of one dimension"));
+  EXPECT_THAT(error_with_slices({{-1, 0, 0}, {1, 0, 2}}), HasSubstr("expected slices of one dimension"));
+}
+
+TEST_F(SlicedManifest, SlicesMustBeOfTheirParameter) {
+  constexpr std::int64_t kMost = INT64_MAX, kLeast = INT64_MIN;
+  for (const ParameterSlice& slice : std::vector<ParameterSlice>{{1, 0, 13},
+                                                                 {1, -1, 2},
+                                                                 {1, 4, 2},
+                                                                 {1, kLeast, kMost},
+                                                                 {1, kMost, kLeast},
+                                                                 {0, 0, kMost},
+                                                                 {2, 0, 1},
+                                                                 {6, 0, 1},
+                                                                 {-2, 0, 1},
+                                                                 {INT32_MAX, 0, 1},
+                                                                 {INT32_MIN, 0, 1},
+                                                                 {-1, 0, 2}}) {
+    EXPECT_THAT(error_with_slices({slice}),
+                HasSubstr(fmt::format("sliced: slice {{dim {}, begin {}, end {}}}, expected a part of [16, 12]",
+                                      slice.dim, slice.begin, slice.end)));
+  }
+  EXPECT_THAT(error_with_slices({{1, 0, 2}}, 33), HasSubstr("33 elements from 0, expected some of the 32"));
+  EXPECT_THAT(error_with_slices({{1, 5, 5}}, 1), HasSubstr("1 elements from 0, expected some of the 0"));
 }
 
 TEST_F(Manifest, ParametersMustBeTensors) {
