@@ -44,7 +44,15 @@ struct ParameterSpec {
   Shape shape;
   std::int64_t fan_in = 0;
   std::int64_t fan_out = 0;
-  int shard_dim = -1;  // dimension cut over the tensor group; -1: replicated
+  int shard_dim = -1;           // dimension cut over the tensor group; -1: replicated
+  std::int64_t shard_unit = 1;  // indices of it that stay together: those of a head
+  // What a replicated parameter meets, of which a rank of the tensor group may have a part: its gradients are partial
+  // then.
+  enum class Meets : std::uint8_t {
+    kRows,   // rows of the residual stream
+    kHeads,  // each head
+  };
+  Meets meets = Meets::kRows;
   bool keep_float32 = false;  // stays float32 when the compute dtype is bfloat16
   Initializer initializer;
 };

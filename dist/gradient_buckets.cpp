@@ -2,7 +2,8 @@
 
 #include <algorithm>
 #include <functional>
-#include <numeric>
+#include <map>
+#include <utility>
 
 #include "core/error.h"
 
@@ -34,7 +35,8 @@ Device device_of(ParameterStore& store) {
 
 }  // namespace
 
-GradientBuckets::GradientBuckets(ParameterStore& store, ProcessGroup data, std::int64_t bucket_bytes)
+GradientBuckets::GradientBuckets(ParameterStore& store, ProcessGroup data, std::int64_t bucket_bytes,
+                                 const ProcessGroup& tensor)
     : store_(store), data_(std::move(data)), communication_(device_of(store)) {
   require(store.num_shards() == data_.size(), "[gradient_buckets] parameters are padded for {} shards, expected {}",
           store.num_shards(), data_.size());
@@ -49,15 +51,35 @@ GradientBuckets::GradientBuckets(ParameterStore& store, ProcessGroup data, std::
       owned_.push_back(part_of(range, data_.rank(), data_.size()));
     }
   }
-  order_.resize(buckets_.size());
-  std::iota(order_.begin(), order_.end(), std::size_t{0});
-  std::ranges::stable_sort(order_, std::ranges::greater(), [&](std::size_t i) { return buckets_[i].first_parameter; });
+  for (std::size_t i = 0; i < buckets_.size(); ++i) reductions_.push_back({buckets_[i].first_parameter, false, i});
+  std::map<int, ProcessGroup> groups;  // of neighbours in the tensor group, by their number
+  for (std::size_t i = 0; i < store.parameters().size(); ++i) {
+    const ParameterPart& part = store.parameters()[i].part;
+    if (!part.is_partial) continue;
+    if (!groups.contains(part.copies)) {
+      groups.emplace(part.copies,
+                     part.copies == tensor.size() ? tensor : tensor.split(tensor.rank() / part.copies, tensor.rank()));
+    }
+    reductions_.push_back({i, true, partial_.size()});
+    partial_.push_back({i, groups.at(part.copies)});
+  }
+  std::ranges::stable_sort(reductions_, std::ranges::greater(),
+                           [](const Reduction& r) { return std::pair(r.first_parameter, r.is_partial); });
 }
 
 void GradientBuckets::reduce_scatter_final(std::size_t first_final, Stream stream) {
-  while (num_reduced_ < order_.size() && buckets_[order_[num_reduced_]].first_parameter >= first_final) {
-    reduce_scatter(order_[num_reduced_], stream);
-    ++num_reduced_;
+  for (; num_reduced_ < reductions_.size(); ++num_reduced_) {
+    const Reduction& next = reductions_[num_reduced_];
+    if (next.first_parameter < first_final) return;
+    Stream(communication_).wait_for(stream);
+    if (next.is_partial) {
+      const auto& [parameter, copies] = partial_[next.index];
+      copies.all_reduce(store_.parameters()[parameter].gradient, ReduceOp::kSum, communication_);
+    } else {
+      const FlatRange& own = owned_[next.index];
+      const Tensor& gradients = store_.groups()[own.group].gradients;
+      data_.reduce_scatter(view_of(gradients, buckets_[next.index].range), view_of(gradients, own), communication_);
+    }
   }
 }
 
@@ -65,12 +87,6 @@ void GradientBuckets::reduce_scatter_gradients(Stream stream) {
   reduce_scatter_final(0, stream);
   num_reduced_ = 0;
   stream.wait_for(communication_);
-}
-
-void GradientBuckets::reduce_scatter(std::size_t bucket, Stream stream) {
-  const Tensor& gradients = store_.groups()[owned_[bucket].group].gradients;
-  Stream(communication_).wait_for(stream);
-  data_.reduce_scatter(view_of(gradients, buckets_[bucket].range), view_of(gradients, owned_[bucket]), communication_);
 }
 
 void GradientBuckets::all_gather_bucket(std::size_t bucket, Stream stream) {

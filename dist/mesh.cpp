@@ -13,8 +13,7 @@ namespace {
 
 ProcessGroup checked(ProcessGroup world, const ParallelConfig& config) {
   const MeshSizes sizes = mesh_sizes(world.size(), config);
-  require(sizes.context == 1 && sizes.tensor == 1,
-          "{}: parallel.context and parallel.tensor above 1 are not yet possible", sizes.to_string());
+  require(sizes.context == 1, "{}: parallel.context above 1 is not yet possible", sizes.to_string());
   return world;
 }
 
@@ -36,6 +35,10 @@ MeshSizes mesh_sizes(int num_ranks, const ParallelConfig& config) {
   return {.data = static_cast<int>(num_ranks / replica), .context = context, .tensor = tensor};
 }
 
+bool sequence_parallel(const ParallelConfig& config) {
+  return config.has_sequence_parallel() ? config.sequence_parallel() : config.tensor() > 1;
+}
+
 // rank = (data rank x context + context rank) x tensor + tensor rank.
 Mesh::Mesh(ProcessGroup world, const ParallelConfig& config)
     : world_(checked(std::move(world), config)),
@@ -50,7 +53,6 @@ void validate(const ParallelConfig& parallel) {
   constexpr double kMaxBucketMib = 1 << 20;
   require(parallel.zero_stage() == 1, "parallel.zero_stage is {}: expected 1, others are not yet supported",
           parallel.zero_stage());
-  require(!parallel.sequence_parallel(), "parallel.sequence_parallel is true: not yet supported, expected false");
   require(parallel.bucket_mib() > 0 && parallel.bucket_mib() <= kMaxBucketMib,
           "parallel.bucket_mib is {}: expected more than 0 and at most {}", parallel.bucket_mib(), kMaxBucketMib);
   require_at_least("parallel.timeout_seconds", parallel.timeout_seconds(), 0);

@@ -16,13 +16,16 @@ struct MeshSizes {
 // divides them.
 MeshSizes mesh_sizes(int num_ranks, const ParallelConfig& config);
 
+// Whether the residual stream is cut over the tensor group: as the configuration says, or else where there is one.
+bool sequence_parallel(const ParallelConfig& config);
+
 // The groups that a rank belongs to: world = data x context x tensor, the tensor group's ranks being neighbours.
 // Along `data` ranks have other rows of a batch, along `context` other tokens of the same rows, along `tensor` other
 // parts of the parameters.
 class Mesh {
  public:
-  // Collective over `world`. Throws Error, alike on every rank, as mesh_sizes; sizes of `context` and `tensor` above 1
-  // are refused: "not yet".
+  // Collective over `world`. Throws Error, alike on every rank, as mesh_sizes; a size of `context` above 1 is
+  // refused: "not yet".
   explicit Mesh(ProcessGroup world = ProcessGroup::single(), const ParallelConfig& config = {});
 
   const ProcessGroup& world() const { return world_; }

@@ -19,14 +19,34 @@ constexpr int kTag = 0;
 MPI_Datatype mpi_type(DType dtype) {
   switch (dtype) {
     case DType::kFloat32: return MPI_FLOAT;
-    case DType::kBFloat16: return MPI_UINT16_T;  // moved, never reduced
+    case DType::kBFloat16: return MPI_UINT16_T;
     case DType::kInt32: return MPI_INT32_T;
     case DType::kFloat64: return MPI_DOUBLE;
   }
   LOG(FATAL) << "no MPI type for " << name_of(dtype);
 }
 
-MPI_Op mpi_op(ReduceOp op) { return op == ReduceOp::kSum ? MPI_SUM : MPI_MAX; }
+// into = from + into, each sum rounded: MPI has no bfloat16.
+void add_bfloat16(void* from, void* into, int* count, MPI_Datatype* /*type*/) {
+  const auto* x = static_cast<const bfloat16*>(from);
+  auto* y = static_cast<bfloat16*>(into);
+  for (int i = 0; i < *count; ++i) y[i] = bfloat16(static_cast<float>(x[i]) + static_cast<float>(y[i]));
+}
+
+// Made once, and left to MPI, which ends before the program does.
+MPI_Op bfloat16_sum() {
+  static const MPI_Op op = [] {
+    MPI_Op made = MPI_OP_NULL;
+    MUDELTA_MPI(MPI_Op_create(add_bfloat16, /*commute=*/1, &made));
+    return made;
+  }();
+  return op;
+}
+
+MPI_Op mpi_op(ReduceOp op, DType dtype) {
+  if (op == ReduceOp::kMax) return MPI_MAX;
+  return dtype == DType::kBFloat16 ? bfloat16_sum() : MPI_SUM;
+}
 
 std::byte* element(const Tensor& tensor, std::int64_t index) {
   CHECK(!tensor.device().is_cuda()) << tensor.to_string() << " in a group that is not for devices (on_devices)";
@@ -84,8 +104,8 @@ class MpiBackend final : public ProcessGroup::Backend {
 
   void all_reduce(const Tensor& tensor, ReduceOp op, Stream) const override {
     for_each_piece(tensor.numel(), kMaxMpiCount, [&](std::int64_t begin, int count) {
-      MUDELTA_MPI(MPI_Allreduce(MPI_IN_PLACE, element(tensor, begin), count, mpi_type(tensor.dtype()), mpi_op(op),
-                                comm_->get()));
+      MUDELTA_MPI(MPI_Allreduce(MPI_IN_PLACE, element(tensor, begin), count, mpi_type(tensor.dtype()),
+                                mpi_op(op, tensor.dtype()), comm_->get()));
     });
   }
 
@@ -94,8 +114,8 @@ class MpiBackend final : public ProcessGroup::Backend {
     const int count = mpi_count(input.numel(), "reduce_scatter") / size_;
     const bool in_place = output.raw() == element(input, rank_ * output.numel());
     const Tensor result = in_place ? Tensor::empty(output.shape(), output.dtype()) : output;
-    MUDELTA_MPI(MPI_Reduce_scatter_block(element(input, 0), element(result, 0), count, mpi_type(input.dtype()), MPI_SUM,
-                                         comm_->get()));
+    MUDELTA_MPI(MPI_Reduce_scatter_block(element(input, 0), element(result, 0), count, mpi_type(input.dtype()),
+                                         mpi_op(ReduceOp::kSum, input.dtype()), comm_->get()));
     if (in_place) output.copy_from(result);
   }
 

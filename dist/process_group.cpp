@@ -74,14 +74,15 @@ ProcessGroup ProcessGroup::split(int color, int key) const {
 
 void ProcessGroup::all_reduce(const Tensor& tensor, ReduceOp op, Stream stream) const {
   require_defined("all_reduce", tensor);
-  require(tensor.dtype() != DType::kBFloat16, "[all_reduce] expected another dtype than bfloat16, got {}",
-          tensor.to_string());
+  require(tensor.dtype() != DType::kBFloat16 || op == ReduceOp::kSum,
+          "[all_reduce] expected another dtype than bfloat16 for a maximum, got {}", tensor.to_string());
   if (backend_ && tensor.numel() > 0) backend_->all_reduce(tensor, op, stream);
 }
 
 void ProcessGroup::reduce_scatter(const Tensor& input, const Tensor& output, Stream stream) const {
   require_same_dtype("reduce_scatter", input, output);
-  require(input.dtype() == DType::kFloat32, "[reduce_scatter] expected float32, got {}", input.to_string());
+  require(input.dtype() == DType::kFloat32 || input.dtype() == DType::kBFloat16,
+          "[reduce_scatter] expected float32 or bfloat16, got {}", input.to_string());
   require_parts("reduce_scatter", input, output, size());
   require_own_part_or_apart("reduce_scatter", input, output, rank());
   if (!backend_) {

@@ -48,10 +48,11 @@ class ProcessGroup {
 
   // The collectives on tensors return, for tensors on a GPU, once their work is queued on `stream`.
 
-  // tensor = reduction over ranks. Not bfloat16. kMax may lose a NaN.
+  // tensor = reduction over ranks. kMax may lose a NaN, and is not for bfloat16. Sums of bfloat16 are rounded at each
+  // addition.
   void all_reduce(const Tensor& tensor, ReduceOp op, Stream stream) const;
-  // input [size() * n]; output [n] = the sum over ranks of their input's part number rank(). float32.
-  // `output` may be that part of `input`; otherwise they must not overlap.
+  // input [size() * n]; output [n] = the sum over ranks of their input's part number rank(). float32, or bfloat16, as
+  // above. `output` may be that part of `input`; otherwise they must not overlap.
   void reduce_scatter(const Tensor& input, const Tensor& output, Stream stream) const;
   // output [size() * n] = every rank's input [n], in rank order. `input` may be part number rank() of `output`.
   void all_gather(const Tensor& input, const Tensor& output, Stream stream) const;

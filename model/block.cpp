@@ -47,14 +47,14 @@ Block::Block(const ModelConfig& c, ParameterStore& store, int layer)
 
 Tensor Block::forward(const Tensor& x, MixerState* state, Pass& pass) const {
   if (!recompute_ || !pass.activations.keeps()) return run(x, state, pass);
-  Pass discarding{pass.cu_seqlens, pass.compute_dtype, pass.stream, Activations(Activations::Mode::kDiscard), {}};
+  Pass discarding = pass.fork(Activations::Mode::kDiscard);
   pass.activations.push(Input{x});
   return run(x, state, discarding);
 }
 
 void Block::backward(const Tensor& dx, Pass& pass) const {
   if (!recompute_) return run_backward(dx, pass);
-  Pass again{pass.cu_seqlens, pass.compute_dtype, pass.stream, Activations(), {}};
+  Pass again = pass.fork(Activations::Mode::kKeep);
   run(pass.activations.pop<Input>().x, nullptr, again);
   run_backward(dx, again);
 }

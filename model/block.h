@@ -18,6 +18,10 @@ class Block {
     Mlp::Sizes mlp;
   };
   static Sizes sizes(const ModelConfig& resolved) { return {Mixer::sizes(resolved), Mlp::sizes(resolved)}; }
+  // Of the largest part that one of `ranks` holds.
+  static Sizes part_sizes(const ModelConfig& resolved, int ranks) {
+    return {Mixer::part_sizes(resolved, ranks), Mlp::part_sizes(resolved, ranks)};
+  }
 
   static void add_specs(const ModelConfig& resolved, const std::string& prefix, SpecList& specs);
   static FlopsPerToken flops(const Sizes& sizes) { return Mixer::flops(sizes.mixer) + Mlp::flops(sizes.mlp); }

@@ -11,7 +11,8 @@ namespace mudelta {
 namespace {
 
 LiveTensors loss_workspace(const ModelConfig& c, const PassShape& shape) {
-  return kernels::cross_entropy_workspace(shape.tokens, c.vocab_size(), c.vocab_size(), c.width(), shape.compute_dtype,
+  const std::int64_t rows = (c.vocab_size() + shape.tensor_ranks - 1) / shape.tensor_ranks;
+  return kernels::cross_entropy_workspace(shape.tokens, c.vocab_size(), rows, c.width(), shape.compute_dtype,
                                           shape.device);
 }
 
@@ -27,7 +28,7 @@ Observed LanguageModel::observed() {
 }
 
 std::vector<LiveTensors> LanguageModel::training_memory(const ModelConfig& c, const PassShape& shape) {
-  const LayerMemory block = Block::memory(Block::sizes(c), shape);
+  const LayerMemory block = Block::memory(Block::part_sizes(c, shape.tensor_ranks), shape);
   const LiveTensors input = shape.rows({1, 1}, DType::kInt32), last = shape.rows({c.width()}, shape.compute_dtype);
   const LiveTensors outside = input + shape.rows({1}, DType::kFloat32) + last + last;  // losses, output, its gradient
   LiveTensors kept;
@@ -44,17 +45,19 @@ std::vector<LiveTensors> LanguageModel::training_memory(const ModelConfig& c, co
 std::vector<LiveTensors> LanguageModel::inference_memory(const ModelConfig& c, const PassShape& shape) {
   const LiveTensors input = shape.rows({1, 1}, DType::kInt32);
   std::vector<LiveTensors> moments;
-  for (const LiveTensors& moment : Block::memory(Block::sizes(c), shape).forward) moments.push_back(input + moment);
+  for (const LiveTensors& moment : Block::memory(Block::part_sizes(c, shape.tensor_ranks), shape).forward)
+    moments.push_back(input + moment);
   moments.push_back(input + shape.rows({1}, DType::kFloat32) + shape.rows({c.width()}, shape.compute_dtype) +
                     loss_workspace(c, shape));
   return moments;
 }
 
 LanguageModel::LanguageModel(const ModelConfig& resolved, ParameterStore& store, DType compute_dtype,
-                             double logit_multiplier)
+                             double logit_multiplier, TensorGroup tensor)
     : config_(resolved),
       compute_dtype_(compute_dtype),
       logit_multiplier_(static_cast<float>(logit_multiplier)),
+      tensor_(std::move(tensor)),
       embeddings_(&store.find("model.embeddings.weight")),
       readout_(resolved.tie_embeddings() ? embeddings_ : &store.find("lm_head.weight")),
       norm_(store.find("model.norm.weight"), resolved.norm_eps()) {
@@ -69,28 +72,29 @@ LanguageModel::LanguageModel(const ModelConfig& resolved, ParameterStore& store,
 Tensor LanguageModel::losses(const PackedTokens& input, const Tensor& targets, Stream stream) const {
   Pass pass = make_pass(input, Activations::Mode::kDiscard, stream);
   const Tensor losses = Tensor::empty(targets.shape(), DType::kFloat32, targets.device());
-  kernels::cross_entropy_forward({hidden(input, nullptr, pass), readout_->value, targets, logit_multiplier_}, losses,
-                                 stream);
+  const Tensor last = pass.tensor.all_rows(hidden(input, nullptr, pass), stream);
+  kernels::cross_entropy_forward(cross_entropy_inputs(last, targets), losses, stream);
   return losses;
 }
 
 Tensor LanguageModel::losses_and_gradients(const PackedTokens& input, const Tensor& targets, double gradient_scale,
                                            Stream stream, const GradientsFinal& final) const {
   Pass pass = make_pass(input, Activations::Mode::kKeep, stream);
-  const Tensor last = hidden(input, nullptr, pass);
+  const Tensor last = pass.tensor.all_rows(hidden(input, nullptr, pass), stream);
   const Tensor losses = Tensor::empty(targets.shape(), DType::kFloat32, targets.device());
-  const Tensor dlast = Tensor::empty(last.shape(), last.dtype(), last.device());
-  kernels::cross_entropy_forward_backward({last, readout_->value, targets, logit_multiplier_},
-                                          static_cast<float>(gradient_scale), losses, dlast, readout_->gradient,
-                                          stream);
+  Tensor dlast = Tensor::empty(last.shape(), last.dtype(), last.device());
+  kernels::cross_entropy_forward_backward(cross_entropy_inputs(last, targets), static_cast<float>(gradient_scale),
+                                          losses, dlast, readout_->gradient, stream);
+  dlast = pass.tensor.sum(dlast, stream);
 
-  const Tensor dx = Tensor::zeros(last.shape(), DType::kFloat32, last.device());
+  const Tensor dx = Tensor::zeros(dlast.shape(), DType::kFloat32, dlast.device());
   norm_.backward(dlast, dx, pass);
   for (std::size_t layer = blocks_.size(); layer-- > 0;) {
     blocks_[layer].backward(dx, pass);
     if (final) final(first_parameters_[layer]);
   }
-  kernels::embedding_backward(input.tokens, dx, embeddings_->gradient, stream);
+  kernels::embedding_backward(input.tokens, pass.tensor.all_rows(dx, stream), embeddings_->gradient, stream,
+                              part_of(*embeddings_));
   CHECK(pass.activations.empty());
   return losses;
 }
@@ -98,14 +102,47 @@ Tensor LanguageModel::losses_and_gradients(const PackedTokens& input, const Tens
 Tensor LanguageModel::logits(const PackedTokens& input, DecodeState* state, Stream stream,
                              const Observer& observer) const {
   Pass pass = make_pass(input, Activations::Mode::kDiscard, stream);
+  pass.tensor = tensor_.with_whole_rows();  // any number of tokens
   pass.observer = observer;
   const Tensor last = hidden(input, state, pass);
-  const Tensor logits = Tensor::empty({last.size(0), readout_->value.size(0)}, DType::kFloat32, last.device());
-  gemm(last, readout_->value, logits, {.transpose_b = true}, stream);
-  kernels::scale(logits, logit_multiplier_, stream);
+  const Tensor part = Tensor::empty({last.size(0), readout_->value.size(0)}, DType::kFloat32, last.device());
+  gemm(last, readout_->value, part, {.transpose_b = true}, stream);
+  kernels::scale(part, logit_multiplier_, stream);
+  const Tensor logits = whole_logits(part);
   pass.observe("readout_input", last);
   pass.observe("logits", logits);
   return logits;
+}
+
+kernels::VocabularyPart LanguageModel::part_of(const Parameter& matrix) const {
+  return {.begin = matrix.part.slice.begin, .vocab = matrix.spec.shape[0]};
+}
+
+kernels::CrossEntropyInputs LanguageModel::cross_entropy_inputs(const Tensor& last, const Tensor& targets) const {
+  const auto over_ranks = [this](ReduceOp op) {
+    return [this, op](const Tensor& tensor, Stream stream) { tensor_.ranks().all_reduce(tensor, op, stream); };
+  };
+  return {last,
+          readout_->value,
+          targets,
+          logit_multiplier_,
+          part_of(*readout_),
+          {.max = over_ranks(ReduceOp::kMax), .sum = over_ranks(ReduceOp::kSum)}};
+}
+
+// part [tokens, this rank's rows of the readout] -> [tokens, vocab].
+Tensor LanguageModel::whole_logits(const Tensor& part) const {
+  if (tensor_.size() == 1) return part;
+  const std::int64_t tokens = part.size(0), vocab = config_.vocab_size();
+  // A sum with zeros elsewhere: parts may differ by a row, and texts that are generated are short.
+  const Tensor host = Tensor::zeros({tokens, vocab});
+  const Tensor own = part.to(Device());
+  const std::int64_t begin = part_of(*readout_).begin, rows = own.size(1);
+  for (std::int64_t t = 0; t < tokens; ++t) {
+    host.flat_view(t * vocab + begin, {rows}).copy_from(own.flat_view(t * rows, {rows}));
+  }
+  tensor_.ranks().all_reduce(host, ReduceOp::kSum, Stream());
+  return part.device().is_cuda() ? host.to(part.device()) : host;
 }
 
 DecodeState LanguageModel::make_state(std::int64_t sequences) const {
@@ -116,7 +153,8 @@ DecodeState LanguageModel::make_state(std::int64_t sequences) const {
 
 Tensor LanguageModel::hidden(const PackedTokens& input, DecodeState* state, Pass& pass) const {
   Tensor x = Tensor::empty({input.tokens.numel(), config_.width()}, DType::kFloat32, input.tokens.device());
-  kernels::embedding_forward(embeddings_->value, input.tokens, x, pass.stream);
+  kernels::embedding_forward(embeddings_->value, input.tokens, x, pass.stream, part_of(*embeddings_));
+  x = pass.tensor.sum(x, pass.stream);
   pass.observe("residual", x);
   const ProfileRange range("forward");
   for (std::size_t layer = 0; layer < blocks_.size(); ++layer) {
@@ -128,7 +166,7 @@ Tensor LanguageModel::hidden(const PackedTokens& input, DecodeState* state, Pass
 }
 
 Pass LanguageModel::make_pass(const PackedTokens& input, Activations::Mode mode, Stream stream) const {
-  return {input.cu_seqlens, compute_dtype_, stream, Activations(mode), {}};
+  return {input.cu_seqlens, compute_dtype_, stream, tensor_, Activations(mode), {}};
 }
 
 }  // namespace mudelta

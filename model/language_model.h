@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "core/parameter_store.h"
+#include "kernels/cross_entropy.h"
 #include "model/block.h"
 #include "model/config.pb.h"
 
@@ -37,9 +38,11 @@ class LanguageModel {
   // "embedding" is the residual stream before the first block; "mixer" and "mlp" are what a block's layers add to it.
   static Observed observed();
 
-  // `store` holds exactly parameter_specs(resolved) and must outlive the model. Logits are multiplied by
-  // `logit_multiplier` (muP's readout rule; 1 for none).
-  LanguageModel(const ModelConfig& resolved, ParameterStore& store, DType compute_dtype, double logit_multiplier);
+  // `store` holds exactly parameter_specs(resolved), or this rank's parameter_parts() of them, and must outlive the
+  // model. Logits are multiplied by `logit_multiplier` (muP's readout rule; 1 for none). All ranks of `tensor` make the
+  // same calls; tensors that go in and come out are whole, and alike on all of them.
+  LanguageModel(const ModelConfig& resolved, ParameterStore& store, DType compute_dtype, double logit_multiplier,
+                TensorGroup tensor = {});
 
   const ModelConfig& config() const { return config_; }
 
@@ -59,11 +62,15 @@ class LanguageModel {
 
  private:
   Tensor hidden(const PackedTokens& input, DecodeState* state, Pass& pass) const;
+  kernels::VocabularyPart part_of(const Parameter& matrix) const;
+  kernels::CrossEntropyInputs cross_entropy_inputs(const Tensor& last, const Tensor& targets) const;
+  Tensor whole_logits(const Tensor& part) const;
   Pass make_pass(const PackedTokens& input, Activations::Mode mode, Stream stream) const;
 
   ModelConfig config_;
   DType compute_dtype_;
   float logit_multiplier_;
+  TensorGroup tensor_;
   Parameter* embeddings_;
   Parameter* readout_;  // embeddings_ when tied
   std::vector<Block> blocks_;

@@ -17,6 +17,7 @@ struct PassShape {
   DType compute_dtype = DType::kFloat32;
   ModelConfig::Recompute recompute = ModelConfig::NONE;
   Device device;
+  int tensor_ranks = 1;  // that share heads, columns and vocabulary
 
   // Tensors [tokens, c] for each c of `columns`.
   LiveTensors rows(std::initializer_list<std::int64_t> columns, DType dtype) const {

@@ -1,5 +1,6 @@
 #include "model/mixer.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "core/error.h"
@@ -15,6 +16,11 @@ namespace {
 
 constexpr float kL2NormEps = 1e-6f;
 
+// Of the part that this rank holds, which is the whole without tensor parallelism.
+Mixer::Sizes sizes_of(const ModelConfig& c, const Parameter& v_proj) {
+  return Mixer::part_sizes(c, static_cast<int>(v_proj.spec.shape[0] / v_proj.value.size(0)));
+}
+
 Tensor like(const Tensor& x) { return Tensor::empty(x.shape(), x.dtype(), x.device()); }
 
 }  // namespace
@@ -28,22 +34,33 @@ Mixer::Sizes Mixer::sizes(const ModelConfig& c) {
           .conv_size = c.conv_size()};
 }
 
+Mixer::Sizes Mixer::part_sizes(const ModelConfig& c, int ranks) {
+  Sizes s = sizes(c);
+  require(s.value_heads % ranks == 0, "model.value_heads is {}: expected a multiple of parallel.tensor, {}",
+          s.value_heads, ranks);
+  require(s.heads % ranks == 0 || ranks % s.heads == 0,
+          "model.heads is {}: expected a multiple or a divisor of parallel.tensor, {}", s.heads, ranks);
+  s.heads = std::max<std::int64_t>(s.heads / ranks, 1);
+  s.value_heads /= ranks;
+  return s;
+}
+
 void Mixer::add_specs(const ModelConfig& c, const std::string& prefix, SpecList& specs) {
   using Kind = Initializer::Kind;
   const Sizes s = sizes(c);
-  specs.matrix(prefix + "q_proj.weight", Role::kHidden, s.keys(), s.width, 0);
-  specs.matrix(prefix + "k_proj.weight", Role::kHidden, s.keys(), s.width, 0);
-  specs.matrix(prefix + "v_proj.weight", Role::kHidden, s.values(), s.width, 0);
+  specs.matrix(prefix + "q_proj.weight", Role::kHidden, s.keys(), s.width, 0, s.head_dim);
+  specs.matrix(prefix + "k_proj.weight", Role::kHidden, s.keys(), s.width, 0, s.head_dim);
+  specs.matrix(prefix + "v_proj.weight", Role::kHidden, s.values(), s.width, 0, s.value_dim);
   specs.matrix(prefix + "a_proj.weight", Role::kGate, s.value_heads, s.width, 0);
   specs.matrix(prefix + "b_proj.weight", Role::kGate, s.value_heads, s.width, 0);
   specs.gate_scalar(prefix + "A_log", s.value_heads, {Kind::kLogOfUniform, 0, 16});
   specs.gate_scalar(prefix + "dt_bias", s.value_heads, {Kind::kInverseSoftplusOfLogUniform, 1e-3, 1e-1});
-  specs.taps(prefix + "q_conv1d.weight", s.keys());
-  specs.taps(prefix + "k_conv1d.weight", s.keys());
-  specs.taps(prefix + "v_conv1d.weight", s.values());
-  specs.matrix(prefix + "g_proj.weight", Role::kHidden, s.values(), s.width, 0);
-  specs.gain(prefix + "o_norm.weight", s.value_dim);
-  specs.matrix(prefix + "o_proj.weight", Role::kHidden, s.width, s.values(), 1);
+  specs.taps(prefix + "q_conv1d.weight", s.keys(), s.head_dim);
+  specs.taps(prefix + "k_conv1d.weight", s.keys(), s.head_dim);
+  specs.taps(prefix + "v_conv1d.weight", s.values(), s.value_dim);
+  specs.matrix(prefix + "g_proj.weight", Role::kHidden, s.values(), s.width, 0, s.value_dim);
+  specs.gain(prefix + "o_norm.weight", s.value_dim, ParameterSpec::Meets::kHeads);
+  specs.matrix(prefix + "o_proj.weight", Role::kHidden, s.width, s.values(), 1, s.value_dim);
 }
 
 FlopsPerToken Mixer::flops(const Sizes& s) {
@@ -108,13 +125,13 @@ Observed Mixer::observed() {
 
 Mixer::Mixer(const ModelConfig& c, ParameterStore& store, const std::string& prefix)
     : recompute_(c.recompute() == ModelConfig::SELECTIVE),
-      sizes_(sizes(c)),
+      sizes_(sizes_of(c, store.find(prefix + "v_proj.weight"))),
       o_norm_eps_(static_cast<float>(o_norm_eps(c))),
       readout_scale_(std::sqrt(static_cast<float>(c.head_dim()))),
       beta_max_(c.allow_neg_eigval() ? 2.0f : 1.0f),
-      q_path_{Linear(store.find(prefix + "q_proj.weight")), &store.find(prefix + "q_conv1d.weight")},
-      k_path_{Linear(store.find(prefix + "k_proj.weight")), &store.find(prefix + "k_conv1d.weight")},
-      v_path_{Linear(store.find(prefix + "v_proj.weight")), &store.find(prefix + "v_conv1d.weight")},
+      q_path_{ColumnLinear(store.find(prefix + "q_proj.weight")), &store.find(prefix + "q_conv1d.weight")},
+      k_path_{ColumnLinear(store.find(prefix + "k_proj.weight")), &store.find(prefix + "k_conv1d.weight")},
+      v_path_{ColumnLinear(store.find(prefix + "v_proj.weight")), &store.find(prefix + "v_conv1d.weight")},
       a_proj_(store.find(prefix + "a_proj.weight")),
       b_proj_(store.find(prefix + "b_proj.weight")),
       g_proj_(store.find(prefix + "g_proj.weight")),
@@ -143,11 +160,12 @@ void Mixer::forward_add(const Tensor& x, const Tensor& residual, MixerState* sta
   Saved s;
   s.x = x;
 
-  s.q_in = q_path_.projection.forward(x, dtype, stream);
-  s.k_in = k_path_.projection.forward(x, dtype, stream);
-  s.v_in = v_path_.projection.forward(x, dtype, stream);
-  s.z_a = a_proj_.forward(x, DType::kFloat32, stream);
-  s.z_b = b_proj_.forward(x, DType::kFloat32, stream);
+  const Tensor all = pass.tensor.all_rows(x, stream);
+  s.q_in = q_path_.projection.forward(all, dtype, stream);
+  s.k_in = k_path_.projection.forward(all, dtype, stream);
+  s.v_in = v_path_.projection.forward(all, dtype, stream);
+  s.z_a = a_proj_.forward(all, DType::kFloat32, stream);
+  s.z_b = b_proj_.forward(all, DType::kFloat32, stream);
   Derived derived;
   derive_rule_inputs(s, carried, derived, pass);
 
@@ -158,13 +176,13 @@ void Mixer::forward_add(const Tensor& x, const Tensor& residual, MixerState* sta
   kernels::gated_delta_rule_forward(inputs, s.o, carried.recurrent, pass.activations.keeps() ? &s.rule : nullptr,
                                     kernels::GatedDeltaRuleAlgorithm::kAuto, stream);
 
-  s.gate = g_proj_.forward(x, dtype, stream);
+  s.gate = g_proj_.forward(all, dtype, stream);
   derive_output(s, derived, pass);
   pass.observe("mixer_input", x);
   if (state != nullptr) pass.observe("state", state->recurrent);
   pass.observe("o", s.o);
   pass.observe("y", derived.y);
-  o_proj_.forward_add(derived.y, residual, stream);
+  o_proj_.forward_add(derived.y, residual, pass);
   if (!recompute_) s.derived = std::move(derived);
   pass.activations.push(std::move(s));
 }
@@ -179,37 +197,38 @@ Tensor Mixer::backward(const Tensor& dy_float32, Pass& pass) const {
   }
   const DType dtype = pass.compute_dtype;
   const Stream stream = pass.stream;
-  const Tensor dout = cast(dy_float32, dtype, stream);
+  const Tensor x = pass.tensor.all_rows(s.x, stream);
+  const Tensor dout = pass.tensor.all_rows(cast(dy_float32, dtype, stream), stream);
 
   const Tensor dy = like(d.y);
-  o_proj_.backward(d.y, dout, dy, false, stream);
+  o_proj_.backward(d.y, dout, dy, stream);
   const Tensor d_o = like(s.o);
   const Tensor dgate = like(s.gate);
-  const Shape per_head{s.x.size(0) * sizes_.value_heads, sizes_.value_dim};
+  const Shape per_head{x.size(0) * sizes_.value_heads, sizes_.value_dim};
   kernels::gated_rms_norm_backward(s.o.view(per_head), s.gate.view(per_head), o_norm_->value, d.o_rstd,
                                    dy.view(per_head), d_o.view(per_head), dgate.view(per_head), o_norm_->gradient,
                                    stream);
 
-  const Tensor dx = Tensor::empty(s.x.shape(), DType::kFloat32, s.x.device());
-  g_proj_.backward(s.x, dgate, dx, false, stream);
+  const Tensor dx = Tensor::empty(x.shape(), DType::kFloat32, x.device());
+  g_proj_.backward(x, dgate, dx, false, stream);
 
   const Tensor dq = like(d.q), dk = like(d.k), dv = like(d.v), dg = like(d.g), dbeta = like(d.beta);
   kernels::gated_delta_rule_backward(rule_inputs(d, pass), s.rule, d_o, {}, {dq, dk, dv, dg, dbeta, {}}, stream);
 
   kernels::gates_backward({s.z_a, s.z_b, a_log_->value, dt_bias_->value, beta_max_}, dg, dbeta,
                           {dg, dbeta, a_log_->gradient, dt_bias_->gradient}, stream);
-  a_proj_.backward(s.x, cast(dg, dtype, stream), dx, true, stream);
-  b_proj_.backward(s.x, cast(dbeta, dtype, stream), dx, true, stream);
+  a_proj_.backward(x, cast(dg, dtype, stream), dx, true, stream);
+  b_proj_.backward(x, cast(dbeta, dtype, stream), dx, true, stream);
 
   const Tensor dq_in = unit_vectors_backward(q_path_, s.q_in, d.q, d.q_rstd, dq, pass);
-  q_path_.projection.backward(s.x, dq_in, dx, true, stream);
+  q_path_.projection.backward(x, dq_in, dx, true, stream);
   const Tensor dk_in = unit_vectors_backward(k_path_, s.k_in, d.k, d.k_rstd, dk, pass);
-  k_path_.projection.backward(s.x, dk_in, dx, true, stream);
+  k_path_.projection.backward(x, dk_in, dx, true, stream);
   const Tensor dv_in = like(s.v_in);
   const kernels::ShortConvInputs v_conv = conv_inputs(v_path_, s.v_in, {}, pass);
   kernels::short_conv_backward(v_conv, dv.view(s.v_in.shape()), dv_in, taps_gradient(v_path_), stream);
-  v_path_.projection.backward(s.x, dv_in, dx, true, stream);
-  return cast(dx, dtype, stream);
+  v_path_.projection.backward(x, dv_in, dx, true, stream);
+  return pass.tensor.sum(cast(dx, dtype, stream), stream);
 }
 
 // q, k, v, g and beta.
@@ -218,7 +237,7 @@ void Mixer::derive_rule_inputs(const Saved& s, const MixerState& carried, Derive
   derived.k = unit_vectors(k_path_, "k", s.k_in, carried.k_rows, derived.k_rstd, pass);
   const Tensor v = like(s.v_in);
   kernels::short_conv_forward(conv_inputs(v_path_, s.v_in, carried.v_rows, pass), v, carried.v_rows, pass.stream);
-  derived.v = v.view({s.x.size(0), sizes_.value_heads, sizes_.value_dim});
+  derived.v = v.view({s.v_in.size(0), sizes_.value_heads, sizes_.value_dim});
   derived.g = like(s.z_a);
   derived.beta = like(s.z_b);
   kernels::gates_forward({s.z_a, s.z_b, a_log_->value, dt_bias_->value, beta_max_}, derived.g, derived.beta,
@@ -232,7 +251,7 @@ void Mixer::derive_rule_inputs(const Saved& s, const MixerState& carried, Derive
 
 // y, the input of W_o.
 void Mixer::derive_output(const Saved& s, Derived& derived, const Pass& pass) const {
-  const Shape per_head{s.x.size(0) * sizes_.value_heads, sizes_.value_dim};
+  const Shape per_head{s.v_in.size(0) * sizes_.value_heads, sizes_.value_dim};
   derived.o_rstd = Tensor::empty({per_head[0]}, DType::kFloat32, s.x.device());
   derived.y = like(s.gate);
   kernels::gated_rms_norm_forward(s.o.view(per_head), s.gate.view(per_head), o_norm_->value, o_norm_eps_,

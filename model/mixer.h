@@ -38,6 +38,9 @@ class Mixer {
     std::int64_t values() const { return value_heads * value_dim; }
   };
   static Sizes sizes(const ModelConfig& resolved);
+  // Of the part that one of `ranks` holds: value heads are shared out evenly, and a key head is where its value heads
+  // are. Throws Error, naming the field, if they cannot be.
+  static Sizes part_sizes(const ModelConfig& resolved, int ranks);
 
   static void add_specs(const ModelConfig& resolved, const std::string& prefix, SpecList& specs);
   static FlopsPerToken flops(const Sizes& sizes);
@@ -49,15 +52,15 @@ class Mixer {
 
   MixerState make_state(std::int64_t sequences, Device device) const;  // zeros: the start of a text
 
-  // residual [tokens, width] float32 += mixer(x). x [tokens, width]. `state`, if not null, is read and updated;
+  // residual [rows, width] float32 += mixer(x). x [rows, width]. `state`, if not null, is read and updated;
   // then no backward pass can follow, and Error is thrown unless the pass discards its activations.
   void forward_add(const Tensor& x, const Tensor& residual, MixerState* state, Pass& pass) const;
-  // dy [tokens, width] float32 -> gradient of x, of the compute dtype.
+  // dy [rows, width] float32 -> gradient of x, of the compute dtype.
   Tensor backward(const Tensor& dy, Pass& pass) const;
 
  private:
   struct ConvPath {
-    Linear projection;
+    ColumnLinear projection;
     Parameter* taps;
   };
   // What is cheap to compute again from the rest of what is saved.
@@ -88,7 +91,8 @@ class Mixer {
   Sizes sizes_;
   float o_norm_eps_, readout_scale_, beta_max_;
   ConvPath q_path_, k_path_, v_path_;
-  Linear a_proj_, b_proj_, g_proj_, o_proj_;
+  ColumnLinear a_proj_, b_proj_, g_proj_;
+  RowLinear o_proj_;
   Parameter *a_log_, *dt_bias_, *o_norm_;
 };
 

@@ -53,29 +53,31 @@ Mlp::Mlp(const ModelConfig& c, ParameterStore& store, const std::string& prefix)
 
 void Mlp::forward_add(const Tensor& x, const Tensor& residual, Pass& pass) const {
   const ProfileRange range("mlp forward");
-  const Tensor gate = gate_proj_.forward(x, pass.compute_dtype, pass.stream);
-  const Tensor up = up_proj_.forward(x, pass.compute_dtype, pass.stream);
+  const Tensor all = pass.tensor.all_rows(x, pass.stream);
+  const Tensor gate = gate_proj_.forward(all, pass.compute_dtype, pass.stream);
+  const Tensor up = up_proj_.forward(all, pass.compute_dtype, pass.stream);
   const Tensor hidden = activate(gate, up, pass);
   pass.observe("mlp_input", x);
   pass.observe("mlp_hidden", hidden);
-  down_proj_.forward_add(hidden, residual, pass.stream);
+  down_proj_.forward_add(hidden, residual, pass);
   pass.activations.push(Saved{x, gate, up, recompute_ ? Tensor() : hidden});
 }
 
 Tensor Mlp::backward(const Tensor& dy_float32, Pass& pass) const {
   const ProfileRange range("mlp backward");
   const auto saved = pass.activations.pop<Saved>();
-  const Tensor dy = cast(dy_float32, pass.compute_dtype, pass.stream);
+  const Tensor x = pass.tensor.all_rows(saved.x, pass.stream);
+  const Tensor dy = pass.tensor.all_rows(cast(dy_float32, pass.compute_dtype, pass.stream), pass.stream);
   const Tensor hidden = recompute_ ? activate(saved.gate, saved.up, pass) : saved.hidden;
   const Tensor dhidden = Tensor::empty(hidden.shape(), pass.compute_dtype, dy.device());
-  down_proj_.backward(hidden, dy, dhidden, false, pass.stream);
+  down_proj_.backward(hidden, dy, dhidden, pass.stream);
 
   const Tensor dgate = saved.gate, dup = saved.up;  // overwritten in place
   kernels::swiglu_backward(saved.gate, saved.up, dhidden, dgate, dup, pass.stream);
-  const Tensor dx = Tensor::empty(saved.x.shape(), DType::kFloat32, dy.device());
-  gate_proj_.backward(saved.x, dgate, dx, false, pass.stream);
-  up_proj_.backward(saved.x, dup, dx, true, pass.stream);
-  return cast(dx, pass.compute_dtype, pass.stream);
+  const Tensor dx = Tensor::empty(x.shape(), DType::kFloat32, dy.device());
+  gate_proj_.backward(x, dgate, dx, false, pass.stream);
+  up_proj_.backward(x, dup, dx, true, pass.stream);
+  return pass.tensor.sum(cast(dx, pass.compute_dtype, pass.stream), pass.stream);
 }
 
 Tensor Mlp::activate(const Tensor& gate, const Tensor& up, const Pass& pass) const {

@@ -22,6 +22,9 @@ class Mlp {
     std::int64_t width, hidden;
   };
   static Sizes sizes(const ModelConfig& resolved) { return {resolved.width(), resolved.mlp_size()}; }
+  static Sizes part_sizes(const ModelConfig& resolved, int ranks) {
+    return {resolved.width(), (resolved.mlp_size() + ranks - 1) / ranks};
+  }
 
   static void add_specs(const ModelConfig& resolved, const std::string& prefix, SpecList& specs);
   static FlopsPerToken flops(const Sizes& sizes);
@@ -31,9 +34,9 @@ class Mlp {
   // Binds the parameters named `prefix`{gate,up,down}_proj.weight.
   Mlp(const ModelConfig& resolved, ParameterStore& store, const std::string& prefix);
 
-  // residual [tokens, width] float32 += mlp(x). x [tokens, width].
+  // residual [rows, width] float32 += mlp(x). x [rows, width].
   void forward_add(const Tensor& x, const Tensor& residual, Pass& pass) const;
-  // dy [tokens, width] float32 -> gradient of x, of the compute dtype.
+  // dy [rows, width] float32 -> gradient of x, of the compute dtype.
   Tensor backward(const Tensor& dy, Pass& pass) const;
 
  private:
@@ -44,7 +47,8 @@ class Mlp {
   Tensor activate(const Tensor& gate, const Tensor& up, const Pass& pass) const;
 
   bool recompute_;
-  Linear gate_proj_, up_proj_, down_proj_;
+  ColumnLinear gate_proj_, up_proj_;
+  RowLinear down_proj_;
 };
 
 }  // namespace mudelta

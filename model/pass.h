@@ -6,6 +6,7 @@
 #include "core/device.h"
 #include "core/tensor.h"
 #include "model/activations.h"
+#include "model/tensor_group.h"
 
 namespace mudelta {
 
@@ -14,17 +15,22 @@ namespace mudelta {
 using Observer = std::function<void(std::string_view name, int layer, const Tensor& tensor)>;
 
 // What all layers of one pass over a microbatch share. Tokens of all sequences stand one after another: activations
-// are [tokens, ...] and cu_seqlens tells where each sequence begins.
+// are [tokens, ...] and cu_seqlens tells where each sequence begins. The residual stream and what is made of its rows
+// alone have this rank's rows where the tensor group cuts them, everything else has all rows.
 struct Pass {
   Tensor cu_seqlens;                      // [sequences + 1] int32
   DType compute_dtype = DType::kFloat32;  // of matrices and activations; the residual stream is float32 always
   Stream stream;
+  TensorGroup tensor;
   Activations activations;
   Observer observer;  // mostly none
   int layer = -1;     // the block that is running
 
-  void observe(std::string_view name, const Tensor& tensor) const {
-    if (observer) observer(name, layer, tensor);
+  // A pass over the same tokens with activations of its own, which nobody observes.
+  Pass fork(Activations::Mode mode) const { return {cu_seqlens, compute_dtype, stream, tensor, Activations(mode), {}}; }
+
+  void observe(std::string_view name, const Tensor& observed) const {
+    if (observer) observer(name, layer, observed);
   }
 };
 

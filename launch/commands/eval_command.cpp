@@ -95,7 +95,7 @@ int run_eval(const EvalArguments& arguments) {
       lines.add(first, targets, losses);
     };
   }
-  const Evaluation result = evaluate(loaded->model(), *dataset, options, world, loaded->stream(), visit).value();
+  const Evaluation result = evaluate(loaded->model(), *dataset, options, Mesh(world), loaded->stream(), visit).value();
   if (!std::isfinite(result.loss)) {
     throw SharedError(fmt::format("{}: the loss on the {} split is {}, expected a finite number",
                                   loaded->folder().string(), arguments.split, result.loss));

@@ -60,14 +60,20 @@ void validate_train(const TrainConfig& train) {
   require_at_least("train.max_skipped_steps", train.max_skipped_steps(), 1);
 }
 
-void validate_cuda_graph(const TrainConfig& train) {
+void validate_cuda_graph(const TrainConfig& train, const ParallelConfig& parallel) {
   require(!train.cuda_graph() || train.device() != TrainConfig::CPU,
           "train.cuda_graph is true: expected train.device AUTO or CUDA, got CPU");
+  require(!train.cuda_graph() || parallel.tensor() == 1,
+          "train.cuda_graph is true: not yet possible with parallel.tensor above 1, which is {}", parallel.tensor());
 }
 
 // How a step's sequences are shared out.
 void validate_batch(const TrainConfig& train, const ParallelConfig& parallel, int world_size) {
   const std::int64_t data_ranks = mesh_sizes(world_size, parallel).data;
+  require(
+      !sequence_parallel(parallel) || train.sequence_length() % parallel.tensor() == 0,
+      "train.sequence_length is {}: expected a multiple of parallel.tensor, {}, or parallel.sequence_parallel false",
+      train.sequence_length(), parallel.tensor());
   require(train.global_batch() % data_ranks == 0, "train.global_batch is {}: expected a multiple of the {} data ranks",
           train.global_batch(), data_ranks);
   const std::int64_t share = train.global_batch() / data_ranks;
@@ -112,7 +118,7 @@ void validate(const RunConfig& config, int world_size) {
   require_finite_numbers(config, "");
   validate(config.data());
   validate_train(config.train());
-  validate_cuda_graph(config.train());
+  validate_cuda_graph(config.train(), config.parallel());
   validate(config.parallel());
   validate_batch(config.train(), config.parallel(), world_size);
   validate_horizon(config.train());

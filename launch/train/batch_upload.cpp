@@ -36,9 +36,9 @@ BatchUpload::~BatchUpload() {
 }
 
 Batch BatchUpload::operator()(const Batch& host) {
-  if (!device_.is_cuda()) return host;
   check_tokens(host.tokens, vocab_size_);
   check_tokens(host.targets, vocab_size_);
+  if (!device_.is_cuda()) return host;
   Slot& slot = slots_[next_];
   next_ = (next_ + 1) % slots_.size();
   gpu::synchronize_event(slot.copied);

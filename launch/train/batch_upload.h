@@ -9,7 +9,8 @@ namespace mudelta {
 // Brings batches to the device that computes, without holding up the host: through pinned memory, two batches deep.
 class BatchUpload {
  public:
-  // Token ids must lie in [0, vocab_size): device code does not check them.
+  // Token ids must lie in [0, vocab_size): device code does not check them, nor must one rank of several find it
+  // out alone in a pass.
   BatchUpload(Device device, std::int64_t vocab_size);
   ~BatchUpload();
   BatchUpload(const BatchUpload&) = delete;

@@ -12,7 +12,8 @@
 namespace mudelta {
 
 std::optional<Evaluation> evaluate(const LanguageModel& model, const Dataset& dataset, const EvaluationOptions& options,
-                                   const ProcessGroup& group, Stream stream, const LossVisitor& visit) {
+                                   const Mesh& mesh, Stream stream, const LossVisitor& visit) {
+  const ProcessGroup& group = mesh.data();
   const Loader loader(
       dataset,
       {.sequence_length = options.sequence_length, .shuffle = false, .reset_at_documents = options.reset_at_documents});
@@ -25,9 +26,7 @@ std::optional<Evaluation> evaluate(const LanguageModel& model, const Dataset& da
   BatchUpload upload(stream.device(), model.config().vocab_size());
   const Tensor total = Tensor::zeros({1}, DType::kFloat64, stream.device());
   double bytes = 0;
-  const auto score = [&](std::int64_t row, std::int64_t count) {
-    const Batch batch = loader.batch(row, count);
-    const Batch input = upload(batch);
+  const auto score = [&](std::int64_t row, const Batch& batch, const Batch& input) {
     const Tensor losses = model.losses({input.tokens, input.cu_seqlens}, input.targets, stream);
     kernels::add_sum(losses, total, stream);
     const auto targets = batch.targets.span<std::int32_t>();
@@ -39,9 +38,15 @@ std::optional<Evaluation> evaluate(const LanguageModel& model, const Dataset& da
   for (std::int64_t done = 0; done < largest_share; done += options.micro_batch) {
     if (options.stop && options.stop()) return std::nullopt;
     const std::int64_t count = std::min(options.micro_batch, end - begin - done);
-    run_or_fail_together(group, [&] {
-      if (count > 0) score(begin + done, count);
+    // The ranks of a tensor group have the same rows, and communicate as they score them.
+    Batch batch, input;
+    run_or_fail_together(mesh.world(), [&] {
+      if (count <= 0) return;
+      batch = loader.batch(begin + done, count);
+      input = upload(batch);
+      if (mesh.tensor().size() == 1) score(begin + done, batch, input);
     });
+    if (count > 0 && mesh.tensor().size() > 1) score(begin + done, batch, input);
   }
 
   Evaluation result;

@@ -8,7 +8,7 @@
 #include "core/tensor.h"
 #include "data/dataset.h"
 #include "data/loader.h"
-#include "dist/process_group.h"
+#include "dist/mesh.h"
 #include "model/language_model.h"
 
 namespace mudelta {
@@ -35,10 +35,10 @@ struct EvaluationOptions {
 using LossVisitor = std::function<void(std::int64_t first_target, std::span<const std::int32_t> targets,
                                        std::span<const float> losses)>;
 
-// Loss of a model on the first sequences of a data set in file order, shared out among the ranks of `group`.
+// Loss of a model on the first sequences of a data set in file order, shared out among the data ranks of `mesh`.
 // Nothing if options.stop ended it. An error on any rank is thrown on all (launch/job/agreement.h).
 // Collective; every rank gets the same result. `visit` may be empty.
 std::optional<Evaluation> evaluate(const LanguageModel& model, const Dataset& dataset, const EvaluationOptions& options,
-                                   const ProcessGroup& group, Stream stream, const LossVisitor& visit = {});
+                                   const Mesh& mesh, Stream stream, const LossVisitor& visit = {});
 
 }  // namespace mudelta

@@ -10,6 +10,7 @@
 #include "launch/job/memory_limit.h"
 #include "launch/train/stored_model.h"
 #include "model/language_model.h"
+#include "model/parameter_parts.h"
 #include "model/parameters.h"
 #include "optim/optimizer_kind.h"
 
@@ -21,7 +22,8 @@ PassShape pass_shape(const RunConfig& config, std::int64_t tokens, std::int64_t 
           .sequences = sequences,
           .compute_dtype = compute_dtype(config.train()),
           .recompute = config.model().recompute(),
-          .device = device};
+          .device = device,
+          .tensor_ranks = config.parallel().tensor()};
 }
 
 // Sequences that a rank runs at a time.
@@ -63,11 +65,17 @@ ParameterMemory memory_of_few_layers(const RunConfig& config, std::int64_t layer
   const auto moments = static_cast<double>(state_names(kind_of(config.optimizer())).size());
   ParameterMemory memory;
   LiveTensors states;
-  for (const ParameterSpec& spec : parameter_specs(model)) {
+  const std::vector<ParameterSpec> specs = parameter_specs(model);
+  // The last rank's parts are the largest.
+  const int tensor_ranks = config.parallel().tensor();
+  const std::vector<ParameterPart> parts = parameter_parts(specs, {.rank = tensor_ranks - 1, .ranks = tensor_ranks});
+  for (std::size_t i = 0; i < specs.size(); ++i) {
+    const ParameterSpec& spec = specs[i];
+    const std::int64_t numel = parts.empty() ? spec.shape.numel() : SliceMap(spec.shape, parts[i].slice).numel();
     const bool is_wide = spec.keep_float32 || compute_dtype(config.train()) == DType::kFloat32;
-    (is_wide ? memory.wide : memory.compute) += static_cast<double>(spec.shape.numel());
+    (is_wide ? memory.wide : memory.compute) += static_cast<double>(numel);
     LiveTensors state;
-    state.add({(spec.shape.numel() + data_ranks - 1) / data_ranks}, DType::kFloat32);
+    state.add({(numel + data_ranks - 1) / data_ranks}, DType::kFloat32);
     states.add(is_wide ? moments : moments + 1, state);  // a float32 parameter is its own master
   }
   memory.optimizer = states.bytes();
@@ -104,7 +112,9 @@ MemoryEstimate estimate_memory(const RunConfig& config, int data_ranks, Device d
   return estimate;
 }
 
-MemoryEstimate estimate_inference_memory(const RunConfig& config, std::int64_t tokens, Device device) {
+MemoryEstimate estimate_inference_memory(const RunConfig& trained, std::int64_t tokens, Device device) {
+  RunConfig config = trained;
+  config.mutable_parallel()->clear_tensor();  // inference has the whole model
   MemoryEstimate estimate = estimate_without_activations(config, 1);
   estimate.optimizer = 0;
   if (tokens > 0) {

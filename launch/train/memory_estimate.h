@@ -10,7 +10,8 @@
 namespace mudelta {
 
 // Bytes that a rank takes from the allocator (core/allocator.h), within a tenth. Rows are counted as one sequence each:
-// a document that begins within a row adds half a chunk's states to what the gated delta rule keeps.
+// a document that begins within a row adds half a chunk's states to what the gated delta rule keeps. With tensor ranks,
+// the residual stream counts whole though sequence parallelism cuts it, so that the estimate is too high then.
 struct MemoryEstimate {
   double weights = 0;
   double gradients = 0;
@@ -19,8 +20,8 @@ struct MemoryEstimate {
                            // train.cuda_graph, the pool that its recordings share
   double total() const { return weights + gradients + optimizer + activations; }
 };
-// During a training step on `data_ranks` ranks, and where a model computes losses of `tokens` tokens at a time.
-// `config`: with its model resolved, of any size: nothing is allocated.
+// During a training step on `data_ranks` x parallel.tensor ranks, and where a model computes losses of `tokens` tokens
+// at a time. `config`: with its model resolved, of any size: nothing is allocated.
 MemoryEstimate estimate_memory(const RunConfig& config, int data_ranks, Device device);
 MemoryEstimate estimate_inference_memory(const RunConfig& config, std::int64_t tokens, Device device);
 

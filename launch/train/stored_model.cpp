@@ -1,5 +1,6 @@
 #include "launch/train/stored_model.h"
 
+#include "model/parameter_parts.h"
 #include "model/parameters.h"
 
 namespace mudelta {
@@ -8,8 +9,10 @@ DType compute_dtype(const TrainConfig& config) {
   return config.compute_dtype() == TrainConfig::BFLOAT16 ? DType::kBFloat16 : DType::kFloat32;
 }
 
-StoredModel::StoredModel(const RunConfig& config, double logit_multiplier, Device device, int num_shards)
-    : store(parameter_specs(config.model()), compute_dtype(config.train()), device, num_shards),
-      model(config.model(), store, compute_dtype(config.train()), logit_multiplier) {}
+StoredModel::StoredModel(const RunConfig& config, double logit_multiplier, Device device, int num_shards,
+                         const TensorGroup& tensor)
+    : store(parameter_specs(config.model()), compute_dtype(config.train()), device, num_shards,
+            parameter_parts(parameter_specs(config.model()), tensor.place())),
+      model(config.model(), store, compute_dtype(config.train()), logit_multiplier, tensor) {}
 
 }  // namespace mudelta

@@ -10,8 +10,9 @@ DType compute_dtype(const TrainConfig& config);
 
 // A model with its storage. Neither copied nor moved: the language model points into the store.
 struct StoredModel {
-  // config.model must be resolved.
-  StoredModel(const RunConfig& config, double logit_multiplier, Device device = {}, int num_shards = 1);
+  // config.model must be resolved. The store has this rank's part of the model on `tensor`, cut into `num_shards`.
+  StoredModel(const RunConfig& config, double logit_multiplier, Device device = {}, int num_shards = 1,
+              const TensorGroup& tensor = {});
   StoredModel(const StoredModel&) = delete;
   StoredModel& operator=(const StoredModel&) = delete;
 

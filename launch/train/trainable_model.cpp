@@ -16,10 +16,12 @@ std::int64_t bucket_bytes(const ParallelConfig& config) {
 
 TrainableModel::TrainableModel(const RunConfig& config, const Mesh& mesh, Device device)
     : gradient_scale_(1.0 / static_cast<double>(config.train().global_batch() * config.train().sequence_length())),
+      tensor_ranks_(mesh.tensor().size()),
       stream_(device),
       parametrization_(make_parametrization(config)),
-      stored_(config, parametrization_.logit_multiplier(), device, mesh.gradients().size()),
-      buckets_(stored_.store, mesh.gradients(), bucket_bytes(config.parallel())),
+      stored_(config, parametrization_.logit_multiplier(), device, mesh.gradients().size(),
+              TensorGroup(mesh.tensor(), sequence_parallel(config.parallel()))),
+      buckets_(stored_.store, mesh.gradients(), bucket_bytes(config.parallel()), mesh.tensor()),
       optimizer_(config.optimizer(), stored_.store, buckets_, parametrization_.scaling(), mesh.world()),
       loss_sum_(Tensor::zeros({1}, DType::kFloat64, device)),
       host_loss_sum_(device.is_cuda() ? Tensor::zeros({1}, DType::kFloat64, {DeviceType::kPinned}) : loss_sum_) {
@@ -47,7 +49,7 @@ StepSums TrainableModel::sums() {
   // The optimizer waits for what is queued after it.
   if (stream_.device().is_cuda()) host_loss_sum_.queue_copy_from(loss_sum_);
   const double squares = optimizer_.square_sum(stream_);
-  return {.squares = squares, .losses = host_loss_sum_.span<double>()[0]};
+  return {.squares = squares, .losses = host_loss_sum_.span<double>()[0] / tensor_ranks_};
 }
 
 StepReport TrainableModel::update(double squares, double lr, double grad_clip) {

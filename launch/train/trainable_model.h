@@ -22,7 +22,7 @@ struct StepSums {
 // A model with its optimizer on the ranks of a mesh, and what one training step does to it. Initial weights come from
 // train.seed, whatever the layout.
 // A step: begin_step(); add_last() of a micro-batch, after add() of those before it; reduce(); sums(), which the caller
-// adds up over the ranks of the mesh's gradients(); update(). add_last(), reduce() and update() are collective over it.
+// adds up over all ranks of the mesh; update(). add_last(), reduce() and update() are collective over it.
 class TrainableModel {
  public:
   // `config`: model resolved, validated for the mesh, whose groups are fit for `device`. Throws Error on
@@ -53,6 +53,7 @@ class TrainableModel {
   void pass(const Batch& batch, const GradientsFinal& final);
 
   double gradient_scale_;
+  int tensor_ranks_;  // which have the same losses
   Stream stream_;
   Parametrization parametrization_;
   StoredModel stored_;

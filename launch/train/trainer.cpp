@@ -75,9 +75,8 @@ TrainStep Trainer::step() {
 // What the ranks tell each other in a step, all at once: their parts of its sums, and whether they failed.
 StepSums Trainer::agree(const std::string& failure) {
   const StepSums own = trainable_.sums();
-  const double losses = own.losses / mesh_.tensor().size();  // which all ranks along `tensor` have
   const std::vector<double> all =
-      mesh_.world().all_reduce({own.squares, losses, failure.empty() ? 0.0 : 1.0}, ReduceOp::kSum);
+      mesh_.world().all_reduce({own.squares, own.losses, failure.empty() ? 0.0 : 1.0}, ReduceOp::kSum);
   if (all[2] > 0) fail_together(mesh_.world(), failure);
   return {.squares = all[0], .losses = all[1]};
 }
@@ -88,7 +87,10 @@ void Trainer::forward_backward() {
   const std::int64_t share = rows_per_rank(), micro = micro_batch();
   const std::int64_t first = state_.step() * config_.train().global_batch() + mesh_.data().rank() * share;
   for (std::int64_t row = 0; row < share; row += micro) {
-    const Batch input = batches_.rows(first + row, std::min(micro, share - row));
+    Batch input;
+    const auto load = [&] { input = batches_.rows(first + row, std::min(micro, share - row)); };
+    // Tensor ranks communicate in a pass: none begins it alone.
+    mesh_.tensor().size() > 1 ? run_or_fail_together(mesh_.tensor(), load) : load();
     timer_.end(&StepSeconds::data);
     row + micro < share ? trainable_.add(input) : trainable_.add_last(input);
     timer_.end(&StepSeconds::forward_backward);
@@ -111,7 +113,7 @@ std::optional<Evaluation> Trainer::evaluate(const std::function<bool()>& stop) c
                             .max_sequences = config_.train().eval_sequences(),
                             .reset_at_documents = config_.data().reset_at_documents(),
                             .stop = stop},
-                           mesh_.data(), trainable_.stream());
+                           mesh_, trainable_.stream());
 }
 
 void Trainer::save(const std::filesystem::path& run_dir) {

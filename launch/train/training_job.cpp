@@ -22,6 +22,7 @@
 #include "launch/train/training_loop.h"
 #include "launch/train/training_report.h"
 #include "model/config.h"
+#include "model/parameter_parts.h"
 
 namespace mudelta {
 namespace {
@@ -87,6 +88,7 @@ RunConfig complete_run_config(RunConfig config, int world_size) {
           "model.vocab_size is {}: the data set in {} has token ids up to {}", config.model().vocab_size(),
           config.data().path(), data.vocab_size - 1);
   *config.mutable_model() = resolve(config.model());
+  require_parts(config.model(), config.parallel().tensor());
   return with_defaults(config);
 }
 

@@ -78,11 +78,18 @@ TEST_P(Reduction, AllReduceTakesTheGreatest) {
 }
 
 class Scatter : public Collective {};
-INSTANTIATE_TEST_SUITE_P(Sizes, Scatter, ::testing::ValuesIn(cases({DType::kFloat32})));
+INSTANTIATE_TEST_SUITE_P(Sizes, Scatter, ::testing::ValuesIn(cases({DType::kFloat32, DType::kBFloat16})));
+
+// Small whole numbers, which bfloat16 has exactly.
+TEST_P(Scatter, AllReduceSums) {
+  const Tensor x = filled(n, dtype, [&](std::int64_t i) { return (rank + 1) * (i % 25); });
+  world.all_reduce(x, ReduceOp::kSum, kStream);
+  EXPECT_TRUE(testing::same_bits(x, filled(n, dtype, [&](std::int64_t i) { return rank_sum * (i % 25); })));
+}
 
 TEST_P(Scatter, ReduceScatterSumsThisRanksPart) {
-  const auto input = [&] { return filled(size * n, dtype, [&](std::int64_t i) { return (rank + 1) * (i % 97); }); };
-  const Tensor expected = filled(n, dtype, [&](std::int64_t i) { return rank_sum * ((rank * n + i) % 97); });
+  const auto input = [&] { return filled(size * n, dtype, [&](std::int64_t i) { return (rank + 1) * (i % 25); }); };
+  const Tensor expected = filled(n, dtype, [&](std::int64_t i) { return rank_sum * ((rank * n + i) % 25); });
 
   const Tensor apart = Tensor::zeros({n});
   const Tensor whole = input();
@@ -212,12 +219,15 @@ TEST_F(World, NobodyLeavesABarrierBeforeTheLastEnters) {
 TEST_F(World, RefusesTensorsThatDoNotFit) {
   const Tensor x = Tensor::zeros({size * 2});
   const auto message = [](const char* text) { return ThrowsMessage<Error>(HasSubstr(text)); };
-  EXPECT_THAT([&] { world.all_reduce(Tensor::zeros({2}, DType::kBFloat16), ReduceOp::kSum, kStream); },
-              message("[all_reduce] expected another dtype than bfloat16, got bfloat16[2]"));
+  EXPECT_THAT([&] { world.all_reduce(Tensor::zeros({2}, DType::kBFloat16), ReduceOp::kMax, kStream); },
+              message("[all_reduce] expected another dtype than bfloat16 for a maximum, got bfloat16[2]"));
   EXPECT_THAT([&] { world.all_reduce(Tensor(), ReduceOp::kSum, kStream); }, message("undefined"));
   EXPECT_THAT([&] { world.reduce_scatter(x, Tensor::zeros({3}), kStream); }, message("parts of float32[3]"));
-  EXPECT_THAT([&] { world.reduce_scatter(x.to(DType::kBFloat16), Tensor::zeros({2}, DType::kBFloat16), kStream); },
-              message("[reduce_scatter] expected float32"));
+  EXPECT_THAT(
+      [&] {
+        world.reduce_scatter(Tensor::zeros({size * 2}, DType::kInt32), Tensor::zeros({2}, DType::kInt32), kStream);
+      },
+      message("[reduce_scatter] expected float32"));
   EXPECT_THAT([&] { world.all_gather(Tensor::zeros({2}, DType::kInt32), x, kStream); }, message("differ in dtype"));
   EXPECT_THAT([&] { world.all_gather(Tensor::zeros({1}), x, kStream); }, message("parts of float32[1]"));
   EXPECT_THAT([&] { world.all_to_all(x, x, kStream); }, message("overlap"));

@@ -84,6 +84,34 @@ TEST_F(Training, NumberOfRanksAndMicrobatchesChangeNothingButRounding) {
   }
 }
 
+TEST_F(Training, TensorRanksChangeNothingButRounding) {
+  const std::string gentle = "--set optimizer.adamw.lr=1e-3 --set train.eval_every=10 ";
+  ASSERT_EQ(train(1, "tensor1", gentle).exit_code, 0);
+  struct Layout {
+    int ranks;
+    std::string settings;
+  };
+  const std::vector<Layout> layouts = {{2, "--set parallel.tensor=2"},
+                                       {4, "--set parallel.tensor=2 --set train.micro_batch=3"},
+                                       {2, "--set parallel.tensor=2 --set parallel.sequence_parallel=false"},
+                                       {4, "--set parallel.tensor=4 --set model.value_heads=4"}};
+  for (std::size_t i = 0; i < layouts.size(); ++i) {
+    SCOPED_TRACE(layouts[i].settings);
+    std::string reference = "tensor1";
+    if (layouts[i].settings.find("value_heads") != std::string::npos) {  // more ranks than key heads
+      reference = "values1";
+      ASSERT_EQ(train(1, reference, gentle + "--set model.value_heads=4").exit_code, 0);
+    }
+    const std::string run = "tensor-layout" + std::to_string(i);
+    const Outcome outcome = train(layouts[i].ranks, run, gentle + layouts[i].settings);
+    ASSERT_EQ(outcome.exit_code, 0) << outcome.output;
+    const auto found = losses(run);
+    ASSERT_EQ(found.size(), 20u);
+    for (const auto& [step, loss] : losses(reference)) EXPECT_NEAR(found.at(step), loss, 1e-5) << step;
+    EXPECT_NEAR(final_validation_loss(run), final_validation_loss(reference), 1e-5);
+  }
+}
+
 TEST_F(Training, SgdOverRanks) {
   const std::string sgd = "--set 'optimizer.sgd={lr: 0.05 momentum: 0.9}'";
   ASSERT_EQ(train(1, "sgd1", sgd).exit_code, 0);
@@ -177,6 +205,25 @@ TEST_F(Resume, OnAnotherNumberOfRanksChangesNothingButRounding) {
   for (const auto& [step, loss] : expected) EXPECT_NEAR(found.at(step), loss, step <= 30 ? 2e-4 : 2e-2) << step;
 }
 
+// A checkpoint of one layout goes on in another.
+TEST_F(Resume, InAnotherLayoutChangesNothingButRounding) {
+  const std::string gentle = "--set optimizer.adamw.lr=1e-3 --set checkpoint.every_steps=10 ";
+  const std::vector<std::pair<int, std::string>> layouts = {
+      {1, ""}, {2, "--set parallel.tensor=2 "}, {4, "--set parallel.tensor=2 "}};
+  for (std::size_t from = 0; from < layouts.size(); ++from) {
+    const auto& [ranks, settings] = layouts[from];
+    const auto& [later_ranks, later_settings] = layouts[(from + 1) % layouts.size()];
+    const std::string run = "relaid" + std::to_string(from);
+    ASSERT_EQ(train(ranks, run, gentle + settings + "--set train.steps=10 --set schedule.kind=CONSTANT").exit_code, 0);
+    const Outcome resumed = train(later_ranks, run, gentle + later_settings + "--set schedule.kind=CONSTANT --resume");
+    ASSERT_EQ(resumed.exit_code, 0) << resumed.output;
+    ASSERT_EQ(losses(run).size(), 20u);
+    if (from > 0) {
+      for (const auto& [step, loss] : losses("relaid0")) EXPECT_NEAR(losses(run).at(step), loss, 2e-4) << step;
+    }
+  }
+}
+
 TEST_F(Resume, IntoAnEmptyOrAbsentFolderStartsFromScratch) {
   std::filesystem::create_directory(path("empty"));
   for (const std::string run : {"empty", "absent"}) {
@@ -252,6 +299,24 @@ TEST_F(BadInput, Sizes) {
   expect_error("--set model.value_heads=3", "model.value_heads is 3, expected a multiple of model.heads (2)");
   expect_error("--set model.vocab_size=100", "model.vocab_size is 100");
   expect_error("--set parallel.tensor=2", "tensor");
+}
+
+TEST_F(BadInput, LayoutsThatTheModelDoesNotAdmit) {
+  const auto expect = [](int ranks, const std::string& settings, const std::string& message) {
+    const Outcome outcome = train(ranks, "bad", settings);
+    EXPECT_EQ(outcome.exit_code, 2) << outcome.output;
+    EXPECT_EQ(count(outcome.output, "mudelta: error"), 1) << outcome.output;
+    EXPECT_THAT(outcome.output, HasSubstr(message));
+  };
+  expect(3, "--set parallel.tensor=3", "model.value_heads is 2: expected a multiple of parallel.tensor, 3");
+  expect(2, "--set parallel.tensor=2 --set model.heads=3 --set model.value_heads=6",
+         "model.heads is 3: expected a multiple or a divisor of parallel.tensor, 2");
+  expect(2, "--set parallel.tensor=2 --set train.sequence_length=47",
+         "train.sequence_length is 47: expected a multiple of parallel.tensor, 2, or parallel.sequence_parallel false");
+  expect(2, "--set parallel.tensor=2 --set model.mlp_size=1",
+         "model.mlp_size is 1: expected at least parallel.tensor, 2");
+  expect(3, "--set parallel.tensor=2", "3 ranks: expected a multiple of parallel.tensor 2 x parallel.context 1 = 2");
+  expect(2, "--set parallel.context=2", "parallel.context above 1 is not yet possible");
 }
 
 TEST_F(BadInput, SizesThatNoMachineHas) {

@@ -68,7 +68,6 @@ INSTANTIATE_TEST_SUITE_P(
         {"parallel.context=0", "parallel.context is 0: expected at least 1"},
         {"parallel.zero_stage=2", "parallel.zero_stage is 2: expected 1"},
         {"parallel.zero_stage=0", "parallel.zero_stage is 0: expected 1"},
-        {"parallel.sequence_parallel=true", "parallel.sequence_parallel is true: not yet supported"},
         {"parallel.bucket_mib=0", "parallel.bucket_mib is 0: expected more than 0"},
         {"parallel.bucket_mib=1e300", "parallel.bucket_mib is 1e+300: expected more than 0 and at most 1048576"},
         {"train.global_batch=40000000", "train.global_batch is 40000000: with train.sequence_length"},

@@ -1,0 +1,183 @@
+// Random runs in random layouts, parameter by parameter, against the same run in one process. Run under mpirun with any
+// number of ranks. MUDELTA_TEST_LAYOUTS: how many; MUDELTA_TEST_SEED: of the first.
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstdlib>
+#include <map>
+#include <string>
+
+#include "core/allocator.h"
+#include "launch/train/memory_estimate.h"
+#include "launch/train/trainable_model.h"
+#include "tests/launch/train/layout_case.h"
+
+namespace mudelta {
+namespace {
+
+using testing::draw_layout;
+using testing::LayoutCase;
+using testing::text_rows;
+
+constexpr int kSteps = 20;
+// Rounding of float32 alone, which norms of short vectors amplify in models this small. A term left out shows as 1e-2
+// and more.
+constexpr double kLr = 2e-4, kGradientLimit = 2e-4, kWeightLimit = 1e-4, kLossLimit = 1e-5;
+
+std::int64_t number_from(const char* variable, std::int64_t otherwise) {
+  const char* text = std::getenv(variable);
+  return text == nullptr ? otherwise : std::atoll(text);
+}
+
+// Root mean squares by parameter: of the difference from the whole, relative to the whole's.
+class Differences {
+ public:
+  Differences(ProcessGroup world, std::span<const Parameter> parameters) : world_(std::move(world)) {
+    for (const Parameter& parameter : parameters) sums_[parameter.spec.name] = {};  // the same ones on every rank
+  }
+
+  // `local`: elements from number `begin` of this rank's part of `parameter` on, which is `whole` in one process.
+  void add(const Parameter& parameter, const Tensor& local, std::int64_t begin, const Tensor& whole) {
+    const SliceMap map = parameter.slice_map();
+    const auto values = local.span<float>(), expected = whole.span<float>();
+    auto& [difference, square] = sums_[parameter.spec.name];
+    for (std::size_t i = 0; i < values.size(); ++i) {
+      const double e = expected[static_cast<std::size_t>(map.whole_index(begin + static_cast<std::int64_t>(i)))];
+      difference += (values[i] - e) * (values[i] - e);
+      square += e * e;
+    }
+  }
+
+  // Collective. The worst parameter, and how it differs.
+  void expect_below(double limit, const std::string& what) {
+    for (const auto& [name, sums] : sums_) {
+      const double difference = world_.all_reduce(sums.first, ReduceOp::kSum);
+      const double square = world_.all_reduce(sums.second, ReduceOp::kSum);
+      const double relative = square > 0 ? std::sqrt(difference / square) : std::sqrt(difference);
+      EXPECT_LE(relative, limit) << what << " of " << name;
+    }
+  }
+
+ private:
+  ProcessGroup world_;
+  std::map<std::string, std::pair<double, double>> sums_;
+};
+
+class Run {
+ public:
+  Run(const RunConfig& config, const Mesh& mesh, std::uint64_t seed)
+      : config_(config), mesh_(mesh), seed_(seed), trainable_(config, mesh, Device()) {}
+
+  TrainableModel& trainable() { return trainable_; }
+
+  void compute_gradients(int step) {
+    const std::int64_t share = config_.train().global_batch() / mesh_.data().size();
+    const std::int64_t first = step * config_.train().global_batch() + mesh_.data().rank() * share;
+    const std::int64_t micro = std::min(config_.train().micro_batch(), share);
+    trainable_.begin_step();
+    for (std::int64_t row = 0; row < share; row += micro) {
+      const Batch batch = text_rows(config_, seed_, first + row, micro);
+      row + micro < share ? trainable_.add(batch) : trainable_.add_last(batch);
+    }
+    trainable_.reduce();
+  }
+
+  // Of all ranks.
+  StepSums sums() {
+    const StepSums own = trainable_.sums();
+    return {.squares = mesh_.world().all_reduce(own.squares, ReduceOp::kSum),
+            .losses = mesh_.world().all_reduce(own.losses, ReduceOp::kSum)};
+  }
+  StepReport update(const StepSums& sums) { return trainable_.update(sums.squares, kLr, config_.train().grad_clip()); }
+
+ private:
+  RunConfig config_;
+  Mesh mesh_;
+  std::uint64_t seed_;
+  TrainableModel trainable_;
+};
+
+RunConfig in_one_process(RunConfig config) {
+  config.mutable_parallel()->clear_tensor();
+  config.mutable_parallel()->clear_sequence_parallel();
+  return config;
+}
+
+void compare_with_one_process(const LayoutCase& drawn, const ProcessGroup& world, std::uint64_t seed) {
+  Run run(drawn.config, Mesh(world, drawn.config.parallel()), seed);
+  Run alone(in_one_process(drawn.config), Mesh(), seed);
+  const auto whole = alone.trainable().store().parameters();
+  for (int step = 0; step < kSteps; ++step) {
+    run.compute_gradients(step);
+    alone.compute_gradients(step);
+    if (step == 0) {
+      Differences gradients(world, whole);
+      for (const OptimizerSegment& segment : run.trainable().optimizer().segments()) {
+        const Parameter& parameter = run.trainable().store().parameters()[segment.parameter];
+        gradients.add(parameter, parameter.gradient.flat_view(segment.begin, {segment.numel}), segment.begin,
+                      whole[segment.parameter].gradient);
+      }
+      gradients.expect_below(kGradientLimit, "gradient");
+    }
+    const StepSums sums = run.sums(), expected_sums = alone.sums();
+    const StepReport report = run.update(sums), expected = alone.update(expected_sums);
+    if (step == 0) {
+      EXPECT_NEAR(report.gradient_norm / expected.gradient_norm, 1, kGradientLimit) << "gradient norm";
+      EXPECT_NEAR(sums.losses / expected_sums.losses, 1, kLossLimit) << "loss";
+    }
+  }
+  Differences weights(world, whole);
+  const auto parameters = run.trainable().store().parameters();
+  for (std::size_t i = 0; i < parameters.size(); ++i)
+    weights.add(parameters[i], parameters[i].value, 0, whole[i].value);
+  weights.expect_below(kWeightLimit, "weights");
+}
+
+TEST(Layouts, TrainTheSameModelAsOneProcess) {
+  const ProcessGroup world = ProcessGroup::world();
+  const std::int64_t count = number_from("MUDELTA_TEST_LAYOUTS", 20), first = number_from("MUDELTA_TEST_SEED", 1);
+  for (std::int64_t i = 0; i < count; ++i) {
+    const auto seed = static_cast<std::uint64_t>(first + i);
+    const LayoutCase drawn = draw_layout(seed, world.size());
+    if (std::getenv("MUDELTA_TEST_SEED") != nullptr && world.rank() == 0)
+      std::printf("%s\n", drawn.to_string().c_str()), std::fflush(stdout);
+    SCOPED_TRACE("MUDELTA_TEST_LAYOUTS=1 MUDELTA_TEST_SEED=" + std::to_string(seed) + ": " + drawn.to_string());
+    compare_with_one_process(drawn, world, seed);
+    if (::testing::Test::HasFailure()) return;
+  }
+}
+
+TEST(Layouts, EstimateOfMemoryIsThatOfARanksPart) {
+  const ProcessGroup world = ProcessGroup::world();
+  RunConfig config = draw_layout(1, world.size()).config;
+  ModelConfig& model = *config.mutable_model();
+  model.set_width(64);
+  model.set_heads(world.size());
+  model.set_value_heads(2 * world.size());
+  model.set_head_dim(16);
+  model.set_mlp_size(250);
+  model.set_vocab_size(301);
+  config.mutable_parallel()->set_tensor(world.size());
+  config.mutable_parallel()->set_sequence_parallel(false);
+  config.mutable_train()->set_sequence_length(96);
+  config.mutable_train()->set_micro_batch(4);
+  config.mutable_train()->set_global_batch(4);
+  config.mutable_parametrization()->set_base_width(64);
+  const Batch rows = text_rows(config, 1, 0, 4);
+  const MemoryEstimate estimate = estimate_memory(config, 1, {});
+  const std::int64_t before = memory_stats({}).allocated;
+  reset_peak_memory({});
+  TrainableModel trainable(config, Mesh(world, config.parallel()), {});
+  const auto held = static_cast<double>(memory_stats({}).allocated - before);
+  EXPECT_NEAR((estimate.weights + estimate.gradients + estimate.optimizer) / held, 1, 0.02);
+  trainable.begin_step();
+  trainable.add_last(rows);
+  trainable.reduce();
+  trainable.update(world.all_reduce(trainable.sums().squares, ReduceOp::kSum), 1e-3, 1);
+  const auto peak = static_cast<double>(memory_stats({}).peak_allocated - before);
+  EXPECT_NEAR(estimate.total() / peak, 1, 0.15);
+}
+
+}  // namespace
+}  // namespace mudelta
