@@ -91,7 +91,7 @@ TEST_P(Scatter, ReduceScatterSumsThisRanksPart) {
   const auto input = [&] { return filled(size * n, dtype, [&](std::int64_t i) { return (rank + 1) * (i % 25); }); };
   const Tensor expected = filled(n, dtype, [&](std::int64_t i) { return rank_sum * ((rank * n + i) % 25); });
 
-  const Tensor apart = Tensor::zeros({n});
+  const Tensor apart = Tensor::zeros({n}, dtype);
   const Tensor whole = input();
   world.reduce_scatter(whole, apart, kStream);
   EXPECT_TRUE(testing::same_bits(apart, expected));

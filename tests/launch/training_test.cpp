@@ -298,7 +298,7 @@ TEST_F(BadInput, Sizes) {
   expect_error("--set model.width=33 --set model.heads=4 --set model.head_dim=0", "model.head_dim is 0");
   expect_error("--set model.value_heads=3", "model.value_heads is 3, expected a multiple of model.heads (2)");
   expect_error("--set model.vocab_size=100", "model.vocab_size is 100");
-  expect_error("--set parallel.tensor=2", "tensor");
+  expect_error("--set parallel.tensor=3", "tensor");
 }
 
 TEST_F(BadInput, LayoutsThatTheModelDoesNotAdmit) {

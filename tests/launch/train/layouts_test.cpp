@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstdlib>
 #include <map>
@@ -132,6 +133,15 @@ void compare_with_one_process(const LayoutCase& drawn, const ProcessGroup& world
   for (std::size_t i = 0; i < parameters.size(); ++i)
     weights.add(parameters[i], parameters[i].value, 0, whole[i].value);
   weights.expect_below(kWeightLimit, "weights");
+  // What every rank of a tensor group holds stays the same on all of them, bit for bit.
+  const Mesh mesh(world, drawn.config.parallel());
+  for (const Parameter& parameter : parameters) {
+    if (parameter.part.copies < mesh.tensor().size()) continue;
+    const Tensor greatest = parameter.value.clone();
+    mesh.tensor().all_reduce(greatest, ReduceOp::kMax, Stream());
+    const auto own = parameter.value.span<float>(), all = greatest.span<float>();
+    EXPECT_TRUE(std::ranges::equal(own, all)) << parameter.spec.name;
+  }
 }
 
 TEST(Layouts, TrainTheSameModelAsOneProcess) {
