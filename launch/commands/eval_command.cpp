@@ -31,6 +31,7 @@ struct EvalArguments {
   std::int64_t sequences = 0;
   std::int64_t sequence_length = 0;
   std::int64_t batch = 8;
+  std::int64_t tensor = 1;
   bool force = false;
 };
 
@@ -63,18 +64,30 @@ void check_batch(const LoadedModel& loaded, const Dataset& dataset, const Evalua
       rank_info().local_size, device);
 }
 
+// The layout that --tensor asks for. Collective.
+Mesh make_mesh(const ProcessGroup& world, const EvalArguments& arguments) {
+  run_or_fail_together(world, [&] {
+    require(world.size() % arguments.tensor == 0, "--tensor is {}: expected a divisor of the job's {} rank{}",
+            arguments.tensor, world.size(), world.size() == 1 ? "" : "s");
+    require(arguments.per_token.empty() || world.size() == arguments.tensor,
+            "--per-token works on one data rank: this job has {} (ranks / --tensor)", world.size() / arguments.tensor);
+  });
+  ParallelConfig parallel;
+  parallel.set_tensor(static_cast<std::int32_t>(arguments.tensor));
+  return Mesh(world, parallel);
+}
+
 int run_eval(const EvalArguments& arguments) {
   const auto [device, world] = choose_devices(ProcessGroup::world(), parse_device_choice(arguments.device));
+  const Mesh mesh = make_mesh(world, arguments);
   std::unique_ptr<LoadedModel> loaded;
   std::optional<Dataset> dataset;
   EvaluationOptions options;
   run_or_fail_together(world, [&, &world = world, device = device] {
-    require(arguments.per_token.empty() || world.size() == 1, "--per-token works on one rank: this job has {}",
-            world.size());
-    if (!arguments.per_token.empty()) require_free_file(arguments.per_token, arguments.force);
+    if (world.rank() == 0 && !arguments.per_token.empty()) require_free_file(arguments.per_token, arguments.force);
     require(arguments.split == "validation" || arguments.split == "train",
             "--split is {}, expected validation or train", arguments.split);
-    loaded = std::make_unique<LoadedModel>(arguments.checkpoint, device, rank_info().local_size);
+    loaded = std::make_unique<LoadedModel>(arguments.checkpoint, device, rank_info().local_size, mesh.tensor());
     dataset.emplace(arguments.data, arguments.split == "train" ? Split::kTrain : Split::kValidation);
     const RunConfig& config = loaded->config();
     require(dataset->info().tokenizer == config.data().tokenizer(),
@@ -90,17 +103,19 @@ int run_eval(const EvalArguments& arguments) {
 
   TokenLines lines;
   LossVisitor visit;
-  if (!arguments.per_token.empty()) {
+  if (world.rank() == 0 && !arguments.per_token.empty()) {
     visit = [&](std::int64_t first, std::span<const std::int32_t> targets, std::span<const float> losses) {
       lines.add(first, targets, losses);
     };
   }
-  const Evaluation result = evaluate(loaded->model(), *dataset, options, Mesh(world), loaded->stream(), visit).value();
+  const Evaluation result = evaluate(loaded->model(), *dataset, options, mesh, loaded->stream(), visit).value();
   if (!std::isfinite(result.loss)) {
     throw SharedError(fmt::format("{}: the loss on the {} split is {}, expected a finite number",
                                   loaded->folder().string(), arguments.split, result.loss));
   }
-  if (!arguments.per_token.empty()) write_file_atomically(arguments.per_token, lines.text());
+  run_or_fail_together(world, [&] {
+    if (visit) write_file_atomically(arguments.per_token, lines.text());
+  });
   if (world.rank() == 0) {
     fmt::print("checkpoint     {}\n", loaded->folder().string());
     fmt::print("tokens         {} of {} in the {} split ({} bytes of text)\n", result.tokens, dataset->num_tokens(),
@@ -117,7 +132,9 @@ int run_eval(const EvalArguments& arguments) {
 void add_eval_command(CLI::App& app, Command& chosen) {
   auto arguments = std::make_shared<EvalArguments>();
   CLI::App* command = app.add_subcommand("eval", "Loss, perplexity and bits per byte of a checkpoint on a data set");
-  command->footer("Example: mudelta eval --checkpoint runs/1 --data data/corpus --per-token tokens.jsonl");
+  command->footer(
+      "Example: mudelta eval --checkpoint runs/1 --data data/corpus --per-token tokens.jsonl\n"
+      "         mpirun -n 4 mudelta eval --checkpoint runs/1 --data data/corpus --tensor 2");
   command->add_option("--checkpoint", arguments->checkpoint, "A checkpoint, or a run: then its newest one")
       ->type_name("DIR")
       ->required();
@@ -127,7 +144,10 @@ void add_eval_command(CLI::App& app, Command& chosen) {
   add_whole_number(*command, "--sequence-length", arguments->sequence_length, 0,
                    "Tokens per sequence; 0: as in training. The split's last tokens, too few for one, are left out");
   add_device_option(*command, arguments->device);
-  add_whole_number(*command, "--batch", arguments->batch, 1, "Sequences at a time on each rank");
+  add_whole_number(*command, "--batch", arguments->batch, 1, "Sequences at a time on each data rank");
+  add_whole_number(*command, "--tensor", arguments->tensor, 1,
+                   "Ranks that share a model, each with a part of it; the job's ranks / N are data ranks, each with a "
+                   "share of the sequences. Whatever layout the run had");
   command
       ->add_option("--per-token", arguments->per_token,
                    "Write a JSON object a line for each target token: position (in the split, whose first token is 0), "

@@ -10,6 +10,7 @@
 
 #include "core/error.h"
 #include "data/tokenizer.h"
+#include "dist/mpi.h"
 #include "launch/commands/commands.h"
 #include "launch/commands/number_options.h"
 #include "launch/commands/sampler.h"
@@ -50,24 +51,44 @@ class Continuation {
   DecodeState state_;
 };
 
-void print_text(const std::string& text) {
-  std::fwrite(text.data(), 1, text.size(), stdout);
-  std::fflush(stdout);
-}
+// To stdout, by rank 0.
+class Output {
+ public:
+  explicit Output(const ProcessGroup& world) : is_first_(world.rank() == 0) {}
+  void print(const std::string& text) const {
+    if (!is_first_) return;
+    std::fwrite(text.data(), 1, text.size(), stdout);
+    std::fflush(stdout);
+  }
+  void print_speed(std::int64_t tokens, double seconds) const {
+    if (!is_first_) return;
+    fmt::print(stderr, "({} tokens, {:.0f} a second)\n", tokens, static_cast<double>(tokens) / seconds);
+  }
 
+ private:
+  bool is_first_;
+};
+
+// All ranks are one tensor group: each holds a part of the model, and all of them choose the same tokens.
 int run_generate(const GenerateArguments& arguments) {
-  validate(arguments.sampling);
-  const auto [device, alone] = choose_devices(ProcessGroup::single(), parse_device_choice(arguments.device));
-  const LoadedModel loaded(arguments.checkpoint, device);
-  const auto tokenizer = make_tokenizer(loaded.config().data().tokenizer());
-  require(loaded.config().model().vocab_size() >= tokenizer->vocab_size(),
-          "{}: model.vocab_size is {}, expected the {} of the tokenizer {} at least", loaded.folder().string(),
-          loaded.config().model().vocab_size(), tokenizer->vocab_size(), tokenizer->name());
+  const auto [device, world] = choose_devices(ProcessGroup::world(), parse_device_choice(arguments.device));
+  std::unique_ptr<const LoadedModel> model;
+  std::unique_ptr<const Tokenizer> tokenizer;
+  run_or_fail_together(world, [&, &world = world, device = device] {
+    validate(arguments.sampling);
+    model = std::make_unique<const LoadedModel>(arguments.checkpoint, device, rank_info().local_size, world);
+    tokenizer = make_tokenizer(model->config().data().tokenizer());
+    require(model->config().model().vocab_size() >= tokenizer->vocab_size(),
+            "{}: model.vocab_size is {}, expected the {} of the tokenizer {} at least", model->folder().string(),
+            model->config().model().vocab_size(), tokenizer->vocab_size(), tokenizer->name());
+  });
+  const LoadedModel& loaded = *model;
+  const Output out(world);
 
   std::vector<std::int32_t> tokens{tokenizer->separator()};
   const std::vector<std::int32_t> prompt = tokenizer->encode(arguments.prompt);
   tokens.insert(tokens.end(), prompt.begin(), prompt.end());
-  print_text(arguments.prompt);
+  out.print(arguments.prompt);
 
   const Stopwatch stopwatch;
   Continuation continuation(loaded.model(), loaded.stream());
@@ -75,18 +96,19 @@ int run_generate(const GenerateArguments& arguments) {
   while (generated < arguments.tokens) {
     const Tensor logits = continuation.next_logits(tokens);
     if (!std::ranges::all_of(logits.span<float>(), [](float x) { return std::isfinite(x); })) {
-      print_text("\n");
-      fail("{}: the logits of token {} are not all finite numbers", loaded.folder().string(), generated + 1);
+      out.print("\n");
+      throw SharedError(fmt::format("{}: the logits of token {} are not all finite numbers", loaded.folder().string(),
+                                    generated + 1));
     }
     const auto known = logits.span<float>().first(static_cast<std::size_t>(tokenizer->vocab_size()));
     const std::int32_t token = sample(known, arguments.sampling, static_cast<std::uint64_t>(generated));
     ++generated;
     if (token == tokenizer->separator()) break;  // the text ends here
     tokens = {token};
-    print_text(tokenizer->decode(tokens));
+    out.print(tokenizer->decode(tokens));
   }
-  print_text("\n");
-  fmt::print(stderr, "({} tokens, {:.0f} a second)\n", generated, static_cast<double>(generated) / stopwatch.seconds());
+  out.print("\n");
+  out.print_speed(generated, stopwatch.seconds());
   return 0;
 }
 
@@ -95,7 +117,10 @@ int run_generate(const GenerateArguments& arguments) {
 void add_generate_command(CLI::App& app, Command& chosen) {
   auto arguments = std::make_shared<GenerateArguments>();
   CLI::App* command = app.add_subcommand("generate", "Continue a text with a checkpoint");
-  command->footer("Example: mudelta generate --checkpoint runs/1 --prompt \"The sea\" --temperature 0.7 --seed 3");
+  command->footer(
+      "Example: mudelta generate --checkpoint runs/1 --prompt \"The sea\" --temperature 0.7 --seed 3\n"
+      "         mpirun -n 2 mudelta generate --checkpoint runs/1 --prompt \"The sea\"\n"
+      "All ranks share the model, each with a part of it, whatever layout the run had.");
   command->add_option("--checkpoint", arguments->checkpoint, "A checkpoint, or a run: then its newest one")
       ->type_name("DIR")
       ->required();
@@ -111,9 +136,7 @@ void add_generate_command(CLI::App& app, Command& chosen) {
       ->check(finite_number())
       ->capture_default_str();
   add_whole_number(*command, "--seed", sampling.seed, 0, "Of the choices: the same seed gives the same text");
-  command->callback([arguments, &chosen] {
-    chosen = [arguments] { return run_on_first_rank([&] { return run_generate(*arguments); }); };
-  });
+  command->callback([arguments, &chosen] { chosen = [arguments] { return run_generate(*arguments); }; });
 }
 
 }  // namespace mudelta

@@ -112,9 +112,7 @@ MemoryEstimate estimate_memory(const RunConfig& config, int data_ranks, Device d
   return estimate;
 }
 
-MemoryEstimate estimate_inference_memory(const RunConfig& trained, std::int64_t tokens, Device device) {
-  RunConfig config = trained;
-  config.mutable_parallel()->clear_tensor();  // inference has the whole model
+MemoryEstimate estimate_inference_memory(const RunConfig& config, std::int64_t tokens, Device device) {
   MemoryEstimate estimate = estimate_without_activations(config, 1);
   estimate.optimizer = 0;
   if (tokens > 0) {

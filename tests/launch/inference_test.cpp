@@ -31,8 +31,15 @@ class Inference : public TrainingFixture {
     EXPECT_NE(at, std::string::npos) << output;
     return std::stod(output.substr(at + 1 + name.size()));
   }
-  static Outcome generate(const std::string& more) {
-    return shell(mpirun_command(1, "generate --checkpoint " + path("run") + " --tokens 40 " + more) + " 2>/dev/null");
+  static Outcome generate(const std::string& more, int ranks = 1, const std::string& run = "run") {
+    return shell(mpirun_command(ranks, "generate --checkpoint " + path(run) + " --tokens 40 " + more) + " 2>/dev/null");
+  }
+  // Of the target tokens, in their order.
+  static std::vector<double> log_probabilities(const std::string& file) {
+    std::vector<double> found;
+    std::istringstream lines(read_file(path(file)));
+    for (std::string line; std::getline(lines, line);) found.push_back(nlohmann::json::parse(line)["logprob"]);
+    return found;
   }
 };
 
@@ -60,6 +67,37 @@ TEST_F(Inference, PerTokenLogProbabilitiesAddUpToTheLoss) {
     sum -= record["logprob"].get<double>();
   }
   EXPECT_NEAR(sum / static_cast<double>(count), figure(outcome.output, "loss"), 1e-5);
+}
+
+TEST_F(Inference, TensorRanksEvaluateAsOneProcess) {
+  const double expected = figure(eval(1).output, "loss");
+  const Outcome four = eval(4, "--tensor 2 --batch 3");  // two data ranks
+  ASSERT_EQ(four.exit_code, 0) << four.output;
+  EXPECT_NEAR(figure(four.output, "loss"), expected, 2e-6);
+
+  const std::string odd = "--sequence-length 47 --force --per-token ";  // no multiple of the ranks
+  ASSERT_EQ(eval(1, odd + path("alone.jsonl")).exit_code, 0);
+  const Outcome two = eval(2, "--tensor 2 " + odd + path("tensor.jsonl"));
+  ASSERT_EQ(two.exit_code, 0) << two.output;
+  const std::vector<double> alone = log_probabilities("alone.jsonl"), tensor = log_probabilities("tensor.jsonl");
+  ASSERT_GT(alone.size(), 1000u);
+  ASSERT_EQ(tensor.size(), alone.size());
+  for (std::size_t i = 0; i < alone.size(); ++i) ASSERT_NEAR(tensor[i], alone[i], 2e-5) << i;
+}
+
+TEST_F(Inference, TensorRanksGenerateTheTextOfOneProcess) {
+  ASSERT_EQ(train(2, "tensor", "--set parallel.tensor=2 --set model.value_heads=4").exit_code, 0);
+  for (const std::string run : {"run", "tensor"}) {  // a checkpoint's layout does not matter
+    for (const std::string prompt : {"--prompt 'and a ' ", "--prompt '' "}) {
+      const std::string options = prompt + "--temperature 0";
+      const Outcome one = generate(options, 1, run), two = generate(options, 2, run);
+      EXPECT_EQ(two.exit_code, 0) << two.output;
+      EXPECT_GT(one.output.size(), 20u);
+      EXPECT_EQ(two.output, one.output);
+    }
+  }
+  const std::string options = "--prompt 'and a ' --temperature 0";  // more ranks than key heads
+  EXPECT_EQ(generate(options, 4, "tensor").output, generate(options, 1, "tensor").output);
 }
 
 TEST_F(Inference, GenerateContinuesThePromptAndRepeatsItself) {
@@ -104,7 +142,19 @@ TEST_F(Inference, BadInputEndsWithTwo) {
   };
   expect_error(mudelta("eval --checkpoint " + path("nowhere") + " --data " + path("data")), path("nowhere"));
   expect_error(eval(1, "--split test"), "--split is test");
-  expect_error(eval(2, "--per-token " + path("x.jsonl")), "--per-token works on one rank");
+  expect_error(eval(2, "--per-token " + path("x.jsonl")), "--per-token works on one data rank: this job has 2");
+  const auto expect_told_once = [](const Outcome& outcome, const std::string& message) {
+    EXPECT_EQ(outcome.exit_code, 2) << outcome.output;
+    EXPECT_EQ(count(outcome.output, "mudelta: error: "), 1) << outcome.output;
+    EXPECT_THAT(outcome.output, HasSubstr(message));
+    EXPECT_EQ(count(outcome.output, "MPI_ABORT"), 0) << outcome.output;
+  };
+  expect_told_once(eval(3, "--tensor 2"), "--tensor is 2: expected a divisor of the job's 3 ranks");
+  expect_told_once(eval(2, "--tensor 0"), "--tensor: got 0, expected at least 1");
+  const std::string parts = "model.value_heads is 2: expected a multiple of parallel.tensor, 3";
+  expect_told_once(eval(3, "--tensor 3"), parts);
+  expect_told_once(mpirun(3, "generate --prompt a --checkpoint " + path("run")), parts);
+  expect_told_once(mpirun(2, "generate --prompt a --checkpoint " + path("nowhere")), path("nowhere"));
   const std::string start = "generate --prompt a --checkpoint " + path("run");
   expect_error(mudelta(start + " --temperature -1"), "--temperature is -1");
   expect_error(mudelta(start + " --top-p 0"), "--top-p is 0");
