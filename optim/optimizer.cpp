@@ -44,12 +44,12 @@ double clip_factor(double norm, double grad_clip) {
 
 }  // namespace
 
-Optimizer::Optimizer(const OptimizerConfig& config, ParameterStore& store, GradientBuckets& buckets,
+Optimizer::Optimizer(const OptimizerConfig& config, ParameterStore& store, ParameterShards& shards,
                      std::vector<ParameterScaling> scaling, ProcessGroup world)
-    : config_(config), store_(store), buckets_(buckets), scaling_(std::move(scaling)), world_(std::move(world)) {
+    : config_(config), store_(store), shards_(shards), scaling_(std::move(scaling)), world_(std::move(world)) {
   require(scaling_.size() == store_.parameters().size(), "[optimizer] {} scaling entries for {} parameters",
           scaling_.size(), store_.parameters().size());
-  for (const FlatRange& range : buckets_.owned()) {
+  for (const FlatRange& range : shards_.owned()) {
     for (OptimizerSegment& segment : segments_of(store_.groups()[range.group], range)) {
       const Tensor value = view_of(segment, store_.parameters()[segment.parameter].value);
       segment.state.emplace_back("weight", master_of(value));
@@ -90,9 +90,9 @@ StepReport Optimizer::update(double square_sum, double lr, double grad_clip, Str
       update_segment(segments_[i], lr, gradient_scale, stream);
       write_value(segments_[i], stream);
     }
-    buckets_.all_gather_bucket(bucket, stream);
+    shards_.all_gather_bucket(bucket, stream);
   }
-  buckets_.all_gather_values(stream);
+  shards_.all_gather_values(stream);
   return {.gradient_norm = norm, .clipped = gradient_scale < 1};
 }
 
@@ -142,7 +142,7 @@ void Optimizer::write_value(const OptimizerSegment& segment, Stream stream) {
 void Optimizer::state_loaded(std::int64_t num_updates, Stream stream) {
   num_updates_ = num_updates;
   for (const OptimizerSegment& segment : segments_) write_value(segment, stream);
-  buckets_.all_gather_values(stream);
+  shards_.all_gather_values(stream);
 }
 
 }  // namespace mudelta

@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "core/parameter_store.h"
-#include "dist/gradient_buckets.h"
+#include "dist/parameter_shards.h"
 #include "optim/config.pb.h"
 #include "optim/parametrization.h"
 
@@ -33,12 +33,12 @@ class Optimizer {
   // Takes the store's present values as the float32 masters; who has unrounded ones writes them into the segments'
   // "weight". `scaling`: one entry per parameter. `world`: all ranks, whose segments together hold the model, each
   // element as often as its parameter has copies (ParameterPart).
-  // The store and the buckets must outlive the optimizer.
-  Optimizer(const OptimizerConfig& config, ParameterStore& store, GradientBuckets& buckets,
+  // The store and the shards must outlive the optimizer.
+  Optimizer(const OptimizerConfig& config, ParameterStore& store, ParameterShards& shards,
             std::vector<ParameterScaling> scaling, ProcessGroup world);
 
   // One update with learning rate `lr` (before multipliers) and clipping of StepReport.gradient_norm at `grad_clip`
-  // (0: none). Expects gradients reduced by the buckets, and summed over the copies where they are partial; leaves
+  // (0: none). Expects gradients reduced by the shards, and summed over the copies where they are partial; leaves
   // every rank with the new values. A norm that is not finite skips the update on every rank alike. On a GPU the host
   // waits once, for the norm. Collective over `world`.
   StepReport step(double lr, double grad_clip, Stream stream);
@@ -51,9 +51,9 @@ class Optimizer {
   std::int64_t num_updates() const { return num_updates_; }
 
   // State as it is saved; loading writes into the segments' tensors, then calls `state_loaded`. Segments follow the
-  // buckets' owned ranges; padding belongs to none.
+  // shards' owned ranges; padding belongs to none.
   std::vector<OptimizerSegment>& segments() { return segments_; }
-  // Copies the loaded masters into the values of all ranks. Collective over the buckets' group.
+  // Copies the loaded masters into the values of all ranks. Collective over the shards' group.
   void state_loaded(std::int64_t num_updates, Stream stream);
 
  private:
@@ -62,7 +62,7 @@ class Optimizer {
 
   OptimizerConfig config_;
   ParameterStore& store_;
-  GradientBuckets& buckets_;
+  ParameterShards& shards_;
   std::vector<ParameterScaling> scaling_;
   ProcessGroup world_;
   std::vector<OptimizerSegment> segments_;  // bucket after bucket

@@ -16,7 +16,7 @@ struct RoleNorms {
   double weight = 0;    // of the float32 masters
 };
 
-// Of every role that the store has, in the order of Role. Gradients as the buckets have reduced them; `segments`: the
+// Of every role that the store has, in the order of Role. Gradients as the shards have reduced them; `segments`: the
 // optimizer's, on this rank. Collective over `world`, all ranks: the same on each.
 std::vector<RoleNorms> role_norms(const ParameterStore& store, std::span<const OptimizerSegment> segments,
                                   const ProcessGroup& world, Stream stream);

@@ -21,8 +21,8 @@ TrainableModel::TrainableModel(const RunConfig& config, const Mesh& mesh, Device
       parametrization_(make_parametrization(config)),
       stored_(config, parametrization_.logit_multiplier(), device, mesh.gradients().size(),
               TensorGroup(mesh.tensor(), sequence_parallel(config.parallel()))),
-      buckets_(stored_.store, mesh.gradients(), bucket_bytes(config.parallel()), mesh.tensor()),
-      optimizer_(config.optimizer(), stored_.store, buckets_, parametrization_.scaling(), mesh.world()),
+      shards_(stored_.store, mesh.gradients(), bucket_bytes(config.parallel()), mesh.tensor()),
+      optimizer_(config.optimizer(), stored_.store, shards_, parametrization_.scaling(), mesh.world()),
       loss_sum_(Tensor::zeros({1}, DType::kFloat64, device)),
       host_loss_sum_(device.is_cuda() ? Tensor::zeros({1}, DType::kFloat64, {DeviceType::kPinned}) : loss_sum_) {
   require(device.is_cuda() || !config.train().cuda_graph(),
@@ -40,10 +40,10 @@ void TrainableModel::add(const Batch& batch) { recorded_ ? (*recorded_)(batch) :
 
 void TrainableModel::add_last(const Batch& batch) {
   if (recorded_) return (*recorded_)(batch);
-  pass(batch, [this](std::size_t parameter) { buckets_.reduce_scatter_final(parameter, stream_); });
+  pass(batch, [this](std::size_t parameter) { shards_.reduce_scatter_final(parameter, stream_); });
 }
 
-void TrainableModel::reduce() { buckets_.reduce_scatter_gradients(stream_); }
+void TrainableModel::reduce() { shards_.reduce_scatter_gradients(stream_); }
 
 StepSums TrainableModel::sums() {
   // The optimizer waits for what is queued after it.

@@ -4,8 +4,8 @@
 #include <optional>
 
 #include "data/loader.h"
-#include "dist/gradient_buckets.h"
 #include "dist/mesh.h"
+#include "dist/parameter_shards.h"
 #include "launch/config/config.pb.h"
 #include "launch/train/recorded_pass.h"
 #include "launch/train/stored_model.h"
@@ -57,7 +57,7 @@ class TrainableModel {
   Stream stream_;
   Parametrization parametrization_;
   StoredModel stored_;
-  GradientBuckets buckets_;
+  ParameterShards shards_;
   Optimizer optimizer_;
   std::optional<RecordedPass> recorded_;  // with train.cuda_graph
   Tensor loss_sum_;                       // [1] float64

@@ -10,11 +10,11 @@
 
 #include "core/error.h"
 #include "dist/core_sharing.h"
-#include "dist/gradient_buckets.h"
 #include "dist/mesh.h"
 #include "dist/mpi.h"
 #include "dist/mpi_counts.h"
 #include "dist/mpi_runtime.h"
+#include "dist/parameter_shards.h"
 #include "dist/process_group.h"
 #include "tests/support/compare.h"
 
@@ -97,15 +97,15 @@ TEST(GroupOfOne, HasNoPeers) {
   EXPECT_THAT([&] { group.broadcast(x, 1, kStream); }, ThrowsMessage<Error>(HasSubstr("[broadcast] root is 1")));
 }
 
-TEST(GroupOfOne, GradientBucketsRefuseWrongShards) {
+TEST(GroupOfOne, ParameterShardsRefuseWrongShards) {
   ParameterStore store({{.name = "w", .shape = {3}}}, DType::kFloat32, {}, 2);
-  EXPECT_THAT([&] { GradientBuckets(store, ProcessGroup::single(), 1024); },
+  EXPECT_THAT([&] { ParameterShards(store, ProcessGroup::single(), 1024); },
               ThrowsMessage<Error>(HasSubstr("2 shards, expected 1")));
 }
 
-TEST(GroupOfOne, GradientBucketsRefuseNoBytes) {
+TEST(GroupOfOne, ParameterShardsRefuseNoBytes) {
   ParameterStore store({{.name = "w", .shape = {3}}}, DType::kFloat32, {}, 1);
-  EXPECT_THAT([&] { GradientBuckets(store, ProcessGroup::single(), 0); },
+  EXPECT_THAT([&] { ParameterShards(store, ProcessGroup::single(), 0); },
               ThrowsMessage<Error>(HasSubstr("bucket_bytes is 0")));
 }
 

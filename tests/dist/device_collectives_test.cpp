@@ -7,8 +7,8 @@
 
 #include "core/error.h"
 #include "dist/device_placement.h"
-#include "dist/gradient_buckets.h"
 #include "dist/nccl_backend.h"
+#include "dist/parameter_shards.h"
 #include "tests/support/compare.h"
 #include "tests/support/random.h"
 
@@ -112,7 +112,7 @@ TEST_P(DeviceCollectives, OfBuckets) {
   const std::vector<ParameterSpec> specs = {{.name = "a", .shape = {67, 13}}, {.name = "b", .shape = {31, 33}}};
   ParameterStore host(specs, DType::kFloat32, {}, hosts_.size());
   ParameterStore there(specs, DType::kFloat32, Device::cuda(), hosts_.size());
-  GradientBuckets host_buckets(host, hosts_, 1000), device_buckets(there, world_, 1000);
+  ParameterShards host_shards(host, hosts_, 1000), device_shards(there, world_, 1000);
   for (std::size_t i = 0; i < host.groups().size(); ++i) {
     for (const auto& [from, to] : {std::pair{host.groups()[i].gradients, there.groups()[i].gradients},
                                    std::pair{host.groups()[i].values, there.groups()[i].values}}) {
@@ -120,16 +120,16 @@ TEST_P(DeviceCollectives, OfBuckets) {
       to.copy_from(from);
     }
   }
-  host_buckets.reduce_scatter_gradients({});
-  device_buckets.reduce_scatter_final(1, stream_);
-  device_buckets.reduce_scatter_gradients(stream_);
-  host_buckets.all_gather_values({});
-  device_buckets.all_gather_bucket(2, stream_);
-  device_buckets.all_gather_values(stream_);
+  host_shards.reduce_scatter_gradients({});
+  device_shards.reduce_scatter_final(1, stream_);
+  device_shards.reduce_scatter_gradients(stream_);
+  host_shards.all_gather_values({});
+  device_shards.all_gather_bucket(2, stream_);
+  device_shards.all_gather_values(stream_);
   for (std::size_t i = 0; i < host.groups().size(); ++i) {
     EXPECT_TRUE(same_bits(there.groups()[i].values.to(Device()), host.groups()[i].values));
     const Tensor gradients = there.groups()[i].gradients.to(Device());
-    for (const FlatRange& part : host_buckets.owned()) {
+    for (const FlatRange& part : host_shards.owned()) {
       if (part.group != i) continue;
       EXPECT_TRUE(
           same_bits(gradients.slice(part.begin, part.end), host.groups()[i].gradients.slice(part.begin, part.end)));

@@ -6,7 +6,7 @@
 #include <numeric>
 #include <vector>
 
-#include "dist/gradient_buckets.h"
+#include "dist/parameter_shards.h"
 #include "kernels/reduce.h"
 #include "optim/optimizer.h"
 #include "tests/support/small_model.h"
@@ -27,13 +27,13 @@ double mean_loss_after_training(DType dtype, int steps) {
 
   OptimizerConfig adamw;
   adamw.mutable_adamw()->set_weight_decay(0);
-  GradientBuckets buckets(small.store, ProcessGroup::single(), 1 << 20);
-  Optimizer optimizer(adamw, small.store, buckets, std::vector<ParameterScaling>(small.store.parameters().size()),
+  ParameterShards shards(small.store, ProcessGroup::single(), 1 << 20);
+  Optimizer optimizer(adamw, small.store, shards, std::vector<ParameterScaling>(small.store.parameters().size()),
                       ProcessGroup::single());
   for (int step = 0; step < steps; ++step) {
     small.store.zero_gradients();
     small.model.losses_and_gradients(batch.input, batch.targets, 1.0 / static_cast<double>(num_targets), Stream{});
-    buckets.reduce_scatter_gradients(Stream{});
+    shards.reduce_scatter_gradients(Stream{});
     EXPECT_FALSE(optimizer.step(0.01, 1.0, Stream{}).skipped);
   }
   const Tensor losses = small.model.losses(batch.input, batch.targets, Stream{});

@@ -31,8 +31,8 @@ std::vector<ParameterSpec> specs() {
 struct Initialized {
   Initialized(DType dtype, std::vector<ParameterPart> parts, std::int64_t bucket_bytes)
       : store(specs(), dtype, {}, 1, std::move(parts)),
-        buckets(store, ProcessGroup::single(), bucket_bytes),
-        optimizer({}, store, buckets, parametrization.scaling(), ProcessGroup::single()) {
+        shards(store, ProcessGroup::single(), bucket_bytes),
+        optimizer({}, store, shards, parametrization.scaling(), ProcessGroup::single()) {
     initialize(store, optimizer, parametrization, 3);
     for (const Parameter& parameter : store.parameters()) masters.push_back(Tensor::zeros(parameter.value.shape()));
     for (const OptimizerSegment& segment : optimizer.segments()) {
@@ -42,7 +42,7 @@ struct Initialized {
 
   Parametrization parametrization{{}, {}, specs(), specs(), {}};
   ParameterStore store;
-  GradientBuckets buckets;
+  ParameterShards shards;
   Optimizer optimizer;
   std::vector<Tensor> masters;
 };

@@ -31,8 +31,8 @@ OptimizerConfig plain_sgd() {
 struct Vector {
   explicit Vector(const OptimizerConfig& config, DType dtype = DType::kFloat32, ParameterScaling scaling = {})
       : store({{.name = "w", .shape = {3}}}, dtype, {}, 1),
-        buckets(store, ProcessGroup::single(), 1 << 20),
-        optimizer(config, initialized(store), buckets, {scaling}, ProcessGroup::single()) {}
+        shards(store, ProcessGroup::single(), 1 << 20),
+        optimizer(config, initialized(store), shards, {scaling}, ProcessGroup::single()) {}
 
   static ParameterStore& initialized(ParameterStore& store) {
     Tensor& value = store.find("w").value;
@@ -47,7 +47,7 @@ struct Vector {
   std::vector<double> value() { return testing::to_doubles(store.find("w").value); }
 
   ParameterStore store;
-  GradientBuckets buckets;
+  ParameterShards shards;
   Optimizer optimizer;
 };
 
@@ -133,8 +133,8 @@ TEST(Optimizer, SlicesNormsMakeUpThatOfTheWhole) {
         parameter.gradient.data<float>()[i] = static_cast<float>(1 + parameter.slice_map().whole_index(i));
       }
     }
-    GradientBuckets buckets(store, ProcessGroup::single(), 64);
-    Optimizer optimizer(plain_sgd(), store, buckets, {{.clip = 2}, {.clip = 3}}, ProcessGroup::single());
+    ParameterShards shards(store, ProcessGroup::single(), 64);
+    Optimizer optimizer(plain_sgd(), store, shards, {{.clip = 2}, {.clip = 3}}, ProcessGroup::single());
     return optimizer.step(0, 0, kStream).gradient_norm;
   };
   const double whole = norm({});
@@ -175,15 +175,15 @@ TEST(Optimizer, MastersKeepWhatBFloat16Loses) {
 
 TEST(Optimizer, WantsOneScalingPerParameter) {
   ParameterStore store({{.name = "w", .shape = {3}}}, DType::kFloat32, {}, 1);
-  GradientBuckets buckets(store, ProcessGroup::single(), 1024);
-  EXPECT_THAT([&] { Optimizer(OptimizerConfig(), store, buckets, {}, ProcessGroup::single()); },
+  ParameterShards shards(store, ProcessGroup::single(), 1024);
+  EXPECT_THAT([&] { Optimizer(OptimizerConfig(), store, shards, {}, ProcessGroup::single()); },
               ThrowsMessage<Error>(HasSubstr("0 scaling entries for 1 parameters")));
 }
 
 TEST(Optimizer, OfNothingSteps) {
   ParameterStore store({}, DType::kFloat32, {}, 1);
-  GradientBuckets buckets(store, ProcessGroup::single(), 1024);
-  Optimizer optimizer(OptimizerConfig(), store, buckets, {}, ProcessGroup::single());
+  ParameterShards shards(store, ProcessGroup::single(), 1024);
+  Optimizer optimizer(OptimizerConfig(), store, shards, {}, ProcessGroup::single());
   EXPECT_EQ(optimizer.step(0.1, 1.0, kStream).gradient_norm, 0);
 }
 

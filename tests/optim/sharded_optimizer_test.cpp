@@ -230,9 +230,9 @@ TEST(SlicedGradientNorm, IsThatOfTheWholeModelOnEveryRank) {
   for (const Parameter& parameter : store.parameters()) {
     for (float& x : parameter.gradient.span<float>()) x = 2;
   }
-  GradientBuckets buckets(store, ProcessGroup::single(), 64);
+  ParameterShards shards(store, ProcessGroup::single(), 64);
   OptimizerConfig config = sgd_config(false);
-  Optimizer optimizer(config, store, buckets, {{}, {.clip = 0.5}}, world);
+  Optimizer optimizer(config, store, shards, {{}, {.clip = 0.5}}, world);
   const double expected = std::sqrt(4.0 * (7 * static_cast<double>(rows) * size + 0.5 * 13));
   EXPECT_NEAR(optimizer.step(0, 0, Stream()).gradient_norm, expected, 1e-12 * expected);
 }

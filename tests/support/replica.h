@@ -3,7 +3,7 @@
 #include <string>
 #include <vector>
 
-#include "dist/gradient_buckets.h"
+#include "dist/parameter_shards.h"
 #include "optim/optimizer.h"
 #include "tests/support/random.h"
 
@@ -20,8 +20,8 @@ struct Replica {
                            {.name = "matrix", .shape = {31, 33}},
                            {.name = "bias", .shape = {33}, .keep_float32 = true}},
                           dtype, data.size())),
-        buckets(store, data, bucket_bytes),
-        optimizer(config, store, buckets, scaling(), data) {}
+        shards(store, data, bucket_bytes),
+        optimizer(config, store, shards, scaling(), data) {}
 
   // Different for every parameter.
   static std::vector<ParameterScaling> scaling() {
@@ -55,7 +55,7 @@ struct Replica {
   }
 
   StepReport step(double lr, double grad_clip) {
-    buckets.reduce_scatter_gradients(Stream());
+    shards.reduce_scatter_gradients(Stream());
     return optimizer.step(lr, grad_clip, Stream());
   }
 
@@ -74,7 +74,7 @@ struct Replica {
 
   ProcessGroup group;
   ParameterStore store;
-  GradientBuckets buckets;
+  ParameterShards shards;
   Optimizer optimizer;
 };
 

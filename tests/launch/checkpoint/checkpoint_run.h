@@ -35,9 +35,9 @@ class CheckpointRun {
       : group(std::move(all)),
         config(make_config(options)),
         store(make_specs(options), options.compute_dtype, Device{}, data.size(), options.parts),
-        buckets(store, data, options.bucket_bytes),
+        shards(store, data, options.bucket_bytes),
         scaling(make_scaling(options)),
-        optimizer(config.optimizer(), store, buckets, scaling, group) {
+        optimizer(config.optimizer(), store, shards, scaling, group) {
     fill(0);
   }
 
@@ -112,7 +112,7 @@ class CheckpointRun {
   ProcessGroup group;
   RunConfig config;
   ParameterStore store;
-  GradientBuckets buckets;
+  ParameterShards shards;
   std::vector<ParameterScaling> scaling;
   double logit_multiplier = 1.0 / 3;
   DatasetInfo data_set{.train = {{"a.bin", 100, "0123456789abcdef"}, {"b.bin", 50, "fedcba9876543210"}},

@@ -16,8 +16,8 @@ struct FreshRun {
       : config(make_config(dtype)),
         parametrization(make_parametrization(config)),
         stored(config, parametrization.logit_multiplier()),
-        buckets(stored.store, ProcessGroup::single(), 1 << 12),
-        optimizer(config.optimizer(), stored.store, buckets, parametrization.scaling(), ProcessGroup::single()) {
+        shards(stored.store, ProcessGroup::single(), 1 << 12),
+        optimizer(config.optimizer(), stored.store, shards, parametrization.scaling(), ProcessGroup::single()) {
     initialize(stored.store, optimizer, parametrization, 7);
   }
 
@@ -37,7 +37,7 @@ struct FreshRun {
   RunConfig config;
   Parametrization parametrization;
   StoredModel stored;
-  GradientBuckets buckets;
+  ParameterShards shards;
   Optimizer optimizer;
 };
 

@@ -36,8 +36,8 @@ void save(const std::filesystem::path& run_dir, const std::function<void(Paramet
   StoredModel stored(config, 1);
   initialize(stored.store, 1);
   change(stored.store);
-  GradientBuckets buckets(stored.store, alone, 1 << 20);
-  Optimizer optimizer(config.optimizer(), stored.store, buckets, parametrization.scaling(), alone);
+  ParameterShards shards(stored.store, alone, 1 << 20);
+  Optimizer optimizer(config.optimizer(), stored.store, shards, parametrization.scaling(), alone);
   TrainingState state;
   state.set_step(1);
   save_checkpoint(run_dir, {config, stored.store, parametrization.scaling(), 1}, state, optimizer, alone);

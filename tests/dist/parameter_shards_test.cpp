@@ -1,6 +1,6 @@
 // Cutting flat buffers into buckets and parts, and moving gradients and values. Run under mpirun with 1 to 4 ranks.
 
-#include "dist/gradient_buckets.h"
+#include "dist/parameter_shards.h"
 
 #include <gtest/gtest.h>
 
@@ -32,7 +32,7 @@ class Buckets : public ::testing::TestWithParam<Case> {
   const ProcessGroup world = ProcessGroup::world();
   const std::int64_t unit = kRun * world.size();
   ParameterStore store{odd_specs(), GetParam().dtype, {}, world.size()};
-  GradientBuckets buckets{store, world, GetParam().bucket_bytes};
+  ParameterShards shards{store, world, GetParam().bucket_bytes};
 
   // The bucket that this rank's part belongs to.
   FlatRange whole(const FlatRange& part) const {
@@ -52,7 +52,7 @@ TEST_P(Buckets, CutEachGroupFromItsEndWithoutGaps) {
   std::vector<std::int64_t> left;  // elements of each group that no bucket has taken yet
   for (const FlatGroup& group : store.groups()) left.push_back(group.values.numel());
   std::size_t group = 0;
-  for (const FlatRange& part : buckets.owned()) {
+  for (const FlatRange& part : shards.owned()) {
     const FlatRange bucket = whole(part);
     EXPECT_GE(bucket.group, group) << "groups follow each other";
     group = bucket.group;
@@ -75,10 +75,10 @@ TEST_P(Buckets, ReduceWhatIsFinalBeforeTheRest) {
     for (std::size_t first = parameters; first-- > 0;) {
       const auto gradient = store.parameters()[first].gradient.span<float>();
       std::ranges::fill(gradient, static_cast<float>(world.rank() + 1) * static_cast<float>(step));
-      if (step == 1 || world.rank() > 0) buckets.reduce_scatter_final(first, kStream);
+      if (step == 1 || world.rank() > 0) shards.reduce_scatter_final(first, kStream);
     }
-    buckets.reduce_scatter_gradients(kStream);
-    for (const FlatRange& part : buckets.owned()) {
+    shards.reduce_scatter_gradients(kStream);
+    for (const FlatRange& part : shards.owned()) {
       const FlatGroup& group = store.groups()[part.group];
       for (const FlatGroup::Entry& entry : group.entries) {
         for (std::int64_t i = std::max(part.begin, entry.begin); i < std::min(part.end, entry.begin + entry.numel);
@@ -97,8 +97,8 @@ TEST_P(Buckets, SumGradientsIntoTheOwnedRanges) {
     const auto gradients = group.gradients.span<float>();
     for (std::size_t i = 0; i < gradients.size(); ++i) gradients[i] = value(world.rank(), static_cast<std::int64_t>(i));
   }
-  buckets.reduce_scatter_gradients(kStream);
-  for (const FlatRange& part : buckets.owned()) {
+  shards.reduce_scatter_gradients(kStream);
+  for (const FlatRange& part : shards.owned()) {
     for (std::int64_t i = part.begin; i < part.end; ++i) {
       ASSERT_EQ(store.groups()[part.group].gradients.data<float>()[i], static_cast<float>(rank_sum) * value(0, i));
     }
@@ -114,13 +114,13 @@ TEST_P(Buckets, GiveEveryRankTheOwnersValues) {
     expected.push_back(all.to(group.dtype));
     group.values.fill_zero();
   }
-  for (const FlatRange& part : buckets.owned()) {
+  for (const FlatRange& part : shards.owned()) {
     const Shape shape{part.end - part.begin};
     store.groups()[part.group]
         .values.flat_view(part.begin, shape)
         .copy_from(expected[part.group].flat_view(part.begin, shape));
   }
-  buckets.all_gather_values(kStream);
+  shards.all_gather_values(kStream);
   for (std::size_t g = 0; g < expected.size(); ++g) {
     EXPECT_TRUE(testing::same_bits(store.groups()[g].values, expected[g]));
   }
@@ -129,10 +129,10 @@ TEST_P(Buckets, GiveEveryRankTheOwnersValues) {
 TEST(BucketsOfNothing, AreNone) {
   const ProcessGroup world = ProcessGroup::world();
   ParameterStore store({}, DType::kFloat32, {}, world.size());
-  GradientBuckets buckets(store, world, 1024);
-  EXPECT_TRUE(buckets.owned().empty());
-  buckets.reduce_scatter_gradients(kStream);
-  buckets.all_gather_values(kStream);
+  ParameterShards shards(store, world, 1024);
+  EXPECT_TRUE(shards.owned().empty());
+  shards.reduce_scatter_gradients(kStream);
+  shards.all_gather_values(kStream);
 }
 
 }  // namespace

@@ -1,4 +1,4 @@
-#include "dist/gradient_buckets.h"
+#include "dist/parameter_shards.h"
 
 #include <algorithm>
 #include <functional>
@@ -35,12 +35,12 @@ Device device_of(ParameterStore& store) {
 
 }  // namespace
 
-GradientBuckets::GradientBuckets(ParameterStore& store, ProcessGroup data, std::int64_t bucket_bytes,
+ParameterShards::ParameterShards(ParameterStore& store, ProcessGroup data, std::int64_t bucket_bytes,
                                  const ProcessGroup& tensor)
     : store_(store), data_(std::move(data)), communication_(device_of(store)) {
-  require(store.num_shards() == data_.size(), "[gradient_buckets] parameters are padded for {} shards, expected {}",
+  require(store.num_shards() == data_.size(), "[parameter_shards] parameters are padded for {} shards, expected {}",
           store.num_shards(), data_.size());
-  require(bucket_bytes > 0, "[gradient_buckets] bucket_bytes is {}, expected > 0", bucket_bytes);
+  require(bucket_bytes > 0, "[parameter_shards] bucket_bytes is {}, expected > 0", bucket_bytes);
   const std::int64_t unit = kAlignElements * data_.size();
   const std::int64_t wanted = std::min(bucket_bytes, kMaxBucketBytes) / size_of(DType::kFloat32);
   const std::int64_t bucket = std::max(wanted / unit * unit, unit);
@@ -67,7 +67,7 @@ GradientBuckets::GradientBuckets(ParameterStore& store, ProcessGroup data, std::
                            [](const Reduction& r) { return std::pair(r.first_parameter, r.is_partial); });
 }
 
-void GradientBuckets::reduce_scatter_final(std::size_t first_final, Stream stream) {
+void ParameterShards::reduce_scatter_final(std::size_t first_final, Stream stream) {
   for (; num_reduced_ < reductions_.size(); ++num_reduced_) {
     const Reduction& next = reductions_[num_reduced_];
     if (next.first_parameter < first_final) return;
@@ -83,20 +83,20 @@ void GradientBuckets::reduce_scatter_final(std::size_t first_final, Stream strea
   }
 }
 
-void GradientBuckets::reduce_scatter_gradients(Stream stream) {
+void ParameterShards::reduce_scatter_gradients(Stream stream) {
   reduce_scatter_final(0, stream);
   num_reduced_ = 0;
   stream.wait_for(communication_);
 }
 
-void GradientBuckets::all_gather_bucket(std::size_t bucket, Stream stream) {
+void ParameterShards::all_gather_bucket(std::size_t bucket, Stream stream) {
   const Tensor& values = store_.groups()[owned_[bucket].group].values;
   Stream(communication_).wait_for(stream);
   data_.all_gather(view_of(values, owned_[bucket]), view_of(values, buckets_[bucket].range), communication_);
   buckets_[bucket].gathered = true;
 }
 
-void GradientBuckets::all_gather_values(Stream stream) {
+void ParameterShards::all_gather_values(Stream stream) {
   for (std::size_t i = 0; i < buckets_.size(); ++i) {
     if (!buckets_[i].gathered) all_gather_bucket(i, stream);
     buckets_[i].gathered = false;

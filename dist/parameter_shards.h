@@ -20,12 +20,12 @@ struct FlatRange {
 // The store's num_shards must be the group's size. On GPUs, communication runs on a stream of its own. All methods that
 // communicate are collective over the data group, which must be made for the store's device (ProcessGroup::on_devices),
 // and where gradients are partial (ParameterPart) over the tensor group.
-class GradientBuckets {
+class ParameterShards {
  public:
   // bucket_bytes: of float32 gradient, an upper bound on a bucket (of at least 16 elements a rank, at most 1 GiB).
   // Buckets hold elements of one group only and run from each buffer's end to its start: backward finishes the last
   // layers first.
-  GradientBuckets(ParameterStore& store, ProcessGroup data, std::int64_t bucket_bytes,
+  ParameterShards(ParameterStore& store, ProcessGroup data, std::int64_t bucket_bytes,
                   const ProcessGroup& tensor = ProcessGroup::single());
 
   // Ranges of the flat buffers that this rank owns, one a bucket, in order.
