@@ -5,7 +5,6 @@
 #include "launch/commands/commands.h"
 #include "launch/commands/number_options.h"
 #include "launch/commands/shared_options.h"
-#include "launch/job/agreement.h"
 #include "launch/transfer/coord_check/coord_check_job.h"
 
 namespace mudelta {
@@ -30,6 +29,7 @@ void add_coord_check_command(CLI::App& app, Command& chosen) {
       app.add_subcommand("coord-check", "See whether what a parametrization holds constant with the width is constant");
   command->footer(
       "Example: mudelta coord-check launch/configs/coord-check.textproto --axis both --parametrization SP,MUP,GDN_MUP\n"
+      "mpirun -n 4 mudelta coord-check ... --set parallel.tensor=2: in a layout, as `train`.\n"
       "The exit code is 1 if the only parametrization fails, or GDN_MUP among several. docs/mup.md explains the "
       "table.");
   command->add_option("config", arguments->config, "Configuration of a run, as for `train`")
@@ -64,7 +64,7 @@ void add_coord_check_command(CLI::App& app, Command& chosen) {
         ParametrizationConfig::Kind_Parse(name, &kind);
         chosen_request.parametrizations.push_back(kind);
       }
-      return run_on_first_rank([&] { return run_coord_check(chosen_request); });
+      return run_coord_check(chosen_request);
     };
   });
 }

@@ -4,6 +4,7 @@
 
 #include "core/profile_range.h"
 #include "launch/train/scaling.h"
+#include "launch/train/whole_parameters.h"
 
 namespace mudelta {
 namespace {
@@ -114,6 +115,14 @@ std::optional<Evaluation> Trainer::evaluate(const std::function<bool()>& stop) c
                             .reset_at_documents = config_.data().reset_at_documents(),
                             .stop = stop},
                            mesh_, trainable_.stream());
+}
+
+std::vector<Tensor> Trainer::whole_weights() {
+  return mudelta::whole_weights(trainable_.store(), trainable_.optimizer().segments(), mesh_.world());
+}
+
+std::vector<Tensor> Trainer::whole_gradients() {
+  return mudelta::whole_gradients(trainable_.store(), trainable_.optimizer().segments(), mesh_.world());
 }
 
 void Trainer::save(const std::filesystem::path& run_dir) {

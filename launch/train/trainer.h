@@ -72,6 +72,9 @@ class Trainer {
   const RunConfig& config() const { return config_; }
   Device device() const { return trainable_.stream().device(); }
   ParameterStore& store() { return trainable_.store(); }
+  // Collective, as whole_parameters.h says.
+  std::vector<Tensor> whole_weights();
+  std::vector<Tensor> whole_gradients();
   const LanguageModel& model() const { return trainable_.model(); }
   const Parametrization& parametrization() const { return trainable_.parametrization(); }
 

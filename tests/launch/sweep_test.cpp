@@ -112,6 +112,17 @@ TEST_F(Sweep, NumberOfRanksChangesNothingButRounding) {
   const Outcome together = mpirun(2, arguments("together", "--set ranks_per_run=2"));
   ASSERT_EQ(together.exit_code, 0) << together.output;
   expect_same_losses("together", "one");
+  const std::string tensor = "--set run.parallel.tensor=2 --set ranks_per_run=";
+  const Outcome parts = mpirun(4, arguments("parts", tensor + "2"));
+  ASSERT_EQ(parts.exit_code, 0) << parts.output;
+  expect_same_losses("parts", "one");
+  const Outcome uneven = mpirun(3, arguments("uneven", tensor + "3"));
+  EXPECT_EQ(uneven.exit_code, 2);
+  EXPECT_EQ(count(uneven.output, "3 ranks: expected a multiple of parallel.tensor 2"), 1) << uneven.output;
+  const Outcome heads = mpirun(2, arguments("heads", tensor + "2 --set axis=HEADS"));
+  EXPECT_EQ(heads.exit_code, 2);
+  EXPECT_EQ(count(heads.output, "model.value_heads is 3: expected a multiple of parallel.tensor, 2"), 1)
+      << heads.output;
   const Outcome odd = mpirun(3, arguments("odd", "--set ranks_per_run=2"));
   EXPECT_EQ(odd.exit_code, 2);
   EXPECT_EQ(count(odd.output, "mudelta: error: 3 ranks: expected a multiple of ranks_per_run, 2"), 1) << odd.output;

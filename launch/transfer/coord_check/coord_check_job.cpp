@@ -5,12 +5,16 @@
 
 #include <algorithm>
 #include <fstream>
+#include <functional>
 #include <iterator>
+#include <optional>
 
 #include "core/error.h"
 #include "core/files/atomic_file.h"
 #include "data/prepare.h"
+#include "dist/mpi.h"
 #include "launch/config/run_config.h"
+#include "launch/job/agreement.h"
 #include "launch/job/output_path.h"
 #include "launch/job/progress.h"
 #include "launch/train/memory_estimate.h"
@@ -18,6 +22,7 @@
 #include "launch/transfer/coord_check/coord_check_probe.h"
 #include "launch/transfer/coord_check/coord_check_report.h"
 #include "launch/transfer/coord_check/made_up_text.h"
+#include "model/parameter_parts.h"
 
 namespace mudelta {
 namespace {
@@ -25,7 +30,7 @@ namespace {
 constexpr std::int64_t kProbeSequences = 4;
 constexpr std::string_view kMadeUpData = "made-up-data", kMadeUpText = "made-up-text.txt";
 
-void check(const CoordCheckRequest& request) {
+void check(const CoordCheckRequest& request, const ProcessGroup& world) {
   const auto ascends = [](const std::vector<std::int64_t>& values) {
     return values.front() > 0 && std::ranges::adjacent_find(values, std::greater_equal()) == values.end();
   };
@@ -36,16 +41,15 @@ void check(const CoordCheckRequest& request) {
           "--steps is {}: expected numbers of steps above 0, each larger than the one before it",
           fmt::join(request.steps, ","));
   require(request.seeds >= 1, "--seeds is {}: expected at least 1", request.seeds);
-  require_free_folder(request.out, request.force, {kMadeUpData, kMadeUpText});
+  if (world.rank() == 0) require_free_folder(request.out, request.force, {kMadeUpData, kMadeUpText});
 }
 
 // A prepared data set in `folder`.
-std::filesystem::path made_up_data(const std::filesystem::path& folder) {
+void make_up_data(const std::filesystem::path& folder) {
   const std::filesystem::path data = folder / kMadeUpData, file = folder / kMadeUpText;
-  if (std::filesystem::exists(data / "dataset.json")) return data;
+  if (std::filesystem::exists(data / "dataset.json")) return;
   write_file_atomically(file, made_up_text());
   prepare({.inputs = {file}, .out = data, .validation_fraction = 0.1}, {});
-  return data;
 }
 
 // The configuration of every run but for its seed and parametrization.
@@ -56,20 +60,36 @@ std::vector<RunConfig> configs_of(const RunConfig& config, const CoordCheckReque
   return configs;
 }
 
-RunConfig resolve_config(const CoordCheckRequest& request) {
-  RunConfig config = load_run_config(request.config, request.overrides);
-  make_folder(request.out);
-  if (!request.data.empty()) config.mutable_data()->set_path(request.data);
-  if (config.data().path().empty()) config.mutable_data()->set_path(made_up_data(request.out));
+RunConfig resolve_config(const CoordCheckRequest& request, const ProcessGroup& world) {
+  RunConfig config;
+  run_or_fail_together(world, [&] {
+    config = load_run_config(request.config, request.overrides);
+    if (!request.data.empty()) config.mutable_data()->set_path(request.data);
+  });
+  // All ranks read the text that one of them makes up.
+  const bool has_data = !config.data().path().empty();
+  if (!has_data) config.mutable_data()->set_path(request.out / kMadeUpData);
+  run_or_fail_together(world, [&] {
+    if (world.rank() != 0) return;
+    make_folder(request.out);
+    if (!has_data) make_up_data(request.out);
+  });
+  require_shared_folder(world, request.out);
   if (request.optimizer) choose(*config.mutable_optimizer(), *request.optimizer);
   // The schedule is that of the configured run, of which the check sees the beginning.
   config.mutable_train()->set_steps(std::max(config.train().steps(), request.steps.back()));
   config.mutable_train()->set_compute_dtype(TrainConfig::FLOAT32);
   config.mutable_train()->set_cuda_graph(false);  // the check runs on the CPU
-  config = complete_run_config(std::move(config), 1);
-  for (const GrowthAxis axis : request.axes) {
-    for (const RunConfig& run : configs_of(config, request, axis)) require_training_memory(run, 1, 1, {});
-  }
+  run_or_fail_together(world, [&] {
+    config = complete_run_config(std::move(config), world.size());
+    const int data_ranks = mesh_sizes(world.size(), config.parallel()).data;
+    for (const GrowthAxis axis : request.axes) {
+      for (const RunConfig& run : configs_of(config, request, axis)) {
+        require_parts(run.model(), run.parallel().tensor());
+        require_training_memory(run, data_ranks, rank_info().local_size, {});
+      }
+    }
+  });
   return config;
 }
 
@@ -78,13 +98,17 @@ std::int64_t cost(const RunConfig& config) { return config.model().width() * con
 
 class CoordCheck {
  public:
-  explicit CoordCheck(const CoordCheckRequest& request)
+  CoordCheck(const CoordCheckRequest& request, const ProcessGroup& world)
       : request_(request),
-        config_(resolve_config(request)),
-        optimizer_(title_of(kind_of(config_.optimizer()))),
-        progress_(stdout, "coord-check", total_cost()) {
-    jsonl_.open(request_.out / "coord-check.jsonl", std::ios::trunc);
-    require(jsonl_.good(), "cannot write {}", (request_.out / "coord-check.jsonl").string());
+        world_(world),
+        config_(resolve_config(request, world)),
+        mesh_(world, config_.parallel()),
+        optimizer_(title_of(kind_of(config_.optimizer()))) {
+    on_first_rank([&] {
+      progress_.emplace(stdout, "coord-check", total_cost());
+      jsonl_.open(request_.out / "coord-check.jsonl", std::ios::trunc);
+      require(jsonl_.good(), "cannot write {}", (request_.out / "coord-check.jsonl").string());
+    });
   }
 
   int run() {
@@ -96,7 +120,7 @@ class CoordCheck {
       for (const ParametrizationConfig::Kind kind : request_.parametrizations) {
         const std::vector<CoordRecord> records = measure(axis, kind);
         columns.push_back({kind, judge(records, request_.steps.back(), axis)});
-        plots.push_back(draw(records, columns.back(), axis));
+        on_first_rank([&] { plots.push_back(draw(records, columns.back(), axis)); });
         const bool decides = request_.parametrizations.size() == 1 || kind == ParametrizationConfig::GDN_MUP;
         fails = fails || (decides && !passed(columns.back()));
       }
@@ -104,13 +128,22 @@ class CoordCheck {
                           fmt::join(request_.widths, " "), request_.seeds, request_.steps.back(), coord_table(columns),
                           fmt::join(plots, "\n"));
     }
-    progress_.finish();
-    write_file_atomically(request_.out / "coord-check.txt", text);
-    fmt::print("{}", text);
-    return fails ? 1 : 0;
+    on_first_rank([&] {
+      progress_->finish();
+      write_file_atomically(request_.out / "coord-check.txt", text);
+      fmt::print("{}", text);
+    });
+    return static_cast<int>(world_.all_reduce(fails ? 1.0 : 0.0, ReduceOp::kMax));
   }
 
  private:
+  // Printing and writing. Collective.
+  void on_first_rank(const std::function<void()>& body) const {
+    run_or_fail_together(world_, [&] {
+      if (world_.rank() == 0) body();
+    });
+  }
+
   std::int64_t total_cost() const {
     std::int64_t total = 0;
     for (const GrowthAxis axis : request_.axes) {
@@ -128,31 +161,39 @@ class CoordCheck {
         config.mutable_train()->set_seed(seed);
         for (CoordMeasurement& m : train(config, axis)) {
           records.push_back({axis, kind, config.model().width(), seed, std::move(m)});
-          jsonl_ << coord_json_line(records.back(), optimizer_);
+          if (jsonl_.is_open()) jsonl_ << coord_json_line(records.back(), optimizer_);
         }
-        jsonl_ << std::flush;
-        require(jsonl_.good(), "cannot write coord-check.jsonl: is the disk full?");
+        on_first_rank([&] {
+          jsonl_ << std::flush;
+          require(jsonl_.good(), "cannot write coord-check.jsonl: is the disk full?");
+        });
       }
     }
     return records;
   }
 
   std::vector<CoordMeasurement> train(const RunConfig& config, GrowthAxis axis) {
-    Trainer trainer(config, Mesh(ProcessGroup::single(), config.parallel()));
-    const Dataset validation(config.data().path(), Split::kValidation);
-    const Loader loader(validation, {.sequence_length = config.train().sequence_length(), .shuffle = false});
-    CoordProbe probe(trainer, loader.batch(0, std::min(kProbeSequences, loader.rows_per_epoch())));
+    std::optional<Trainer> trainer;
+    Batch probed;
+    run_or_fail_together(world_, [&] {
+      trainer.emplace(config, mesh_);
+      const Dataset validation(config.data().path(), Split::kValidation);
+      const Loader loader(validation, {.sequence_length = config.train().sequence_length(), .shuffle = false});
+      probed = loader.batch(0, std::min(kProbeSequences, loader.rows_per_epoch()));
+    });
+    CoordProbe probe(*trainer, std::move(probed));
     std::vector<CoordMeasurement> all = probe.measure();
     for (std::int64_t step = 1; step <= request_.steps.back(); ++step) {
       const bool measured = std::ranges::find(request_.steps, step) != request_.steps.end();
       if (measured) probe.before_step();
-      trainer.step();
+      trainer->step();
       if (measured) std::ranges::move(probe.measure(), std::back_inserter(all));
       done_ += cost(config);
-      progress_.update(done_,
-                       fmt::format("{} {} {}  seed {}  step {}/{}",
-                                   ParametrizationConfig::Kind_Name(config.parametrization().kind()), name_of(axis),
-                                   config.model().width(), config.train().seed(), step, request_.steps.back()));
+      if (!progress_) continue;
+      progress_->update(done_,
+                        fmt::format("{} {} {}  seed {}  step {}/{}",
+                                    ParametrizationConfig::Kind_Name(config.parametrization().kind()), name_of(axis),
+                                    config.model().width(), config.train().seed(), step, request_.steps.back()));
     }
     return all;
   }
@@ -166,18 +207,20 @@ class CoordCheck {
   }
 
   CoordCheckRequest request_;
+  ProcessGroup world_;
   RunConfig config_;
+  Mesh mesh_;
   std::string optimizer_;
-  Progress progress_;
+  std::optional<Progress> progress_;  // on rank 0, as `jsonl_`
   std::int64_t done_ = 0;
   std::ofstream jsonl_;
 };
 
 }  // namespace
 
-int run_coord_check(const CoordCheckRequest& request) {
-  check(request);
-  return CoordCheck(request).run();
+int run_coord_check(const CoordCheckRequest& request, const ProcessGroup& world) {
+  run_or_fail_together(world, [&] { check(request, world); });
+  return CoordCheck(request, world).run();
 }
 
 }  // namespace mudelta

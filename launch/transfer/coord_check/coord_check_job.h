@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "dist/process_group.h"
 #include "launch/transfer/widen.h"
 #include "optim/config.pb.h"
 #include "optim/optimizer_kind.h"
@@ -28,9 +29,10 @@ struct CoordCheckRequest {
 };
 
 // Trains the first steps of the configured run at every width, with every seed and parametrization, on the CPU in
-// float32; prints the table of slopes on stdout and writes coord-check.{txt,jsonl} and the plots to the folder `out`.
-// Throws Error if `out` holds something. Returns the exit code: 1 if the only parametrization fails, or GDN_MUP among
-// several; else 0.
-int run_coord_check(const CoordCheckRequest& request);
+// float32, in the configured layout; rank 0 prints the table of slopes on stdout and writes coord-check.{txt,jsonl} and
+// the plots to the folder `out`.
+// Throws SharedError if `out` holds something. Returns the exit code: 1 if the only parametrization fails, or GDN_MUP
+// among several; else 0. Collective over `world`, all ranks of the job.
+int run_coord_check(const CoordCheckRequest& request, const ProcessGroup& world = ProcessGroup::world());
 
 }  // namespace mudelta

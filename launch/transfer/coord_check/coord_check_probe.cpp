@@ -64,17 +64,20 @@ class RmsTable {
 
 }  // namespace
 
-CoordProbe::CoordProbe(Trainer& trainer, Batch batch) : trainer_(trainer), batch_(std::move(batch)) {
-  initial_weights_ = weights();
+CoordProbe::CoordProbe(Trainer& trainer, Batch batch)
+    : trainer_(trainer),
+      whole_(trainer.config(), trainer.parametrization().logit_multiplier()),
+      batch_(std::move(batch)) {
+  fetch_weights();
+  initial_weights_ = weights_;
   initial_activations_ = run();
 }
 
-void CoordProbe::before_step() { weights_before_step_ = weights(); }
+void CoordProbe::before_step() { weights_before_step_ = trainer_.whole_weights(); }
 
-std::vector<Tensor> CoordProbe::weights() const {
-  std::vector<Tensor> copies;
-  for (const Parameter& parameter : trainer_.store().parameters()) copies.push_back(parameter.value.clone());
-  return copies;
+void CoordProbe::fetch_weights() {
+  weights_ = trainer_.whole_weights();
+  for (std::size_t i = 0; i < weights_.size(); ++i) whole_.store.parameters()[i].value.copy_from(weights_[i]);
 }
 
 CoordProbe::Activations CoordProbe::run() const {
@@ -94,13 +97,14 @@ CoordProbe::Activations CoordProbe::run() const {
     else
       seen[{std::string(name), layer}] = copy;
   };
-  DecodeState state = trainer_.model().make_state(batch_.cu_seqlens.numel() - 1);
-  trainer_.model().logits({batch_.tokens, batch_.cu_seqlens}, &state, Stream(), observe);
+  DecodeState state = whole_.model.make_state(batch_.cu_seqlens.numel() - 1);
+  whole_.model.logits({batch_.tokens, batch_.cu_seqlens}, &state, Stream(), observe);
   return seen;
 }
 
-std::vector<CoordMeasurement> CoordProbe::measure() const {
+std::vector<CoordMeasurement> CoordProbe::measure() {
   const std::int64_t step = trainer_.steps_done();
+  fetch_weights();
   const Activations now = run();
   RmsTable values, changes, own;
   for (const std::string_view name : LanguageModel::observed().activations) {
@@ -117,7 +121,7 @@ std::vector<CoordMeasurement> CoordProbe::measure() const {
 
   for (const ObservedWeight& wanted : weights_of_tables()) {
     for (std::size_t i = 0; i < initial_weights_.size(); ++i) {
-      const auto [layer, name] = place_of(trainer_.store().parameters()[i].spec.name);
+      const auto [layer, name] = place_of(whole_.store.parameters()[i].spec.name);
       if (name == wanted.parameter) own.add(wanted.label, contribution(i, wanted, layer, now));
     }
   }
@@ -125,13 +129,14 @@ std::vector<CoordMeasurement> CoordProbe::measure() const {
   changes.append_to(result, CoordKind::kChange, step);
   own.append_to(result, CoordKind::kOwn, step);
 
-  RmsTable gradients, updates;
-  for (std::size_t i = 0; i < weights_before_step_.size(); ++i) {
-    const Parameter& parameter = trainer_.store().parameters()[i];
-    gradients.add(name_of(parameter.spec.role), parameter.gradient);
-    updates.add(name_of(parameter.spec.role), difference(parameter.value, weights_before_step_[i]));
+  RmsTable gradient_table, updates;
+  const std::vector<Tensor> gradients = trainer_.whole_gradients();
+  for (std::size_t i = 0; i < gradients.size(); ++i) {
+    const std::string_view role = name_of(whole_.store.parameters()[i].spec.role);
+    gradient_table.add(role, gradients[i]);
+    updates.add(role, difference(weights_[i], weights_before_step_[i]));
   }
-  gradients.append_to(result, CoordKind::kGradient, step);
+  gradient_table.append_to(result, CoordKind::kGradient, step);
   updates.append_to(result, CoordKind::kUpdate, step);
   return result;
 }
@@ -147,7 +152,7 @@ Tensor CoordProbe::contribution(std::size_t parameter, const ObservedWeight& obs
 }
 
 Tensor CoordProbe::readout_contribution(const Activations& inputs) const {
-  const auto parameters = trainer_.store().parameters();
+  const auto parameters = whole_.store.parameters();
   const bool tied = trainer_.config().model().tie_embeddings();
   const std::string_view name = tied ? "model.embeddings.weight" : "lm_head.weight";
   const auto found = std::ranges::find(parameters, name, [](const Parameter& p) { return p.spec.name; });
@@ -158,7 +163,7 @@ Tensor CoordProbe::readout_contribution(const Activations& inputs) const {
 }
 
 Tensor CoordProbe::weight_change(std::size_t parameter) const {
-  return difference(trainer_.store().parameters()[parameter].value, initial_weights_[parameter]);
+  return difference(weights_[parameter], initial_weights_[parameter]);
 }
 
 }  // namespace mudelta

@@ -12,7 +12,8 @@
 
 namespace mudelta {
 
-// Watches a run of float32 on the CPU through one fixed batch.
+// Watches a run of float32 on the CPU through one fixed batch. Whatever layout trains, it looks at a whole model of its
+// own, with the run's weights: collective over the ranks of `trainer`, on each of which it measures the same.
 class CoordProbe {
  public:
   // Remembers the weights and activations of now as those of step 0. `trainer` must outlive the probe.
@@ -22,11 +23,12 @@ class CoordProbe {
   void before_step();
   // Activations, and, after a step, their changes, the own contribution of each kind of parameter, and the step's
   // gradients and updates by role.
-  std::vector<CoordMeasurement> measure() const;
+  std::vector<CoordMeasurement> measure();
 
  private:
   using Activations = std::map<std::pair<std::string, int>, Tensor>;  // by name and layer
 
+  void fetch_weights();
   Activations run() const;
   // The tensor of which the own contribution of parameter number `parameter`, `observed` in `layer`, is the root mean
   // square.
@@ -34,11 +36,11 @@ class CoordProbe {
                       const Activations& inputs) const;
   Tensor readout_contribution(const Activations& inputs) const;
   Tensor weight_change(std::size_t parameter) const;
-  std::vector<Tensor> weights() const;
 
   Trainer& trainer_;
+  StoredModel whole_;
   Batch batch_;
-  std::vector<Tensor> initial_weights_, weights_before_step_;
+  std::vector<Tensor> weights_, initial_weights_, weights_before_step_;
   Activations initial_activations_;
 };
 

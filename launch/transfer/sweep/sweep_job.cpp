@@ -99,9 +99,9 @@ std::vector<SweepRun> runs_of_group(int group, int num_groups, const std::string
 // Of one group alone: which runs are at work at the same time is not known.
 void require_memory_for(const std::vector<SweepRun>& runs, const SweepConfig& sweep, Device device) {
   for (const SweepRun& run : runs) {
-    const int ranks = sweep.ranks_per_run();
+    const int ranks = sweep.ranks_per_run(), data_ranks = mesh_sizes(ranks, sweep.run().parallel()).data;
     try {
-      require_training_memory(config_of(sweep, run), ranks, std::min(ranks, rank_info().local_size), device);
+      require_training_memory(config_of(sweep, run), data_ranks, std::min(ranks, rank_info().local_size), device);
     } catch (const Error& error) {
       fail("{}: {}", run.to_string(), error.what());
     }

@@ -15,6 +15,7 @@
 #include "launch/train/training_job.h"
 #include "model/config.h"
 #include "model/flops.h"
+#include "model/parameter_parts.h"
 
 namespace mudelta {
 namespace {
@@ -145,7 +146,11 @@ SweepConfig load_sweep(const std::filesystem::path& name, const std::vector<std:
     complete_run(sweep);
     sweep.set_axis(sweep.axis());
     sweep.set_ranks_per_run(sweep.ranks_per_run());
-    for (const SweepRun& run : runs_of(sweep)) validate(config_of(sweep, run), sweep.ranks_per_run());
+    for (const SweepRun& run : runs_of(sweep)) {
+      const RunConfig config = config_of(sweep, run);
+      validate(config, sweep.ranks_per_run());
+      require_parts(config.model(), config.parallel().tensor());
+    }
   } catch (const Error& error) {
     fail("{}: {}", path.string(), error.what());
   }
