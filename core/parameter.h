@@ -40,6 +40,7 @@ struct Initializer {
 // Shapes and fans are those of the whole model, never of one rank's part.
 struct ParameterSpec {
   std::string name;  // dotted, as in flash-linear-attention checkpoints
+  int unit = 0;      // parameters of a unit are used, and their gradients final, at the same places of a pass
   Role role = Role::kHidden;
   Shape shape;
   std::int64_t fan_in = 0;

@@ -1,6 +1,7 @@
 #include "core/parameter_store.h"
 
 #include <algorithm>
+#include <numeric>
 #include <set>
 
 #include "core/error.h"
@@ -45,22 +46,33 @@ ParameterStore::ParameterStore(std::vector<ParameterSpec> specs, DType compute_d
     local_shapes.push_back(parameters_[i].slice_map().local_shape());
   }
 
+  std::vector<std::size_t> by_unit(parameters_.size());
+  std::iota(by_unit.begin(), by_unit.end(), 0);
+  std::ranges::stable_sort(by_unit, {}, [&](std::size_t i) { return parameters_[i].spec.unit; });
   for (const DType dtype : {DType::kBFloat16, DType::kFloat32}) {
-    FlatGroup group{dtype, {}, {}, {}};
+    FlatGroup group{dtype, {}, {}, {}, {}};
     std::int64_t end = 0;
-    for (std::size_t i = 0; i < parameters_.size(); ++i) {
+    const auto end_unit = [&] {
+      if (group.units.empty()) return;
+      end = group.units.back().end = round_up(end, kAlignElements * num_shards);
+    };
+    for (const std::size_t i : by_unit) {
       const ParameterSpec& spec = parameters_[i].spec;
       const std::int64_t numel = local_shapes[i].numel();
       if ((spec.keep_float32 ? DType::kFloat32 : compute_dtype) != dtype) continue;
+      if (group.units.empty() || group.units.back().unit != spec.unit) {
+        end_unit();
+        group.units.push_back({spec.unit, end, end});
+      }
       group.entries.push_back({i, end, numel});
       require(numel < kMaxElements - end, "[parameter_store] up to {} there are {} elements or more", spec.name,
               kMaxElements);
       end += round_up(numel, kAlignElements);
     }
     if (group.entries.empty()) continue;
-    const std::int64_t padded_numel = round_up(end, kAlignElements * num_shards);
-    group.values = Tensor::zeros({padded_numel}, dtype, device);
-    group.gradients = Tensor::zeros({padded_numel}, DType::kFloat32, device);
+    end_unit();
+    group.values = Tensor::zeros({end}, dtype, device);
+    group.gradients = Tensor::zeros({end}, DType::kFloat32, device);
     for (const FlatGroup::Entry& entry : group.entries) {
       Parameter& parameter = parameters_[entry.parameter];
       parameter.value = group.values.flat_view(entry.begin, local_shapes[entry.parameter]);

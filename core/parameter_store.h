@@ -9,22 +9,28 @@
 
 namespace mudelta {
 
-// This rank's parts of the parameters of one dtype, back to back in one flat buffer, with a flat float32 gradient
-// buffer of the same layout. Communication and optimizer shards are ranges of these buffers; they need not respect
-// parameter boundaries.
+// This rank's parts of the parameters of one dtype, unit after unit, back to back in one flat buffer, with a flat
+// float32 gradient buffer of the same layout. Communication and optimizer shards are ranges of these buffers; they need
+// not respect parameter boundaries.
 struct FlatGroup {
   struct Entry {
     std::size_t parameter;  // index into ParameterStore::parameters()
     std::int64_t begin;     // first element in the flat buffers
     std::int64_t numel;     // of this rank's part
   };
+  // Where a unit's parameters lie, padding included.
+  struct Unit {
+    int unit;
+    std::int64_t begin, end;
+  };
   DType dtype;
   Tensor values;               // [padded_numel]
   Tensor gradients;            // [padded_numel] float32
   std::vector<Entry> entries;  // in the order of `begin`
+  std::vector<Unit> units;     // those with parameters of this dtype, rising
 };
 
-// Owns the storage of a rank's parts of a model's parameters. Each flat buffer is padded with zeros to a multiple of
+// Owns the storage of a rank's parts of a model's parameters. Each unit is padded with zeros to a multiple of
 // `num_shards` x 16 elements, so that it can be cut evenly over the ranks that hold the same parts.
 class ParameterStore {
  public:

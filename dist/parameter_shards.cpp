@@ -22,11 +22,8 @@ FlatRange part_of(const FlatRange& bucket, int part, int num_parts) {
   return {bucket.group, bucket.begin + part * numel, bucket.begin + (part + 1) * numel};
 }
 
-// The parameter that element `element` of a flat buffer belongs to; in padding, the next one.
-std::size_t parameter_at(const FlatGroup& group, std::int64_t element) {
-  const auto entry =
-      std::ranges::find_if(group.entries, [&](const FlatGroup::Entry& e) { return element < e.begin + e.numel; });
-  return entry == group.entries.end() ? group.entries.back().parameter : entry->parameter;
+int unit_at(const FlatGroup& group, std::int64_t element) {
+  return std::ranges::find_if(group.units, [&](const FlatGroup::Unit& u) { return element < u.end; })->unit;
 }
 
 Device device_of(ParameterStore& store) {
@@ -47,11 +44,11 @@ ParameterShards::ParameterShards(ParameterStore& store, ProcessGroup data, std::
   for (std::size_t group = 0; group < store.groups().size(); ++group) {
     for (std::int64_t end = store.groups()[group].gradients.numel(); end > 0; end -= bucket) {
       const FlatRange range{group, std::max(end - bucket, std::int64_t{0}), end};
-      buckets_.push_back({range, parameter_at(store.groups()[group], range.begin)});
+      buckets_.push_back({range, unit_at(store.groups()[group], range.begin)});
       owned_.push_back(part_of(range, data_.rank(), data_.size()));
     }
   }
-  for (std::size_t i = 0; i < buckets_.size(); ++i) reductions_.push_back({buckets_[i].first_parameter, false, i});
+  for (std::size_t i = 0; i < buckets_.size(); ++i) reductions_.push_back({buckets_[i].first_unit, false, i});
   std::map<int, ProcessGroup> groups;  // of neighbours in the tensor group, by their number
   for (std::size_t i = 0; i < store.parameters().size(); ++i) {
     const ParameterPart& part = store.parameters()[i].part;
@@ -60,17 +57,17 @@ ParameterShards::ParameterShards(ParameterStore& store, ProcessGroup data, std::
       groups.emplace(part.copies,
                      part.copies == tensor.size() ? tensor : tensor.split(tensor.rank() / part.copies, tensor.rank()));
     }
-    reductions_.push_back({i, true, partial_.size()});
+    reductions_.push_back({store.parameters()[i].spec.unit, true, partial_.size()});
     partial_.push_back({i, groups.at(part.copies)});
   }
   std::ranges::stable_sort(reductions_, std::ranges::greater(),
-                           [](const Reduction& r) { return std::pair(r.first_parameter, r.is_partial); });
+                           [](const Reduction& r) { return std::pair(r.first_unit, r.is_partial); });
 }
 
-void ParameterShards::reduce_scatter_final(std::size_t first_final, Stream stream) {
+void ParameterShards::reduce_scatter_final(int first_final, Stream stream) {
   for (; num_reduced_ < reductions_.size(); ++num_reduced_) {
     const Reduction& next = reductions_[num_reduced_];
-    if (next.first_parameter < first_final) return;
+    if (next.first_unit < first_final) return;
     Stream(communication_).wait_for(stream);
     if (next.is_partial) {
       const auto& [parameter, copies] = partial_[next.index];

@@ -35,9 +35,9 @@ class ParameterShards {
   // while the backward pass still runs. Then in the owned ranges are the sums over ranks (of the tensor group too,
   // where they are partial); elsewhere is undefined. Buckets are reduced in one order, whatever the calls: a rank whose
   // backward pass failed keeps in step with the others by calling reduce_scatter_gradients alone. Starts on the buckets
-  // whose gradients are all of parameters number `first_final` of the store, or later: those no backward pass of the
-  // step will add to any more.
-  void reduce_scatter_final(std::size_t first_final, Stream stream);
+  // whose gradients are all of unit `first_final` or later ones: those no backward pass of the step will add to any
+  // more.
+  void reduce_scatter_final(int first_final, Stream stream);
   // Reduces the other buckets; what follows on `stream` waits for all.
   void reduce_scatter_gradients(Stream stream);
 
@@ -50,7 +50,7 @@ class ParameterShards {
  private:
   struct Bucket {
     FlatRange range;
-    std::size_t first_parameter;  // of those with elements in it
+    int first_unit;  // of those with elements in it
     bool gathered = false;
   };
   struct PartialGradient {
@@ -58,7 +58,7 @@ class ParameterShards {
     ProcessGroup copies;  // the ranks whose sums add up to the gradient
   };
   struct Reduction {
-    std::size_t first_parameter;  // of those that must be final
+    int first_unit;  // of those whose gradients must be final
     bool is_partial;
     std::size_t index;  // in partial_ or buckets_
   };
@@ -69,7 +69,7 @@ class ParameterShards {
   std::vector<Bucket> buckets_;
   std::vector<FlatRange> owned_;
   std::vector<PartialGradient> partial_;
-  std::vector<Reduction> reductions_;  // last parameters first, partial sums before the buckets that hold them
+  std::vector<Reduction> reductions_;  // last units first, partial sums before the buckets that hold them
   std::size_t num_reduced_ = 0;        // of those, in this step
 };
 

@@ -5,7 +5,6 @@
 #include "kernels/cross_entropy.h"
 #include "kernels/elementwise.h"
 #include "kernels/embedding.h"
-#include "model/parameters.h"
 
 namespace mudelta {
 namespace {
@@ -64,8 +63,6 @@ LanguageModel::LanguageModel(const ModelConfig& resolved, ParameterStore& store,
   blocks_.reserve(static_cast<std::size_t>(resolved.layers()));
   for (int layer = 0; layer < resolved.layers(); ++layer) {
     blocks_.emplace_back(resolved, store, layer);
-    const Parameter& first = store.find(layer_prefix(layer) + "attn_norm.weight");
-    first_parameters_.push_back(static_cast<std::size_t>(&first - store.parameters().data()));
   }
 }
 
@@ -78,10 +75,11 @@ Tensor LanguageModel::losses(const PackedTokens& input, const Tensor& targets, S
 }
 
 Tensor LanguageModel::losses_and_gradients(const PackedTokens& input, const Tensor& targets, double gradient_scale,
-                                           Stream stream, const GradientsFinal& final) const {
+                                           Stream stream) const {
   Pass pass = make_pass(input, Activations::Mode::kKeep, stream);
   const Tensor last = pass.tensor.all_rows(hidden(input, nullptr, pass), stream);
   const Tensor losses = Tensor::empty(targets.shape(), DType::kFloat32, targets.device());
+  hooks_.before_backward(head());
   Tensor dlast = Tensor::empty(last.shape(), last.dtype(), last.device());
   kernels::cross_entropy_forward_backward(cross_entropy_inputs(last, targets), static_cast<float>(gradient_scale),
                                           losses, dlast, readout_->gradient, stream);
@@ -89,12 +87,16 @@ Tensor LanguageModel::losses_and_gradients(const PackedTokens& input, const Tens
 
   const Tensor dx = Tensor::zeros(dlast.shape(), DType::kFloat32, dlast.device());
   norm_.backward(dlast, dx, pass);
-  for (std::size_t layer = blocks_.size(); layer-- > 0;) {
-    blocks_[layer].backward(dx, pass);
-    if (final) final(first_parameters_[layer]);
+  hooks_.gradients_final(head());
+  for (int layer = config_.layers() - 1; layer >= 0; --layer) {
+    hooks_.before_backward(layer + 1);
+    blocks_[static_cast<std::size_t>(layer)].backward(dx, pass);
+    hooks_.gradients_final(layer + 1);
   }
+  hooks_.before_backward(0);
   kernels::embedding_backward(input.tokens, pass.tensor.all_rows(dx, stream), embeddings_->gradient, stream,
                               part_of(*embeddings_));
+  hooks_.gradients_final(0);
   CHECK(pass.activations.empty());
   return losses;
 }
@@ -153,15 +155,18 @@ DecodeState LanguageModel::make_state(std::int64_t sequences) const {
 
 Tensor LanguageModel::hidden(const PackedTokens& input, DecodeState* state, Pass& pass) const {
   Tensor x = Tensor::empty({input.tokens.numel(), config_.width()}, DType::kFloat32, input.tokens.device());
+  hooks_.before_forward(0);
   kernels::embedding_forward(embeddings_->value, input.tokens, x, pass.stream, part_of(*embeddings_));
   x = pass.tensor.sum(x, pass.stream);
   pass.observe("residual", x);
   const ProfileRange range("forward");
   for (std::size_t layer = 0; layer < blocks_.size(); ++layer) {
     pass.layer = static_cast<int>(layer);
+    hooks_.before_forward(pass.layer + 1);
     x = blocks_[layer].forward(x, state != nullptr ? &state->layers[layer] : nullptr, pass);
   }
   pass.layer = -1;
+  hooks_.before_forward(head());
   return norm_.forward(x, pass);
 }
 

@@ -1,13 +1,14 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
+#include <utility>
 #include <vector>
 
 #include "core/parameter_store.h"
 #include "kernels/cross_entropy.h"
 #include "model/block.h"
 #include "model/config.pb.h"
+#include "model/pass_hooks.h"
 
 namespace mudelta {
 
@@ -21,10 +22,6 @@ struct PackedTokens {
 struct DecodeState {
   std::vector<MixerState> layers;
 };
-
-// Told, as a backward pass proceeds, that the gradients of the store's parameters number `first` and later will not
-// change any more in this pass.
-using GradientsFinal = std::function<void(std::size_t first)>;
 
 // The Gated Delta Network language model of docs/architecture.md. Owns no storage: parameters live in the store,
 // activations in each pass.
@@ -46,13 +43,15 @@ class LanguageModel {
 
   const ModelConfig& config() const { return config_; }
 
+  // Every pass from now on calls them.
+  void set_hooks(PassHooks hooks) { hooks_ = std::move(hooks); }
+
   // Loss of each token's target [tokens] float32, in nats. targets [tokens] int32; -1: not counted, loss 0.
   Tensor losses(const PackedTokens& input, const Tensor& targets, Stream stream) const;
 
-  // As losses(), and the gradients of gradient_scale * (their sum) are accumulated (+=) into the store. `final` is
-  // called after each layer, last layer first, with falling numbers.
-  Tensor losses_and_gradients(const PackedTokens& input, const Tensor& targets, double gradient_scale, Stream stream,
-                              const GradientsFinal& final = {}) const;
+  // As losses(), and the gradients of gradient_scale * (their sum) are accumulated (+=) into the store.
+  Tensor losses_and_gradients(const PackedTokens& input, const Tensor& targets, double gradient_scale,
+                              Stream stream) const;
 
   // Logits [tokens, vocab] float32 of each token's successor. `state`, if not null, goes with the sequences: it is
   // read as their past and updated. make_state() is the start of a text. `observer`, if any, is told of what the layers
@@ -61,6 +60,7 @@ class LanguageModel {
   DecodeState make_state(std::int64_t sequences) const;
 
  private:
+  int head() const { return config_.layers() + 1; }  // its place (PassHooks)
   Tensor hidden(const PackedTokens& input, DecodeState* state, Pass& pass) const;
   kernels::VocabularyPart part_of(const Parameter& matrix) const;
   kernels::CrossEntropyInputs cross_entropy_inputs(const Tensor& last, const Tensor& targets) const;
@@ -74,8 +74,8 @@ class LanguageModel {
   Parameter* embeddings_;
   Parameter* readout_;  // embeddings_ when tied
   std::vector<Block> blocks_;
-  std::vector<std::size_t> first_parameters_;  // of each block: its first parameter's number in the store
   Norm norm_;
+  PassHooks hooks_;
 };
 
 }  // namespace mudelta

@@ -27,7 +27,11 @@ ParameterPlace place_of(std::string_view parameter) {
 std::vector<ParameterSpec> parameter_specs(const ModelConfig& c) {
   SpecList specs(c);
   specs.matrix("model.embeddings.weight", Role::kEmbedding, c.vocab_size(), c.width(), 0);
-  for (int layer = 0; layer < c.layers(); ++layer) Block::add_specs(c, layer_prefix(layer), specs);
+  for (int layer = 0; layer < c.layers(); ++layer) {
+    specs.next_unit();
+    Block::add_specs(c, layer_prefix(layer), specs);
+  }
+  specs.next_unit();
   Norm::add_specs("model.norm.weight", c.width(), specs);
   if (!c.tie_embeddings()) specs.matrix("lm_head.weight", Role::kReadout, c.vocab_size(), c.width(), 0);
   return specs.take();

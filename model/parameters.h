@@ -9,7 +9,8 @@
 
 namespace mudelta {
 
-// Every parameter of the language model, in a fixed order (that of the forward pass), without storage.
+// Every parameter of the language model, in a fixed order (that of the forward pass), without storage. Units: 0 is the
+// embedding, layer + 1 a block, layers + 1 the head (final norm, and readout where it is not the embedding).
 // Names are those of flash-linear-attention's GatedDeltaNetForCausalLM. `resolved` comes from resolve().
 std::vector<ParameterSpec> parameter_specs(const ModelConfig& resolved);
 

@@ -62,13 +62,20 @@ class SpecList {
          .initializer = initializer});
   }
 
+  // Parameters added from here on belong to the next unit; those before to number 0.
+  void next_unit() { ++unit_; }
+
   std::vector<ParameterSpec> take() { return std::move(specs_); }
 
  private:
-  void add(ParameterSpec spec) { specs_.push_back(std::move(spec)); }
+  void add(ParameterSpec spec) {
+    spec.unit = unit_;
+    specs_.push_back(std::move(spec));
+  }
 
   const ModelConfig& config_;
   std::vector<ParameterSpec> specs_;
+  int unit_ = 0;
 };
 
 }  // namespace mudelta

@@ -27,20 +27,25 @@ TrainableModel::TrainableModel(const RunConfig& config, const Mesh& mesh, Device
       host_loss_sum_(device.is_cuda() ? Tensor::zeros({1}, DType::kFloat64, {DeviceType::kPinned}) : loss_sum_) {
   require(device.is_cuda() || !config.train().cuda_graph(),
           "train.cuda_graph is true: expected a GPU, but the device is {}", device.to_string());
-  if (config.train().cuda_graph()) recorded_.emplace(stream_, [this](const Batch& batch) { pass(batch, {}); });
+  if (config.train().cuda_graph()) recorded_.emplace(stream_, [this](const Batch& batch) { pass(batch); });
+  stored_.model.set_hooks({.gradients_final = [this](int unit) {
+    if (is_last_) shards_.reduce_scatter_final(unit, stream_);
+  }});
   initialize(stored_.store, optimizer_, parametrization_, config.train().seed());
 }
 
 void TrainableModel::begin_step() {
   stored_.store.zero_gradients();
   loss_sum_.fill_zero();
+  is_last_ = false;
 }
 
-void TrainableModel::add(const Batch& batch) { recorded_ ? (*recorded_)(batch) : pass(batch, {}); }
+void TrainableModel::add(const Batch& batch) { recorded_ ? (*recorded_)(batch) : pass(batch); }
 
 void TrainableModel::add_last(const Batch& batch) {
   if (recorded_) return (*recorded_)(batch);
-  pass(batch, [this](std::size_t parameter) { shards_.reduce_scatter_final(parameter, stream_); });
+  is_last_ = true;
+  pass(batch);
 }
 
 void TrainableModel::reduce() { shards_.reduce_scatter_gradients(stream_); }
@@ -56,9 +61,9 @@ StepReport TrainableModel::update(double squares, double lr, double grad_clip) {
   return optimizer_.update(squares, lr, grad_clip, stream_);
 }
 
-void TrainableModel::pass(const Batch& batch, const GradientsFinal& final) {
-  const Tensor losses = stored_.model.losses_and_gradients({batch.tokens, batch.cu_seqlens}, batch.targets,
-                                                           gradient_scale_, stream_, final);
+void TrainableModel::pass(const Batch& batch) {
+  const Tensor losses =
+      stored_.model.losses_and_gradients({batch.tokens, batch.cu_seqlens}, batch.targets, gradient_scale_, stream_);
   kernels::add_sum(losses, loss_sum_, stream_);
 }
 

@@ -50,7 +50,7 @@ class TrainableModel {
   Optimizer& optimizer() { return optimizer_; }
 
  private:
-  void pass(const Batch& batch, const GradientsFinal& final);
+  void pass(const Batch& batch);
 
   double gradient_scale_;
   int tensor_ranks_;  // which have the same losses
@@ -59,6 +59,7 @@ class TrainableModel {
   StoredModel stored_;
   ParameterShards shards_;
   Optimizer optimizer_;
+  bool is_last_ = false;                  // no pass of the step comes after the one that runs
   std::optional<RecordedPass> recorded_;  // with train.cuda_graph
   Tensor loss_sum_;                       // [1] float64
   Tensor host_loss_sum_;                  // its copy where the host reads it; the same tensor on the CPU

@@ -43,6 +43,26 @@ TEST(ParameterStore, OneGroupInFloat32) {
   EXPECT_EQ(group.gradients.to_string(), "float32[64]");
 }
 
+TEST(ParameterStore, UnitsAreRangesThatCanBeCutEvenly) {
+  std::vector<ParameterSpec> specs = three_specs();
+  specs[0].unit = 2;
+  specs[2].unit = 5;
+  ParameterStore store(specs, DType::kFloat32, {}, 3);
+  const FlatGroup& group = store.groups()[0];
+  ASSERT_EQ(group.units.size(), 3u);
+  const std::size_t parameters[] = {1, 0, 2};
+  for (int i = 0; i < 3; ++i) {
+    const auto& [unit, begin, end] = group.units[static_cast<std::size_t>(i)];
+    const FlatGroup::Entry& entry = group.entries[static_cast<std::size_t>(i)];
+    EXPECT_EQ(entry.parameter, parameters[i]) << "in the order of units";
+    EXPECT_EQ(unit, specs[entry.parameter].unit);
+    EXPECT_EQ(begin, entry.begin);
+    EXPECT_EQ(begin, 48 * i);
+    EXPECT_EQ(end, 48 * (i + 1));
+  }
+  EXPECT_EQ(group.values.numel(), 144);
+}
+
 TEST(ParameterStore, ElementsMustBeCountable) {
   const Shape large = {std::int64_t{1} << 59};
   EXPECT_THAT(error_of([&] {
@@ -149,17 +169,30 @@ RC_GTEST_PROP(ParameterStore, EntriesFillTheBufferInOrder, ()) {
   const auto sizes = *rc::gen::container<std::vector<std::int64_t>>(rc::gen::inRange<std::int64_t>(0, 200));
   const auto num_shards = *rc::gen::inRange(1, 9);
   std::vector<ParameterSpec> specs;
-  for (const std::int64_t size : sizes) specs.push_back({.name = std::to_string(specs.size()), .shape = {size}});
+  for (const std::int64_t size : sizes) {
+    const int number = static_cast<int>(specs.size());
+    specs.push_back({.name = std::to_string(number), .unit = number / 3, .shape = {size}});
+  }
   ParameterStore store(specs, DType::kFloat32, {}, num_shards);
   for (const FlatGroup& group : store.groups()) {
-    std::int64_t end = 0;
+    std::int64_t end = 0, unit_end = 0;
+    auto unit = group.units.begin();
     for (const FlatGroup::Entry& entry : group.entries) {
+      if (specs[entry.parameter].unit != unit->unit) {
+        RC_ASSERT(unit->end >= end && unit->end < end + 16 * (num_shards + 1));
+        end = unit_end = unit->end;
+        ++unit;
+        RC_ASSERT(unit->unit == specs[entry.parameter].unit && unit->begin == unit_end);
+      }
       RC_ASSERT(entry.begin % 16 == 0);
       RC_ASSERT(entry.begin >= end && entry.begin < end + 16);
       end = entry.begin + entry.numel;
+      RC_ASSERT(unit->end % (16 * num_shards) == 0);
     }
-    RC_ASSERT(group.values.numel() >= end && group.values.numel() < end + 16 * (num_shards + 1));
-    RC_ASSERT(group.values.numel() % (16 * num_shards) == 0);
+    if (group.entries.empty()) continue;
+    RC_ASSERT(std::next(unit) == group.units.end());
+    RC_ASSERT(group.values.numel() == unit->end);
+    RC_ASSERT(unit->end >= end && unit->end < end + 16 * (num_shards + 1));
   }
 }
 

@@ -109,7 +109,8 @@ TEST_P(DeviceCollectives, OfTensors) {
 }
 
 TEST_P(DeviceCollectives, OfBuckets) {
-  const std::vector<ParameterSpec> specs = {{.name = "a", .shape = {67, 13}}, {.name = "b", .shape = {31, 33}}};
+  const std::vector<ParameterSpec> specs = {{.name = "a", .shape = {67, 13}},
+                                            {.name = "b", .unit = 1, .shape = {31, 33}}};
   ParameterStore host(specs, DType::kFloat32, {}, hosts_.size());
   ParameterStore there(specs, DType::kFloat32, Device::cuda(), hosts_.size());
   ParameterShards host_shards(host, hosts_, 1000), device_shards(there, world_, 1000);

@@ -14,11 +14,14 @@ namespace {
 const Stream kStream;
 constexpr std::int64_t kRun = 16;  // elements that are never cut apart
 
-// Odd sizes, some of which end in padding; two groups if the compute dtype is bfloat16.
+// Odd sizes, some of which end in padding, in three units; two groups if the compute dtype is bfloat16.
 std::vector<ParameterSpec> odd_specs() {
-  return {{.name = "embedding", .shape = {67, 13}}, {.name = "gain", .shape = {13}, .keep_float32 = true},
-          {.name = "empty", .shape = {0, 5}},       {.name = "one", .shape = {1}},
-          {.name = "matrix", .shape = {31, 33}},    {.name = "bias", .shape = {33}, .keep_float32 = true}};
+  return {{.name = "embedding", .unit = 0, .shape = {67, 13}},
+          {.name = "gain", .unit = 1, .shape = {13}, .keep_float32 = true},
+          {.name = "empty", .unit = 1, .shape = {0, 5}},
+          {.name = "one", .unit = 1, .shape = {1}},
+          {.name = "matrix", .unit = 2, .shape = {31, 33}},
+          {.name = "bias", .unit = 2, .shape = {33}, .keep_float32 = true}};
 }
 
 struct Case {
@@ -65,17 +68,19 @@ TEST_P(Buckets, CutEachGroupFromItsEndWithoutGaps) {
   for (const std::int64_t elements : left) EXPECT_EQ(elements, 0);
 }
 
-// Parts reduced before the end count once, and not before their parameters' gradients are final; a rank that leaves all
+// Parts reduced before the end count once, and not before their units' gradients are final; a rank that leaves all
 // to the end keeps in step.
 TEST_P(Buckets, ReduceWhatIsFinalBeforeTheRest) {
   const int rank_sum = world.size() * (world.size() + 1) / 2;
-  const std::size_t parameters = store.parameters().size();
   for (int step = 1; step <= 2; ++step) {
     store.zero_gradients();
-    for (std::size_t first = parameters; first-- > 0;) {
-      const auto gradient = store.parameters()[first].gradient.span<float>();
-      std::ranges::fill(gradient, static_cast<float>(world.rank() + 1) * static_cast<float>(step));
-      if (step == 1 || world.rank() > 0) shards.reduce_scatter_final(first, kStream);
+    for (int last = 2; last >= 0; --last) {
+      for (const Parameter& parameter : store.parameters()) {
+        if (parameter.spec.unit != last) continue;
+        const auto gradient = parameter.gradient.span<float>();
+        std::ranges::fill(gradient, static_cast<float>(world.rank() + 1) * static_cast<float>(step));
+      }
+      if (step == 1 || world.rank() > 0) shards.reduce_scatter_final(last, kStream);
     }
     shards.reduce_scatter_gradients(kStream);
     for (const FlatRange& part : shards.owned()) {
