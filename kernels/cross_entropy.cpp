@@ -7,6 +7,7 @@
 #include "core/gemm.h"
 #include "core/gemm_workspace.h"
 #include "kernels/check.h"
+#include "kernels/cross_entropy_blocks.h"
 #include "kernels/cuda_twin.h"
 
 #undef HWY_TARGET_INCLUDE
@@ -176,29 +177,6 @@ HWY_EXPORT(maxima_of_block);
 HWY_EXPORT(exponentials_of_block);
 HWY_EXPORT(finish_block);
 
-// Tokens whose logits are in memory at a time: few enough for the cache, yet so many that reading the weight once a
-// block does not outweigh the products.
-std::int64_t block_tokens(std::int64_t tokens, std::int64_t vocab) {
-  constexpr std::int64_t kLogits = std::int64_t{1} << 20, kMinTokens = 256;
-  const std::int64_t limit = std::max(kLogits / std::max<std::int64_t>(vocab, 1), kMinTokens);
-  const std::int64_t blocks = std::max<std::int64_t>((tokens + limit - 1) / limit, 1);
-  return (tokens + blocks - 1) / blocks;
-}
-
-// body(begin, end, logits) for each block of tokens; logits [end - begin, vocab] come without the multiplier.
-template <class Body>
-void for_each_block(const CrossEntropyInputs& inputs, Stream stream, const Body& body) {
-  const std::int64_t tokens = inputs.hidden.size(0), rows = inputs.weight.size(0);
-  const std::int64_t step = block_tokens(tokens, vocab_of(inputs.part, rows));  // the same in all parts
-  const Tensor buffer = Tensor::empty({step, rows});
-  for (std::int64_t begin = 0; begin < tokens; begin += step) {
-    const std::int64_t end = std::min(begin + step, tokens);
-    const Tensor logits = buffer.slice(0, end - begin);
-    gemm(inputs.hidden.slice(begin, end), inputs.weight, logits, {.transpose_b = true}, stream);
-    body(begin, end, logits);
-  }
-}
-
 void check_inputs(std::string_view op, const CrossEntropyInputs& inputs, const Tensor& losses) {
   expect_floating_matrix(op, "hidden", inputs.hidden, "[tokens, width]");
   const std::int64_t tokens = inputs.hidden.size(0), width = inputs.hidden.size(1);
@@ -208,10 +186,6 @@ void check_inputs(std::string_view op, const CrossEntropyInputs& inputs, const T
   expect_part(op, inputs.part, rows);
   expect_indices(op, "targets", inputs.targets, tokens, -1, vocab_of(inputs.part, rows));
   expect_tensor(op, "losses", losses, {tokens}, DType::kFloat32);
-}
-
-bool is_whole(const CrossEntropyInputs& inputs) {
-  return inputs.weight.size(0) == vocab_of(inputs.part, inputs.weight.size(0));
 }
 
 // One block of a part of the vocabulary; dlogits may be undefined.
@@ -265,8 +239,7 @@ void cross_entropy_forward_backward(const CrossEntropyInputs& inputs, float grad
 
 LiveTensors cross_entropy_workspace(std::int64_t tokens, std::int64_t vocab, std::int64_t rows, std::int64_t width,
                                     DType dtype, Device device) {
-  if (device.is_cuda()) return cuda_twin<cross_entropy_workspace>()(tokens, vocab, rows, width, dtype, device);
-  const std::int64_t step = block_tokens(tokens, vocab);
+  const std::int64_t step = block_tokens(tokens, vocab, device);
   LiveTensors live;
   live.add({step, rows}, DType::kFloat32);
   const LiveTensors product = gemm_workspace(step, rows, width, dtype, DType::kFloat32, device);

@@ -3,9 +3,8 @@
 #include <type_traits>
 
 #include "core/gemm.h"
-#include "core/gemm_workspace.h"
 #include "kernels/check.h"
-#include "kernels/cross_entropy.h"
+#include "kernels/cross_entropy_blocks.h"
 #include "kernels/cuda/vector_io.h"
 
 namespace mudelta::kernels::cuda {
@@ -158,30 +157,6 @@ __global__ void __launch_bounds__(kThreads)
   }
 }
 
-// Tokens whose logits are in memory at a time: as many as 256 MiB hold, for each block reads the weight and reads and
-// writes its gradient; with 2048 tokens that takes little next to the products.
-std::int64_t block_tokens(std::int64_t tokens, std::int64_t vocab) {
-  constexpr std::int64_t kLogits = std::int64_t{1} << 26, kMaxTokens = 2048;
-  constexpr std::int64_t kMultiple = 64;  // suits the tiles of matrix products
-  const std::int64_t held = kLogits / std::max<std::int64_t>(vocab, 1) / kMultiple * kMultiple;
-  const std::int64_t blocks = divide_up(tokens, std::clamp(held, kMultiple, kMaxTokens));
-  return std::min(divide_up(divide_up(tokens, std::max<std::int64_t>(blocks, 1)), kMultiple) * kMultiple, tokens);
-}
-
-// body(begin, end, logits) for each block of tokens; logits [end - begin, vocab] come without the multiplier.
-template <class Body>
-void for_each_block(const CrossEntropyInputs& inputs, Stream stream, const Body& body) {
-  const std::int64_t tokens = inputs.hidden.size(0), rows = inputs.weight.size(0);
-  const std::int64_t step = block_tokens(tokens, vocab_of(inputs.part, rows));  // the same in all parts
-  const Tensor buffer = Tensor::empty(Shape{step, rows}, DType::kFloat32, inputs.hidden.device());
-  for (std::int64_t begin = 0; begin < tokens; begin += step) {
-    const std::int64_t end = std::min(begin + step, tokens);
-    const Tensor logits = buffer.slice(0, end - begin);
-    gemm(inputs.hidden.slice(begin, end), inputs.weight, logits, {.transpose_b = true}, stream);
-    body(begin, end, logits);
-  }
-}
-
 // f(std::integral_constant<int, kThreads>, std::bool_constant<kWhole>) with the threads for a row: many for a long one,
 // so that few rows are under way and the second pass over one finds it in the L2 cache. Logits and their gradients
 // start where the allocator puts them, aligned.
@@ -194,10 +169,6 @@ void dispatch_row(std::int64_t vocab, const F& f) {
 }
 
 constexpr std::int64_t shared_bytes(int threads) { return 2 * threads / kWarpSize * sizeof(float); }
-
-bool is_whole(const CrossEntropyInputs& inputs) {
-  return inputs.weight.size(0) == vocab_of(inputs.part, inputs.weight.size(0));
-}
 
 // One block of the whole vocabulary; dlogits may be the logits.
 void gradients_of_block(const CrossEntropyInputs& inputs, const Tensor& logits, const Tensor& targets,
@@ -281,17 +252,6 @@ void cross_entropy_forward_backward(const CrossEntropyInputs& inputs, float grad
     gemm(dlogits, inputs.weight, dhidden.slice(begin, end), {}, stream);
     gemm(dlogits, inputs.hidden.slice(begin, end), dweight, {.transpose_a = true, .accumulate = true}, stream);
   });
-}
-
-LiveTensors cross_entropy_workspace(std::int64_t tokens, std::int64_t vocab, std::int64_t rows, std::int64_t width,
-                                    DType dtype, Device device) {
-  const std::int64_t step = block_tokens(tokens, vocab);
-  LiveTensors live;
-  live.add({step, rows}, DType::kFloat32);
-  const LiveTensors product = gemm_workspace(step, rows, width, dtype, DType::kFloat32, device);
-  LiveTensors dlogits;
-  if (dtype != DType::kFloat32) dlogits.add({step, rows}, dtype);
-  return live + larger(product, dlogits + linear_backward_workspace(step, width, rows, dtype, dtype, device));
 }
 
 }  // namespace mudelta::kernels::cuda

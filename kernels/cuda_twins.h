@@ -4,7 +4,6 @@
 #include "kernels/elementwise.h"
 #include "kernels/embedding.h"
 #include "kernels/gated_delta_rule/gated_delta_rule.h"
-#include "kernels/gated_delta_rule/memory.h"
 #include "kernels/gates.h"
 #include "kernels/l2_norm.h"
 #include "kernels/optimizer_update.h"
@@ -38,9 +37,7 @@
   X(short_conv_l2_norm_backward)    \
   X(gated_delta_rule_forward)       \
   X(gated_delta_rule_backward)      \
-  X(gated_delta_rule_memory)        \
   X(cross_entropy_forward)          \
   X(cross_entropy_forward_backward) \
-  X(cross_entropy_workspace)        \
   X(adamw_update)                   \
   X(sgd_update)

@@ -9,6 +9,8 @@
 // __any_sync, __all_sync, expf, exp2f, logf, log1pf, sqrtf, rsqrtf, fmaf, fabsf, fminf, fmaxf, min, max.
 // Everything else goes through the functions of native.h. Shared memory is dynamic_shared<T>() alone, whose size the
 // launch gives: so the emulator knows its bounds and sees every race in it.
+#include "core/divide_up.h"
+
 #ifdef __CUDACC__
 #include "kernels/cuda/native.h"
 #else
@@ -33,7 +35,5 @@ __device__ __forceinline__ T warp_sum(T x) {
   for (int offset = kWarpSize / 2; offset > 0; offset /= 2) x += __shfl_xor_sync(kAllLanes, x, offset);
   return x;
 }
-
-constexpr std::int64_t divide_up(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
 }  // namespace mudelta::kernels::cuda

@@ -6,6 +6,7 @@
 #include "kernels/check.h"
 #include "kernels/cuda_twin.h"
 #include "kernels/gated_delta_rule/cpu/passes.h"
+#include "kernels/gated_delta_rule/cuda/memory.h"
 #include "kernels/gated_delta_rule/memory.h"
 #include "kernels/gated_delta_rule/saved.h"
 #include "kernels/gated_delta_rule/sizes.h"
@@ -91,7 +92,7 @@ void gated_delta_rule_backward(const GatedDeltaRuleInputs& inputs, const GatedDe
 }
 
 GatedDeltaRuleMemory gated_delta_rule_memory(const Sizes& sizes, DType dtype, bool keep_states, Device device) {
-  if (device.is_cuda()) return cuda_twin<gated_delta_rule_memory>()(sizes, dtype, keep_states, device);
+  if (device.is_cuda()) return cuda::gated_delta_rule_memory(sizes, dtype, keep_states, cuda::gated_delta_rule::this_gpu());
   return memory(sizes);
 }
 

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "core/divide_up.h"
 #include "core/tensor.h"
 #include "kernels/gated_delta_rule/sizes.h"
 
@@ -14,7 +15,6 @@ namespace mudelta::kernels::gated_delta_rule {
 // Columns, and rows of chunks, are padded with zeros to a multiple of this in scratch memory.
 constexpr std::int64_t kPadding = 16;
 
-constexpr std::int64_t divide_up(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 constexpr std::int64_t round_up(std::int64_t a, std::int64_t multiple) { return divide_up(a, multiple) * multiple; }
 
 // Every sequence is cut into chunks from its start; only its last chunk may be shorter.

@@ -1,5 +1,7 @@
 #include "kernels/gated_delta_rule/cuda/backward_scan.h"
 
+#include "kernels/gated_delta_rule/cuda/memory.h"
+
 namespace mudelta::kernels::cuda::gated_delta_rule {
 namespace {
 
@@ -22,7 +24,7 @@ void run(const BackwardScanParameters& p, Stream stream) {
              stream, p);
     };
     if constexpr ((kKeyDim == 64 || kKeyDim == 128) && kResult == Result::kGradients) {
-      if (choose_wide_slabs(states, p.sizes.value_dim, multiprocessors())) return run_with.template operator()<8>();
+      if (choose_wide_slabs(states, p.sizes.value_dim, this_gpu().multiprocessors)) return run_with.template operator()<8>();
     }
     run_with.template operator()<4>();
   });

@@ -1,9 +1,6 @@
-#include <algorithm>
 #include <cstdint>
-#include <limits>
 
 #include "core/error.h"
-#include "core/gpu.h"
 #include "kernels/gated_delta_rule/cuda/launches.h"
 #include "kernels/gated_delta_rule/cuda/memory.h"
 
@@ -11,29 +8,13 @@ namespace mudelta::kernels::cuda {
 namespace gated_delta_rule {
 namespace {
 
-// This process's. Asking the driver takes longer than a launch.
-const gpu::DeviceInfo& this_gpu() {
-  static const gpu::DeviceInfo info = gpu::devices().at(static_cast<std::size_t>(gpu::current_device()));
-  return info;
-}
-
 Tensor empty_chunk_states(const KernelSizes& sizes, Device device) {
   return Tensor::empty({sizes.slots(), sizes.value_heads, sizes.value_dim, sizes.key_dim}, DType::kBFloat16, device);
 }
 
 bool is_aligned(const Tensor& tensor) { return reinterpret_cast<std::uintptr_t>(tensor.raw()) % 16 == 0; }
 
-// What is_chunkwise asks of all but the tensors' addresses.
-bool has_chunkwise_kernels(DType dtype, std::int64_t key_dim, std::int64_t value_dim) {
-  const bool has_key_dim =
-      key_dim == 32 || key_dim == 64 || key_dim == 96 || key_dim == 128 || key_dim == 192 || key_dim == 256;
-  return dtype == DType::kBFloat16 && has_key_dim && value_dim % 16 == 0 && value_dim <= 512 &&
-         this_gpu().block_shared_bytes >= kMostSharedBytes;
-}
-
 }  // namespace
-
-int multiprocessors() { return this_gpu().multiprocessors; }
 
 KernelSizes sizes_of(const GatedDeltaRuleInputs& inputs) {
   return {.tokens = static_cast<int>(inputs.q.size(0)),
@@ -45,8 +26,8 @@ KernelSizes sizes_of(const GatedDeltaRuleInputs& inputs) {
 }
 
 bool is_chunkwise(const GatedDeltaRuleInputs& inputs) {
-  return has_chunkwise_kernels(inputs.q.dtype(), inputs.q.size(2), inputs.v.size(2)) && is_aligned(inputs.q) &&
-         is_aligned(inputs.k) && is_aligned(inputs.v);
+  return has_chunkwise_kernels(inputs.q.dtype(), inputs.q.size(2), inputs.v.size(2), this_gpu()) &&
+         is_aligned(inputs.q) && is_aligned(inputs.k) && is_aligned(inputs.v);
 }
 
 void chunkwise_forward(const GatedDeltaRuleInputs& inputs, const Tensor& o, const Tensor& final_state, Saved& saved,
@@ -83,7 +64,7 @@ void gated_delta_rule_forward(const GatedDeltaRuleInputs& inputs, const Tensor& 
   }
   Saved scratch;
   chunkwise_forward(inputs, o, final_state, saved == nullptr ? scratch : *saved->content,
-                    saved != nullptr && saved->keep_states, choose_segment_chunks(sizes_of(inputs), multiprocessors()),
+                    saved != nullptr && saved->keep_states, choose_segment_chunks(sizes_of(inputs), this_gpu().multiprocessors),
                     stream);
 }
 
@@ -111,45 +92,13 @@ void gated_delta_rule_backward(const GatedDeltaRuleInputs& inputs, const GatedDe
   }
   if (has_states) {
     backward_scan(inputs, saved, d_o, dlast, dstates, gradients.dv, gradients.dinitial_state, stream);
-  } else if (choose_one_launch(sizes, segment_rows(saved), multiprocessors())) {
+  } else if (choose_one_launch(sizes, segment_rows(saved), this_gpu().multiprocessors)) {
     both_scans(inputs, saved, d_o, dlast, states, dstates, gradients.dv, gradients.dinitial_state, stream);
   } else {
     chunk_states(inputs, saved, states, stream);
     backward_scan(inputs, saved, d_o, dlast, dstates, gradients.dv, gradients.dinitial_state, stream);
   }
   chunk_gradients(inputs, saved, d_o, states, dstates, gradients, stream);
-}
-
-GatedDeltaRuleMemory gated_delta_rule_memory(const kernels::gated_delta_rule::Sizes& sizes, DType dtype,
-                                             bool keep_states, Device) {
-  using namespace gated_delta_rule;
-  if (!has_chunkwise_kernels(dtype, sizes.key_dim, sizes.value_dim)) return reference_memory(sizes);
-  const auto narrow = [](std::int64_t size) {  // more tokens than an int counts are too many for the kernels anyway
-    return static_cast<int>(std::min<std::int64_t>(size, std::numeric_limits<int>::max()));
-  };
-  const int segment_chunks = choose_segment_chunks({.tokens = narrow(sizes.tokens),
-                                                    .sequences = narrow(sizes.sequences),
-                                                    .heads = narrow(sizes.heads),
-                                                    .value_heads = narrow(sizes.value_heads),
-                                                    .key_dim = narrow(sizes.key_dim),
-                                                    .value_dim = narrow(sizes.value_dim)},
-                                                   this_gpu().multiprocessors);
-  const std::int64_t slots = sizes.tokens / kChunk + sizes.sequences;
-
-  GatedDeltaRuleMemory memory;
-  LiveTensors states;
-  states.add({slots, sizes.value_heads, sizes.key_dim, sizes.value_dim}, DType::kBFloat16);
-  memory.saved = prepared_memory(slots, sizes.value_heads);
-  if (segment_chunks > 0) {
-    const std::int64_t segments = sizes.tokens / (kChunk * segment_chunks) + sizes.sequences;
-    memory.saved.add({segments, sizes.value_heads, sizes.key_dim, sizes.value_dim}, DType::kFloat32);
-    memory.saved.add({segments, sizes.value_heads, sizes.key_dim, sizes.key_dim}, DType::kFloat32);
-    memory.backward.add({segments, sizes.value_heads, sizes.key_dim, sizes.value_dim}, DType::kFloat32);
-  }
-  memory.forward = memory.saved;
-  memory.backward.add(keep_states ? 1 : 2, states);
-  if (keep_states) memory.saved.add(states);
-  return memory;
 }
 
 }  // namespace mudelta::kernels::cuda

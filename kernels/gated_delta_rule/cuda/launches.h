@@ -52,8 +52,6 @@ inline int segment_rows(const Saved& saved) {
   return saved.segment_chunks == 0 ? std::numeric_limits<int>::max() : saved.segment_chunks * kChunk;
 }
 
-int multiprocessors();  // of this process's GPU
-
 // Whether the chunkwise kernels take these inputs: bfloat16, key_dim 32, 64, 96, 128, 192 or 256, value_dim a multiple
 // of 16 up to 512, tensors aligned to 16 bytes, on a GPU with kMostSharedBytes a block. Others go to the reference
 // kernels.
@@ -79,10 +77,12 @@ void dispatch_key_dim(int key_dim, F&& f) {
 void chunkwise_forward(const GatedDeltaRuleInputs& inputs, const Tensor& o, const Tensor& final_state, Saved& saved,
                        bool keep_states, int segment_chunks, Stream stream);
 
-// ---- segments.cu
+// ---- segment_choice.cpp
 
 // Chunks a segment for a GPU with so many multiprocessors; 0: no segments, which would gain too little.
 int choose_segment_chunks(const KernelSizes& sizes, int multiprocessors);
+
+// ---- segments.cu
 
 enum class Direction { kForward, kBackward };
 

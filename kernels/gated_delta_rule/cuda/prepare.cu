@@ -278,21 +278,9 @@ __global__ void __launch_bounds__(kThreads) prepare_kernel(PrepareParameters p) 
   store_solve(x, gates, p.solve + square * LowerSquare::kNumel, thread);
 }
 
-Shape gates_shape(std::int64_t slots, std::int64_t value_heads) {
-  return {slots, value_heads, SharedGates::kFloats / kChunk, kChunk};
-}
-Shape squares_shape(std::int64_t slots, std::int64_t value_heads) {
-  return {slots, value_heads, LowerSquare::kBlocks, kBlock, kBlock};
-}
+static_assert(SharedGates::kFloats == 4 * kChunk && LowerSquare::kNumel == 10 * 16 * 16);  // memory.h
 
 }  // namespace
-
-LiveTensors prepared_memory(std::int64_t slots, std::int64_t value_heads) {
-  LiveTensors live;
-  live.add(gates_shape(slots, value_heads), DType::kFloat32);
-  for (int i = 0; i < 2; ++i) live.add(squares_shape(slots, value_heads), DType::kBFloat16);
-  return live;
-}
 
 void prepare(const GatedDeltaRuleInputs& inputs, Saved& saved, Stream stream) {
   const KernelSizes sizes = sizes_of(inputs);

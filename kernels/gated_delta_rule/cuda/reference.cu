@@ -2,7 +2,7 @@
 
 #include "kernels/cuda/simt.h"
 #include "kernels/gated_delta_rule/cuda/launches.h"
-#include "kernels/gated_delta_rule/cuda/memory.h"
+#include "kernels/gated_delta_rule/cuda/reference_layout.h"
 
 // The gated delta rule token by token, as ../gated_delta_rule.h defines it, for every dtype and size. The columns
 // of the state never meet: a block owns a slab of them, a warp eight, and a thread every fourth row of one column,
@@ -10,10 +10,8 @@
 namespace mudelta::kernels::cuda {
 namespace {
 
-constexpr int kRowGroups = 4, kWarpColumns = kWarpSize / kRowGroups, kWarps = 4;
-constexpr int kThreads = kWarps * kWarpSize, kSlab = kWarps * kWarpColumns;
-constexpr int kChunk = 32;                // tokens between two saved states
-constexpr std::int64_t kMaxBlocks = 264;  // of the backward pass, each with its own scratch memory
+using namespace reference;
+static_assert(kLanes == kWarpSize);
 
 template <class T>
 struct Problem {
@@ -321,20 +319,6 @@ void reference_backward(const GatedDeltaRuleInputs& inputs, const Tensor& chunk_
            sums.data<float>(), gradients.dq.data<T>(), gradients.dk.data<T>(), gradients.dg.data<float>(),
            gradients.dbeta.data<float>());
   });
-}
-
-GatedDeltaRuleMemory reference_memory(const kernels::gated_delta_rule::Sizes& sizes) {
-  const Problem<float> p{.tokens = sizes.tokens,
-                         .sequences = sizes.sequences,
-                         .heads = sizes.heads,
-                         .value_heads = sizes.value_heads,
-                         .key_dim = sizes.key_dim,
-                         .value_dim = sizes.value_dim};
-  GatedDeltaRuleMemory memory;
-  memory.saved.add({p.chunk_slots(), p.value_heads, p.key_dim, p.value_dim}, DType::kFloat32);
-  memory.backward.add({std::min(p.items(), kMaxBlocks), kChunk, p.thread_rows() * kThreads}, DType::kFloat32);
-  memory.backward.add({p.slabs(), p.tokens, p.value_heads, 2 * p.key_dim + 2}, DType::kFloat32);
-  return memory;
 }
 
 }  // namespace mudelta::kernels::cuda

@@ -1,5 +1,6 @@
 #pragma once
 
+#include "kernels/gated_delta_rule/cuda/memory.h"
 #include "kernels/gated_delta_rule/cuda/scan_layout.h"
 
 // The scan over the chunks of a segment (launches.h has the formulas). A block has a slab of
@@ -246,7 +247,7 @@ void run(const ScanParameters& p, Stream stream) {
       launch(scan_kernel<kKeyDim, kWarps, kResult>, grid, Layout::kThreads, Layout::kBytes, stream, p);
     };
     if constexpr ((kKeyDim == 64 || kKeyDim == 128) && kResult != Result::kSegmentStates) {
-      if (choose_wide_slabs(states, p.sizes.value_dim, multiprocessors())) return run_with.template operator()<8>();
+      if (choose_wide_slabs(states, p.sizes.value_dim, this_gpu().multiprocessors)) return run_with.template operator()<8>();
     }
     run_with.template operator()<4>();
   });
