@@ -13,17 +13,19 @@
 #include "launch/config/documented_config.h"
 #include "launch/config/run_config.h"
 #include "launch/job/agreement.h"
+#include "launch/train/initial_weights.h"
 #include "launch/train/training_job.h"
 
 namespace mudelta {
 namespace {
 
 // The configuration, or what a run of `ranks` ranks would take; 0: of this job's.
-int show(const std::string& config, const std::vector<std::string>& overrides, bool prints, const std::string& field,
-         int ranks) {
+int show(const TrainingRequest& request, bool prints, const std::string& field, int ranks) {
   return run_on_first_rank([&] {
     const int known_ranks = ranks > 0 ? ranks : rank_info().size;
-    const RunConfig complete = complete_without_data(load_run_config(config, overrides), known_ranks);
+    RunConfig config = load_run_config(request.config, request.overrides);
+    if (request.initial_weights) config = with_model_of(config, *request.initial_weights());
+    const RunConfig complete = complete_without_data(config, known_ranks);
     if (prints) {
       fmt::print("{}", documented_text(complete, field));
     } else {
@@ -38,7 +40,7 @@ int show(const std::string& config, const std::vector<std::string>& overrides, b
 void add_train_command(CLI::App& app, Command& chosen) {
   struct Arguments {
     TrainingRequest request;
-    std::string config, out, field;
+    std::string config, out, init_from, field;
     bool dry_run = false;
     int ranks = 0;
   };
@@ -47,6 +49,7 @@ void add_train_command(CLI::App& app, Command& chosen) {
   command->footer(
       "Example: mpirun -n 2 mudelta train launch/configs/quickstart.textproto --set data.path=data/corpus --out "
       "runs/1\n"
+      "         mudelta train finetune.textproto --init-from runs/1 --set data.path=data/more --out runs/2\n"
       "`mudelta configs` lists configurations that CONFIG may name; --print-config describes all fields.\n"
       "SIGTERM, SIGINT, SIGUSR1 and SIGHUP write a checkpoint before the run ends. mpirun passes on SIGUSR1 and "
       "leaves\n"
@@ -59,6 +62,12 @@ void add_train_command(CLI::App& app, Command& chosen) {
       ->type_name("RUN_DIR");
   command->add_flag("--resume", arguments->request.resume,
                     "Go on from the newest checkpoint in RUN_DIR; from the start if there is none");
+  command
+      ->add_option(
+          "--init-from", arguments->init_from,
+          "Start from the weights of a checkpoint or of a run (its newest one), with a new schedule, optimizer "
+          "state and data. What CONFIG leaves out of `model` is theirs")
+      ->type_name("DIR");
   const CLI::Option* print =
       command->add_flag("--print-config", arguments->field,
                         "Trains nothing: prints the configuration with every default and what each field means.\n"
@@ -68,19 +77,21 @@ void add_train_command(CLI::App& app, Command& chosen) {
   add_whole_number(*command, "--ranks", arguments->ranks, 1, "With --dry-run: of so many ranks")
       ->default_str("this job's");
   command->callback([arguments, print, &chosen] {
+    TrainingRequest& request = arguments->request;
+    request.config = arguments->config;
+    request.out = arguments->out;
+    if (!arguments->init_from.empty()) {
+      request.initial_weights = [folder = arguments->init_from] { return std::make_unique<CheckpointWeights>(folder); };
+    }
     if (print->count() > 0 || arguments->dry_run) {
       if (arguments->field == "true") arguments->field.clear();  // what CLI11 has for a flag without a value
       chosen = [arguments, prints = print->count() > 0] {
-        return show(arguments->config, arguments->request.overrides, prints, arguments->field, arguments->ranks);
+        return show(arguments->request, prints, arguments->field, arguments->ranks);
       };
       return;
     }
     if (arguments->out.empty()) throw CLI::RequiredError("--out");
-    chosen = [arguments] {
-      arguments->request.config = arguments->config;
-      arguments->request.out = arguments->out;
-      return run_training(arguments->request);
-    };
+    chosen = [arguments] { return run_training(arguments->request); };
   });
 }
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "core/profile_range.h"
+#include "launch/train/initial_weights.h"
 #include "launch/train/scaling.h"
 #include "launch/train/whole_parameters.h"
 
@@ -123,6 +124,11 @@ std::vector<Tensor> Trainer::whole_weights() {
 
 std::vector<Tensor> Trainer::whole_gradients() {
   return mudelta::whole_gradients(trainable_.store(), trainable_.optimizer().segments(), mesh_.world());
+}
+
+void Trainer::start_from(const WeightSource& weights) {
+  load_initial_weights(weights, parametrization().logit_multiplier(), trainable_.store(), trainable_.optimizer(),
+                       mesh_.world(), trainable_.stream());
 }
 
 void Trainer::save(const std::filesystem::path& run_dir) {

@@ -18,6 +18,7 @@
 #include "launch/train/role_norms.h"
 #include "launch/train/step_timer.h"
 #include "launch/train/trainable_model.h"
+#include "launch/train/weight_source.h"
 
 namespace mudelta {
 
@@ -64,6 +65,8 @@ class Trainer {
   // On the validation split, until `stop` ends it (launch/train/evaluation.h). Collective.
   std::optional<Evaluation> evaluate(const std::function<bool()>& stop = {}) const;
 
+  // Replaces the initial weights, before the first step. Collective; see launch/train/initial_weights.h.
+  void start_from(const WeightSource& weights);
   // Collective; see launch/checkpoint/checkpoint_save.h.
   void save(const std::filesystem::path& run_dir);
   // Returns the configuration that the checkpoint was written with.

@@ -15,6 +15,7 @@
 #include "launch/job/job_devices.h"
 #include "launch/job/logging.h"
 #include "launch/train/gemm_peak.h"
+#include "launch/train/initial_weights.h"
 #include "launch/train/memory_estimate.h"
 #include "launch/train/resume_notes.h"
 #include "launch/train/run_directory.h"
@@ -95,9 +96,15 @@ RunConfig complete_run_config(RunConfig config, int world_size) {
 int run_training(const TrainingRequest& request) {
   const ProcessGroup hosts = ProcessGroup::world();
   RunConfig config;
+  std::unique_ptr<const WeightSource> initial_weights;
   std::unique_ptr<FolderLock> lock;
   run_or_fail_together(hosts, [&] {
-    config = complete_run_config(load_run_config(request.config, request.overrides), hosts.size());
+    config = load_run_config(request.config, request.overrides);
+    if (request.initial_weights) {
+      initial_weights = request.initial_weights();
+      config = with_model_of(config, *initial_weights);
+    }
+    config = complete_run_config(config, hosts.size());
     if (hosts.rank() == 0) lock = claim(RunDirectory(request.out), request.resume);
   });
   limit_mpi_calls(config.parallel().timeout_seconds());
@@ -112,9 +119,15 @@ int run_training(const TrainingRequest& request) {
     trainer = std::make_unique<Trainer>(config, mesh, device);
   });
   std::vector<std::string> notes;
-  if (request.resume) {
-    if (const auto checkpoint = agree_on_checkpoint(world, run.root())) notes = resume(*trainer, *checkpoint);
+  std::optional<std::filesystem::path> checkpoint;
+  if (request.resume) checkpoint = agree_on_checkpoint(world, run.root());
+  if (checkpoint) {
+    notes = resume(*trainer, *checkpoint);
+  } else if (initial_weights) {
+    trainer->start_from(*initial_weights);
+    notes = {fmt::format("starts from the weights in {}", initial_weights->folder().string())};
   }
+  initial_weights.reset();
 
   MfuPeak peak(compute_dtype(config.train()), device, world);
   std::unique_ptr<TrainingReport> report;

@@ -1,10 +1,13 @@
 #pragma once
 
 #include <filesystem>
+#include <functional>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "launch/config/config.pb.h"
+#include "launch/train/weight_source.h"
 
 namespace mudelta {
 
@@ -14,6 +17,9 @@ struct TrainingRequest {
   std::vector<std::string> overrides;  // of --set
   std::filesystem::path out;
   bool resume = false;
+  // Opens what the run's weights start from, with a model that the configuration may leave out
+  // (launch/train/initial_weights.h); empty: from those that the seed gives.
+  std::function<std::unique_ptr<const WeightSource>()> initial_weights = {};
 };
 
 // The same configuration, complete: fields that follow from others and from the data set are filled in.
