@@ -53,7 +53,7 @@ struct HeadNorm {
 // Tokens [begin, end) of one sequence, which is tokens [sequence_begin, sequence_end).
 struct Piece {
   std::int64_t begin, end;
-  std::int64_t sequence_begin, sequence_end;
+  std::int64_t sequence, sequence_begin, sequence_end;
   const float* initial_state;  // [taps - 1, channels], or null for zeros
 };
 
@@ -75,8 +75,8 @@ void for_each_piece(const ShortConvInputs& inputs, const Sizes& sizes, std::int6
     const std::int64_t sequence_begin = bounds[sequence], sequence_end = bounds[sequence + 1];
     const std::int64_t begin = std::max(block_begin, sequence_begin), end = std::min(block_end, sequence_end);
     if (begin == end) continue;
-    body(Piece{begin, end, sequence_begin, sequence_end,
-               initial_state_of(inputs, static_cast<std::int64_t>(sequence), sizes)});
+    const auto number = static_cast<std::int64_t>(sequence);
+    body(Piece{begin, end, number, sequence_begin, sequence_end, initial_state_of(inputs, number, sizes)});
   }
 }
 
@@ -135,12 +135,13 @@ class Slab {
         norm_(norm),
         first_channel_(slab * sizes.slab_channels),
         width_(std::min(sizes.slab_channels, sizes.channels - first_channel_)),
-        scratch_(Tensor::empty({kRows + 2 * (kBlockTokens + 2 * (sizes.taps - 1)), kSlabStride})),
+        scratch_(Tensor::empty({kRows + 2 * (kBlockTokens + 2 * (sizes.taps - 1)) + sizes.taps - 1, kSlabStride})),
         z_(scratch_.data<float>()),
         sigmoid_(z_ + kSlabStride),
         silu_(sigmoid_ + kSlabStride),
         window_(silu_ + kSlabStride),
-        dz_(window_ + (kBlockTokens + 2 * (sizes.taps - 1)) * kSlabStride) {}
+        before_(window_ + (kBlockTokens + 2 * (sizes.taps - 1)) * kSlabStride),
+        dz_(before_ + (sizes.taps - 1) * kSlabStride) {}
 
   template <class Taps>
   void forward(Taps taps, const Piece& piece, const float* weight, T* y) {
@@ -160,9 +161,11 @@ class Slab {
     }
   }
 
-  // dweight [taps, kSlabStride] (+=).
+  // dweight [taps, kSlabStride] (+=). dinitial_states [sequences, taps - 1, channels] (=), or null: those of sequences
+  // that begin with the piece.
   template <class Taps>
-  void backward(Taps taps, const Piece& piece, const float* weight, const T* dy, T* dx, float* dweight) {
+  void backward(Taps taps, const Piece& piece, const float* weight, const T* dy, T* dx, float* dinitial_states,
+                float* dweight) {
     // dx of the last tokens needs dz of the tokens after them that see them.
     const std::int64_t dz_end = piece.end + taps - 1;
     const std::int64_t seen_end = std::min(dz_end, piece.sequence_end);
@@ -192,6 +195,9 @@ class Slab {
       for_each_vector(width_, [=](std::int64_t c, auto lanes) {
         store(correlate(taps, weight + c, later_rows + c), dx_row + c, lanes);
       });
+    }
+    if (dinitial_states != nullptr && piece.begin == piece.sequence_begin) {
+      differentiate_initial_state(taps, weight, dinitial_states + piece.sequence * (taps - 1) * sizes_.channels);
     }
   }
 
@@ -258,6 +264,19 @@ class Slab {
     });
   }
 
+  // The rows before a sequence are seen by its first tokens, whose dz stand behind zeros for those before it.
+  template <class Taps>
+  void differentiate_initial_state(Taps taps, const float* weight, float* dinitial_state) const {
+    std::fill_n(before_, (taps - 1) * kSlabStride, 0.0f);
+    for (std::int64_t j = 0; j < taps - 1; ++j) {
+      const float* later_rows = before_ + j * kSlabStride;
+      float* row = dinitial_state + offset(j);
+      for_each_vector(width_, [=](std::int64_t c, auto lanes) {
+        store(correlate(taps, weight + c, later_rows + c), row + c, lanes);
+      });
+    }
+  }
+
   // Rows from taps - 1 before the piece up to `end`.
   void load_window(const Piece& piece, std::int64_t end) {
     float* row = window_;
@@ -280,7 +299,8 @@ class Slab {
   Norm norm_;
   std::int64_t first_channel_, width_;
   Tensor scratch_;
-  float *z_, *sigmoid_, *silu_, *window_, *dz_;
+  float *z_, *sigmoid_, *silu_, *window_;
+  float *before_, *dz_;  // one after the other
 };
 
 // Row r of the final state is row len + r of the initial state followed by the sequence's `len` rows; written in
@@ -327,18 +347,21 @@ void run_forward(const ShortConvInputs& inputs, const Sizes& sizes, const Norm& 
 
 template <class Norm>
 void run_backward(const ShortConvInputs& inputs, const Sizes& sizes, const Norm& norm, const Tensor& dy,
-                  const Tensor& dx, const Tensor& dweight) {
+                  const ShortConvGradients& gradients) {
+  const auto& [dx, dweight, dinitial_state] = gradients;
+  if (dinitial_state) dinitial_state.fill_zero();  // of sequences without tokens
   const Tensor weight = transpose_weight(inputs.weight, sizes);
   const float* weight_data = weight.data<float>();
   const Tensor partials = Tensor::zeros({sizes.blocks, sizes.slabs * sizes.slab_taps});
   float* partials_data = partials.data<float>();
+  float* dinitial = dinitial_state ? dinitial_state.data<float>() : nullptr;
   dispatch_float(inputs.x.dtype(), [&]<class T>() {
-    dispatch_taps(sizes.taps, [&, dy_data = dy.data<T>(), dx_data = dx.data<T>()](auto taps) {
+    dispatch_taps(sizes.taps, [&, dy_data = dy.data<T>(), dx_data = gradients.dx.template data<T>()](auto taps) {
       for_each_tile(sizes, [&](std::int64_t block, std::int64_t slab) {
         Slab<T, Norm> work(inputs, sizes, norm, slab);
         float* partial = partials_data + (block * sizes.slabs + slab) * sizes.slab_taps;
         for_each_piece(inputs, sizes, block, [&](const Piece& piece) {
-          work.backward(taps, piece, weight_data + slab * sizes.slab_taps, dy_data, dx_data, partial);
+          work.backward(taps, piece, weight_data + slab * sizes.slab_taps, dy_data, dx_data, dinitial, partial);
         });
       });
     });
@@ -356,8 +379,8 @@ void forward(const ShortConvInputs& inputs, const Tensor& y, const Tensor& final
   run_forward(inputs, Sizes(inputs), NoNorm(), y, final_state);
 }
 
-void backward(const ShortConvInputs& inputs, const Tensor& dy, const Tensor& dx, const Tensor& dweight) {
-  run_backward(inputs, Sizes(inputs), NoNorm(), dy, dx, dweight);
+void backward(const ShortConvInputs& inputs, const Tensor& dy, const ShortConvGradients& gradients) {
+  run_backward(inputs, Sizes(inputs), NoNorm(), dy, gradients);
 }
 
 // head_dim up to kMaxFusedHeadDim.
@@ -367,10 +390,10 @@ void forward_normed(const ShortConvInputs& inputs, float eps, const Tensor& y, c
   run_forward(inputs, Sizes(inputs, norm.head_dim), norm, y, final_state);
 }
 
-void backward_normed(const ShortConvInputs& inputs, const Tensor& rstd, const Tensor& dy, const Tensor& dx,
-                     const Tensor& dweight) {
+void backward_normed(const ShortConvInputs& inputs, const Tensor& rstd, const Tensor& dy,
+                     const ShortConvGradients& gradients) {
   const HeadNorm norm{dy.size(2), dy.size(1), 0, rstd.data<float>()};
-  run_backward(inputs, Sizes(inputs, norm.head_dim), norm, dy, dx, dweight);
+  run_backward(inputs, Sizes(inputs, norm.head_dim), norm, dy, gradients);
 }
 
 }  // namespace
@@ -402,13 +425,14 @@ void check_inputs(std::string_view op, const ShortConvInputs& inputs) {
   expect_state(op, "initial_state", inputs.initial_state, inputs);
 }
 
-// dx, which must be neither x nor dy, and dweight.
-void check_gradients(std::string_view op, const ShortConvInputs& inputs, const Tensor& dy, const Tensor& dx,
-                     const Tensor& dweight) {
+void check_gradients(std::string_view op, const ShortConvInputs& inputs, const Tensor& dy,
+                     const ShortConvGradients& gradients) {
+  const auto& [dx, dweight, dinitial_state] = gradients;
   expect_tensor(op, "dx", dx, inputs.x.shape(), inputs.x.dtype());
   require(dx.raw() != dy.raw() && dx.raw() != inputs.x.raw(), "[{}] dx must be neither dy nor x itself ({})", op,
           dx.to_string());
   expect_tensor(op, "dweight", dweight, inputs.weight.shape(), DType::kFloat32);
+  expect_state(op, "dinitial_state", dinitial_state, inputs);
 }
 
 // A tensor [tokens, heads, head_dim] of x's channels, and rstd.
@@ -438,14 +462,14 @@ void short_conv_forward(const ShortConvInputs& inputs, const Tensor& y, const Te
   HWY_DYNAMIC_DISPATCH(forward)(inputs, y, final_state);
 }
 
-void short_conv_backward(const ShortConvInputs& inputs, const Tensor& dy, const Tensor& dx, const Tensor& dweight,
+void short_conv_backward(const ShortConvInputs& inputs, const Tensor& dy, const ShortConvGradients& gradients,
                          Stream stream) {
   constexpr auto kOp = "short_conv_backward";
   check_inputs(kOp, inputs);
   expect_tensor(kOp, "dy", dy, inputs.x.shape(), inputs.x.dtype());
-  check_gradients(kOp, inputs, dy, dx, dweight);
-  if (dy.device().is_cuda()) return cuda_twin<short_conv_backward>()(inputs, dy, dx, dweight, stream);
-  HWY_DYNAMIC_DISPATCH(backward)(inputs, dy, dx, dweight);
+  check_gradients(kOp, inputs, dy, gradients);
+  if (dy.device().is_cuda()) return cuda_twin<short_conv_backward>()(inputs, dy, gradients, stream);
+  HWY_DYNAMIC_DISPATCH(backward)(inputs, dy, gradients);
 }
 
 void short_conv_l2_norm_forward(const ShortConvInputs& inputs, float eps, const Tensor& y, const Tensor& rstd,
@@ -466,7 +490,7 @@ void short_conv_l2_norm_forward(const ShortConvInputs& inputs, float eps, const 
 }
 
 void short_conv_l2_norm_backward(const ShortConvInputs& inputs, const Tensor& y, const Tensor& rstd, const Tensor& dy,
-                                 const Tensor& dx, const Tensor& dweight, Stream stream) {
+                                 const ShortConvGradients& gradients, Stream stream) {
   constexpr auto kOp = "short_conv_l2_norm_backward";
   check_inputs(kOp, inputs);
   check_heads(kOp, "y", y, rstd, inputs);
@@ -474,13 +498,13 @@ void short_conv_l2_norm_backward(const ShortConvInputs& inputs, const Tensor& y,
   if (!is_fused(inputs, y.size(2))) {
     const Tensor dsilu = Tensor::empty(inputs.x.shape(), dy.dtype(), dy.device());
     l2_norm_backward(y, rstd, dy, dsilu.view(dy.shape()), stream);
-    return short_conv_backward(inputs, dsilu, dx, dweight, stream);
+    return short_conv_backward(inputs, dsilu, gradients, stream);
   }
-  check_gradients(kOp, inputs, dy, dx, dweight);
+  check_gradients(kOp, inputs, dy, gradients);
   if (dy.device().is_cuda()) {
-    return cuda_twin<short_conv_l2_norm_backward>()(inputs, y, rstd, dy, dx, dweight, stream);
+    return cuda_twin<short_conv_l2_norm_backward>()(inputs, y, rstd, dy, gradients, stream);
   }
-  HWY_DYNAMIC_DISPATCH(backward_normed)(inputs, rstd, dy, dx, dweight);
+  HWY_DYNAMIC_DISPATCH(backward_normed)(inputs, rstd, dy, gradients);
 }
 
 }  // namespace mudelta::kernels

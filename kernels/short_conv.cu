@@ -261,11 +261,12 @@ __device__ __forceinline__ void differentiate_norm(const Channels<kWhole>& c, co
   for (int k = 0; k < N; ++k) dy[k] = fmaf(-silu[k] * rstd, y_dot_dy, dy[k]) * rstd;
 }
 
-// Block (block of tokens, slab): a slab is the groups that a warp has room for, N channels a lane. Partials: [blocks of
-// tokens, channels, taps], of dweight.
+// Block (block of tokens, slab): a slab is the groups that a warp has room for, N channels a lane. dinitial_states may
+// be null. Partials: [blocks of tokens, channels, taps], of dweight.
 template <int kTaps, int N, bool kNormed, bool kWhole, class T>
 __global__ void __launch_bounds__(kBackwardThreads)
-    backward_kernel(Conv<T> conv, Groups groups, Norm norm, const T* dy, T* dx, float* partials) {
+    backward_kernel(Conv<T> conv, Groups groups, Norm norm, const T* dy, T* dx, float* dinitial_states,
+                    float* partials) {
   const std::int64_t warp_groups = kWarpSize / groups.lanes, num_groups = divide_up(conv.channels, groups.channels);
   const std::int64_t slabs = divide_up(num_groups, warp_groups), block = blockIdx.x / slabs;
   const std::int64_t first_group = blockIdx.x % slabs * warp_groups;
@@ -280,6 +281,7 @@ __global__ void __launch_bounds__(kBackwardThreads)
       conv.cu_seqlens, conv.sequences, first, last, [&](std::int64_t begin, std::int64_t end, std::int64_t sequence) {
         // dx of the last tokens needs dz of the tokens after them that see them.
         const std::int64_t seen_end = min(end + kTaps - 1, static_cast<std::int64_t>(conv.cu_seqlens[sequence + 1]));
+        const bool has_initial_state = dinitial_states != nullptr && begin == conv.cu_seqlens[sequence];
         Window<kTaps, N> window = window_before<kTaps, N>(conv, sequence, begin, c);
         Window<kTaps, N> dz_window = {};
         float next_row[N], next_dy[N], next_rstd = 0;
@@ -314,13 +316,19 @@ __global__ void __launch_bounds__(kBackwardThreads)
           }
           dz_window.push(turn, dz);
           const std::int64_t seen = t - (kTaps - 1);  // the token of row 0 of dz_window
+          const std::int64_t state_row = seen - begin + conv.taps - 1;
+          if (seen < begin && (!has_initial_state || state_row < 0)) return;
+          float values[N] = {};
+          for (int k = 0; k < N; ++k) {
+            for (int j = 0; j < kTaps; ++j)
+              values[k] = fmaf(weight[kTaps - 1 - j][k], dz_window.row(turn, j)[k], values[k]);
+          }
+          if (!has_channels) return;
           if (seen >= begin) {
-            float values[N] = {};
-            for (int k = 0; k < N; ++k) {
-              for (int j = 0; j < kTaps; ++j)
-                values[k] = fmaf(weight[kTaps - 1 - j][k], dz_window.row(turn, j)[k], values[k]);
-            }
-            if (has_channels) store(values, dx + seen * conv.channels + c.first, c.run());
+            store(values, dx + seen * conv.channels + c.first, c.run());
+          } else {
+            const std::int64_t row = sequence * (conv.taps - 1) + state_row;
+            store(values, dinitial_states + row * conv.channels + c.first, c.run());
           }
         });
       });
@@ -378,15 +386,19 @@ void run_forward(const Conv<T>& conv, const Groups& groups, const Norm& norm, co
 
 // N channels a lane.
 template <int kTaps, int N, bool kNormed, class T>
-void run_backward(const Conv<T>& conv, const Groups& groups, const Norm& norm, const Tensor& dy, const Tensor& dx,
-                  const Tensor& dweight, Stream stream) {
+void run_backward(const Conv<T>& conv, const Groups& groups, const Norm& norm, const Tensor& dy,
+                  const ShortConvGradients& gradients, Stream stream) {
+  const auto& [dx, dweight, dinitial_state] = gradients;
+  if (dinitial_state) dinitial_state.fill_zero();  // of sequences without tokens
+  float* dinitial_states = dinitial_state ? dinitial_state.data<float>() : nullptr;
   const std::int64_t blocks = divide_up(conv.tokens, kBlockTokens);
   const std::int64_t slabs = divide_up(divide_up(conv.channels, groups.channels), kWarpSize / groups.lanes);
   const Tensor partials = Tensor::empty(Shape{blocks, dweight.numel()}, DType::kFloat32, dy.device());
-  dispatch_bool(has_whole_runs<N>(conv, groups) && are_aligned(dy.data<T>(), dx.data<T>()), [&](auto whole) {
+  const bool is_aligned = are_aligned(dy.data<T>(), gradients.dx.template data<T>(), dinitial_states);
+  dispatch_bool(has_whole_runs<N>(conv, groups) && is_aligned, [&](auto whole) {
     launch(backward_kernel<kTaps, N, kNormed, decltype(whole)::value, T>, dim3(static_cast<unsigned>(blocks * slabs)),
            kBackwardThreads, kBackwardThreads * kTaps * N * static_cast<std::int64_t>(sizeof(float)), stream, conv,
-           groups, norm, dy.data<T>(), dx.data<T>(), partials.data<float>());
+           groups, norm, dy.data<T>(), gradients.dx.template data<T>(), dinitial_states, partials.data<float>());
   });
   add_column_sums(partials, dweight, stream);
 }
@@ -403,13 +415,13 @@ void short_conv_forward(const ShortConvInputs& inputs, const Tensor& y, const Te
   });
 }
 
-void short_conv_backward(const ShortConvInputs& inputs, const Tensor& dy, const Tensor& dx, const Tensor& dweight,
+void short_conv_backward(const ShortConvInputs& inputs, const Tensor& dy, const ShortConvGradients& gradients,
                          Stream stream) {
   constexpr int N = 4;
   dispatch_float(dy.dtype(), [&]<class T>() {
     const Conv<T> conv = conv_of<T>(inputs);
     dispatch_taps(conv.taps, [&](auto taps) {
-      run_backward<decltype(taps)::value, N, false>(conv, Groups{N, 1}, {}, dy, dx, dweight, stream);
+      run_backward<decltype(taps)::value, N, false>(conv, Groups{N, 1}, {}, dy, gradients, stream);
     });
   });
 }
@@ -425,14 +437,14 @@ void short_conv_l2_norm_forward(const ShortConvInputs& inputs, float eps, const 
 }
 
 void short_conv_l2_norm_backward(const ShortConvInputs& inputs, const Tensor&, const Tensor& rstd, const Tensor& dy,
-                                 const Tensor& dx, const Tensor& dweight, Stream stream) {
+                                 const ShortConvGradients& gradients, Stream stream) {
   constexpr int kTaps = kMaxFusedTaps;
   const std::int64_t head_dim = dy.size(2);
   const Norm norm{0, rstd.data<float>()};
   dispatch_float(dy.dtype(), [&]<class T>() {
     const Conv<T> conv = conv_of<T>(inputs);
     const auto run_with = [&]<int N>() {
-      run_backward<kTaps, N, true>(conv, groups_of<N>(head_dim), norm, dy, dx, dweight, stream);
+      run_backward<kTaps, N, true>(conv, groups_of<N>(head_dim), norm, dy, gradients, stream);
     };
     if (head_dim <= 4 * kWarpSize) return run_with.template operator()<4>();
     run_with.template operator()<8>();

@@ -20,9 +20,14 @@ struct ShortConvInputs {
 // state where a sequence is shorter); may be undefined; may be the initial state itself.
 void short_conv_forward(const ShortConvInputs& inputs, const Tensor& y, const Tensor& final_state, Stream stream);
 
-// dx [tokens, channels] (=), dtype of x, must be neither x nor dy; dweight [channels, taps] float32 (+=). The
-// pre-activation is recomputed.
-void short_conv_backward(const ShortConvInputs& inputs, const Tensor& dy, const Tensor& dx, const Tensor& dweight,
+struct ShortConvGradients {
+  Tensor dx;              // [tokens, channels] (=), dtype of x; must be neither x nor dy
+  Tensor dweight;         // [channels, taps] float32 (+=)
+  Tensor dinitial_state;  // [sequences, taps - 1, channels] float32 (=); may be undefined
+};
+
+// The pre-activation is recomputed.
+void short_conv_backward(const ShortConvInputs& inputs, const Tensor& dy, const ShortConvGradients& gradients,
                          Stream stream);
 
 // The same followed by an L2 norm over the channels of each head (kernels/l2_norm.h), in one pass over memory where
@@ -35,6 +40,6 @@ void short_conv_l2_norm_forward(const ShortConvInputs& inputs, float eps, const 
 
 // y and rstd are the forward pass's; dy as y.
 void short_conv_l2_norm_backward(const ShortConvInputs& inputs, const Tensor& y, const Tensor& rstd, const Tensor& dy,
-                                 const Tensor& dx, const Tensor& dweight, Stream stream);
+                                 const ShortConvGradients& gradients, Stream stream);
 
 }  // namespace mudelta::kernels

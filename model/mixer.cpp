@@ -226,7 +226,7 @@ Tensor Mixer::backward(const Tensor& dy_float32, Pass& pass) const {
   k_path_.projection.backward(x, dk_in, dx, true, stream);
   const Tensor dv_in = like(s.v_in);
   const kernels::ShortConvInputs v_conv = conv_inputs(v_path_, s.v_in, {}, pass);
-  kernels::short_conv_backward(v_conv, dv.view(s.v_in.shape()), dv_in, taps_gradient(v_path_), stream);
+  kernels::short_conv_backward(v_conv, dv.view(s.v_in.shape()), {dv_in, taps_gradient(v_path_), {}}, stream);
   v_path_.projection.backward(x, dv_in, dx, true, stream);
   return pass.tensor.sum(cast(dx, dtype, stream), stream);
 }
@@ -285,7 +285,7 @@ Tensor Mixer::unit_vectors(const ConvPath& path, std::string_view name, const Te
 Tensor Mixer::unit_vectors_backward(const ConvPath& path, const Tensor& x, const Tensor& unit, const Tensor& rstd,
                                     const Tensor& dunit, const Pass& pass) const {
   const Tensor dx = like(x);
-  kernels::short_conv_l2_norm_backward(conv_inputs(path, x, {}, pass), unit, rstd, dunit, dx, taps_gradient(path),
+  kernels::short_conv_l2_norm_backward(conv_inputs(path, x, {}, pass), unit, rstd, dunit, {dx, taps_gradient(path), {}},
                                        pass.stream);
   return dx;
 }

@@ -100,7 +100,7 @@ class CaseBuilder {
         });
     add("short_conv v bwd", per_token(elements * (6 * taps + 10)), activation_bytes(channels, 3),
         [=, cu = cu_seqlens_, stream = stream_] {
-          kernels::short_conv_backward({x, w, cu, {}}, y, dx, dw, stream);
+          kernels::short_conv_backward({x, w, cu, {}}, y, {dx, dw, {}}, stream);
         });
   }
 
@@ -118,7 +118,7 @@ class CaseBuilder {
         });
     add("short_conv q bwd", per_token(elements * (6 * taps + 15)), activation_bytes(channels, 3),
         [=, cu = cu_seqlens_, stream = stream_] {
-          kernels::short_conv_l2_norm_backward({x, w, cu, {}}, y, rstd, dy, dx, dw, stream);
+          kernels::short_conv_l2_norm_backward({x, w, cu, {}}, y, rstd, dy, {dx, dw, {}}, stream);
         });
   }
 

@@ -69,13 +69,17 @@ std::vector<Result> run_all(DType dtype) {
   const Tensor state = random_normal({4, 3, dim}, "state");
   const ShortConvInputs conv{x, random_normal({dim, 4}, "taps"), Tensor::from(bounds, {5}), state};
   short_conv_forward(conv, out("conv y", shape, dtype), out("conv state", state.shape(), f32), {});
-  short_conv_backward(conv, dy, out("conv dx", shape, dtype), out("conv dweight", {dim, 4}, f32), {});
+  short_conv_backward(
+      conv, dy,
+      {out("conv dx", shape, dtype), out("conv dweight", {dim, 4}, f32), out("conv dstate", state.shape(), f32)}, {});
 
   const Shape heads_of_conv{rows, 13, 23};  // 13 x 23 = dim
   const Tensor conv_rstd = out("conv rstd", {rows, 13}, f32), conv_unit = out("conv unit", heads_of_conv, dtype);
   short_conv_l2_norm_forward(conv, 1e-6f, conv_unit, conv_rstd, {}, {});
-  short_conv_l2_norm_backward(conv, conv_unit, conv_rstd, dy.view(heads_of_conv), out("conv unit dx", shape, dtype),
-                              out("conv unit dweight", {dim, 4}, f32), {});
+  short_conv_l2_norm_backward(conv, conv_unit, conv_rstd, dy.view(heads_of_conv),
+                              {out("conv unit dx", shape, dtype), out("conv unit dweight", {dim, 4}, f32),
+                               out("conv unit dstate", state.shape(), f32)},
+                              {});
 
   const Tensor tokens = Tensor::empty({rows}, DType::kInt32);
   for (std::int32_t t = 0; t < rows; ++t) tokens.data<std::int32_t>()[t] = t * t % 37;
@@ -235,13 +239,13 @@ TEST(Invariance, ConvolutionTreatsEachChannelAlone) {
   const Tensor cu_seqlens = Tensor::from(bounds, {4}), y = filled(x.shape()), dx = filled(x.shape());
   const Tensor final_state = filled(state.shape()), dweight = filled(weight.shape());
   short_conv_forward({x, weight, cu_seqlens, state}, y, final_state, {});
-  short_conv_backward({x, weight, cu_seqlens, state}, dy, dx, dweight, {});
+  short_conv_backward({x, weight, cu_seqlens, state}, dy, {dx, dweight, {}}, {});
 
   const ShortConvInputs part{columns(x), weight.slice(first, channels), cu_seqlens, columns(state).view({3, 3, count})};
   const Tensor part_y = filled({tokens, count}), part_dx = filled({tokens, count}), part_state = filled({3, 3, count});
   const Tensor part_dweight = filled({count, 4});
   short_conv_forward(part, part_y, part_state, {});
-  short_conv_backward(part, columns(dy), part_dx, part_dweight, {});
+  short_conv_backward(part, columns(dy), {part_dx, part_dweight, {}}, {});
   EXPECT_TRUE(same_bits(columns(y), part_y));
   EXPECT_TRUE(same_bits(columns(dx), part_dx));
   EXPECT_TRUE(same_bits(columns(final_state).view(part_state.shape()), part_state));

@@ -86,17 +86,23 @@ TEST(ShortConv, ForwardAndBackward) {
       const Vector xs = to_doubles(x), ws = to_doubles(w), dys = to_doubles(dy);
       const Vector rows = c.initial ? to_doubles(initial) : Vector();
       const Tensor y = filled(shape, dtype), dx = filled(shape, dtype), dw = random_normal(w.shape(), "dw");
+      const Tensor dinitial = c.initial ? filled(initial.shape()) : Tensor();
       const Vector dw_before = to_doubles(dw);
       short_conv_forward(inputs, y, {}, {});
       EXPECT_TRUE(close(y, conv(c, xs, ws, rows), tolerance(dtype)));
-      short_conv_backward(inputs, dy, dx, dw, {});
+      short_conv_backward(inputs, dy, {dx, dw, dinitial}, {});
       EXPECT_TRUE(close(dx, numeric_gradient([&](const Vector& v) { return conv(c, v, ws, rows); }, xs, dys),
                         gradient_tolerance(dtype)));
       EXPECT_TRUE(close(
           dw, plus(numeric_gradient([&](const Vector& v) { return conv(c, xs, v, rows); }, ws, dys), dw_before), 2e-5));
 
+      if (c.initial) {
+        const auto of_rows = [&](const Vector& v) { return conv(c, xs, ws, v); };
+        EXPECT_TRUE(close(dinitial, numeric_gradient(of_rows, rows, dys), 2e-5));
+      }
+
       const Tensor again = random_normal(w.shape(), "dw"), dx_again = filled(shape, dtype);
-      short_conv_backward(inputs, dy, dx_again, again, {});
+      short_conv_backward(inputs, dy, {dx_again, again, {}}, {});
       EXPECT_TRUE(same_bits(again, dw));
       EXPECT_TRUE(same_bits(dx_again, dx));
     }
@@ -150,7 +156,13 @@ TEST(ShortConvL2Norm, ForwardAndBackward) {
 
       const Tensor dx = filled(flat, dtype), dw = random_normal(w.shape(), "dw");
       const Vector dw_before = to_doubles(dw);
-      short_conv_l2_norm_backward(inputs, y, rstd, dy, dx, dw, {});
+      const Tensor dinitial = c.initial ? filled(state) : Tensor();
+      short_conv_l2_norm_backward(inputs, y, rstd, dy, {dx, dw, dinitial}, {});
+      if (c.initial) {
+        const auto of_rows = [&](const Vector& v) { return unit_vectors(conv(c, xs, ws, v), n.head_dim, kEps); };
+        const Vector of_initial = numeric_gradient(of_rows, to_doubles(initial), dys);
+        EXPECT_TRUE(close(dinitial, of_initial, is_fused ? 2e-5 : gradient_tolerance(dtype)));
+      }
       const Vector expected = numeric_gradient([&](const Vector& v) { return f(v, ws); }, xs, dys);
       EXPECT_TRUE(close(dx, expected, gradient_tolerance(dtype), n.head_dim == 1 ? 1e-2 : 0));
       if (n.head_dim > 1) {
@@ -167,7 +179,7 @@ TEST(ShortConvL2Norm, OfZerosIsZero) {
   const Tensor y = filled({3, 2, 4}), rstd = filled({3, 2}), dx = filled({3, 8}), dw = Tensor::zeros({8, 4});
   short_conv_l2_norm_forward(inputs, 1e-6f, y, rstd, {}, {});
   EXPECT_TRUE(same_bits(y, Tensor::zeros({3, 2, 4})));
-  short_conv_l2_norm_backward(inputs, y, rstd, random_normal({3, 2, 4}, "dy"), dx, dw, {});
+  short_conv_l2_norm_backward(inputs, y, rstd, random_normal({3, 2, 4}, "dy"), {dx, dw, {}}, {});
   for (const double value : to_doubles(dx)) EXPECT_TRUE(std::isfinite(value));
 }
 
@@ -184,7 +196,7 @@ TEST(ShortConvL2Norm, ShapesThatDoNotFitAreNamed) {
               }),
               HasSubstr("rstd: expected float32[4, 2]"));
   EXPECT_THAT(error_of([&] {
-                short_conv_l2_norm_backward(inputs, y, rstd, y, inputs.x, Tensor::zeros({8, 4}), {});
+                short_conv_l2_norm_backward(inputs, y, rstd, y, {inputs.x, Tensor::zeros({8, 4}), {}}, {});
               }),
               HasSubstr("dx must be neither dy nor x itself"));
 }
@@ -196,7 +208,7 @@ TEST(ShortConv, TapGradientOverManyTokens) {
   const Shape shape{4000, 5};
   const Tensor x = random_normal(shape, "x"), w = random_normal({5, 4}, "w"), dy = random_normal(shape, "dy");
   const Tensor dx = filled(shape), dw = Tensor::zeros({5, 4});
-  short_conv_backward({x, w, cu_seqlens_of(c), {}}, dy, dx, dw, {});
+  short_conv_backward({x, w, cu_seqlens_of(c), {}}, dy, {dx, dw, {}}, {});
   const auto f = [&](const Vector& v) { return conv(c, to_doubles(x), v, {}); };
   EXPECT_TRUE(close(dw, numeric_gradient(f, to_doubles(w), to_doubles(dy)), 2e-5));
 }

@@ -177,9 +177,9 @@ TEST_F(RowOpsOnDevice, ShortConv) {
                             short_conv_forward({t[0], t[1], t[2], t[3]}, t[4], t[3], stream);
                           });
         expect_as_on_host({x, weight, cu_seqlens, initial, normal(shape, "dy", dtype), filled(shape, dtype),
-                           normal(weight.shape(), "dw")},
+                           normal(weight.shape(), "dw"), filled(state)},
                           [](const Tensors& t, Stream stream) {
-                            short_conv_backward({t[0], t[1], t[2], t[3]}, t[4], t[5], t[6], stream);
+                            short_conv_backward({t[0], t[1], t[2], t[3]}, t[4], {t[5], t[6], t[7]}, stream);
                           });
       }
     }
@@ -214,9 +214,9 @@ TEST_F(RowOpsOnDevice, ShortConvL2Norm) {
         short_conv_l2_norm_forward({x, weight, cu_seqlens, initial}, 1e-6f, y, rstd, {}, {});
         expect_as_on_host(
             {x, weight, cu_seqlens, initial, y, rstd, normal(per_head, "dy", dtype), filled(flat, dtype),
-             normal(weight.shape(), "dw")},
+             normal(weight.shape(), "dw"), filled(state)},
             [](const Tensors& t, Stream stream) {
-              short_conv_l2_norm_backward({t[0], t[1], t[2], t[3]}, t[4], t[5], t[6], t[7], t[8], stream);
+              short_conv_l2_norm_backward({t[0], t[1], t[2], t[3]}, t[4], t[5], t[6], {t[7], t[8], t[9]}, stream);
             },
             head_dim == 1 ? 1e-3 : 1e-6);
       }
@@ -269,9 +269,9 @@ TEST_F(RowOpsOnDevice, TensorsOfShortConvNeedNotBeAligned) {
                                     short_conv_forward({t[0], t[1], t[2], t[3]}, t[4], t[5], stream);
                                   });
       expect_unaligned_as_on_host(
-          {x, weight, cu_seqlens, initial, normal(flat, "dy", dtype), filled(flat, dtype), dweight},
+          {x, weight, cu_seqlens, initial, normal(flat, "dy", dtype), filled(flat, dtype), dweight, final_state},
           [](const Tensors& t, Stream stream) {
-            short_conv_backward({t[0], t[1], t[2], t[3]}, t[4], t[5], t[6], stream);
+            short_conv_backward({t[0], t[1], t[2], t[3]}, t[4], {t[5], t[6], t[7]}, stream);
           });
       const Tensor y = normal(per_head, "y", dtype), dy = normal(per_head, "dy", dtype);
       expect_unaligned_as_on_host(
@@ -280,9 +280,9 @@ TEST_F(RowOpsOnDevice, TensorsOfShortConvNeedNotBeAligned) {
           });
       short_conv_l2_norm_forward({x, weight, cu_seqlens, initial}, 1e-6f, y, rstd, {}, {});
       expect_unaligned_as_on_host(
-          {x, weight, cu_seqlens, initial, y, rstd, dy, filled(flat, dtype), dweight},
+          {x, weight, cu_seqlens, initial, y, rstd, dy, filled(flat, dtype), dweight, final_state},
           [](const Tensors& t, Stream stream) {
-            short_conv_l2_norm_backward({t[0], t[1], t[2], t[3]}, t[4], t[5], t[6], t[7], t[8], stream);
+            short_conv_l2_norm_backward({t[0], t[1], t[2], t[3]}, t[4], t[5], t[6], {t[7], t[8], t[9]}, stream);
           });
     }
   }
