@@ -10,6 +10,7 @@ set(MUDELTA_CUDA_SOURCES
   gated_delta_rule/cuda/gradients.cu
   gated_delta_rule/cuda/prepare.cu
   gated_delta_rule/cuda/reference.cu
+  gated_delta_rule/cuda/row_parts.cu
   gated_delta_rule/cuda/scan.cu
   gated_delta_rule/cuda/segments.cu
   gated_delta_rule/cuda/states.cu
@@ -18,6 +19,8 @@ set(MUDELTA_CUDA_SOURCES
   optimizer_update.cu
   reduce.cu
   rms_norm.cu
+  row_edges.cu
   short_conv.cu
+  short_conv_halo.cu
   swiglu.cu
   )

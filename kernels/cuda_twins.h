@@ -4,12 +4,15 @@
 #include "kernels/elementwise.h"
 #include "kernels/embedding.h"
 #include "kernels/gated_delta_rule/gated_delta_rule.h"
+#include "kernels/gated_delta_rule/row_parts.h"
 #include "kernels/gates.h"
 #include "kernels/l2_norm.h"
 #include "kernels/optimizer_update.h"
 #include "kernels/reduce.h"
 #include "kernels/rms_norm.h"
+#include "kernels/row_edges.h"
 #include "kernels/short_conv.h"
+#include "kernels/short_conv_halo.h"
 #include "kernels/swiglu.h"
 
 // X(name) for every function of this room that has a CUDA twin. For the definitions of cuda_twin alone.
@@ -37,6 +40,15 @@
   X(short_conv_l2_norm_backward)    \
   X(gated_delta_rule_forward)       \
   X(gated_delta_rule_backward)      \
+  X(row_part_states)                \
+  X(row_part_dstates)               \
+  X(add_carried_states)             \
+  X(put_at_edges)                   \
+  X(take_from_edges)                \
+  X(take_tails)                     \
+  X(initial_state_from_tails)       \
+  X(take_head_gradients)            \
+  X(add_head_gradients)             \
   X(cross_entropy_forward)          \
   X(cross_entropy_forward_backward) \
   X(adamw_update)                   \

@@ -79,7 +79,8 @@ struct UpcomingRows {
   UpcomingRows(const HeadRows& tensor, Rows rows, HeadColumns columns)
       : stride_bytes(tensor.heads * tensor.dim * size_of(tensor.dtype)),
         row_bytes(columns.count * size_of(tensor.dtype)),
-        count(rows.count()) {
+        count(tensor ? rows.count() : 0) {
+    if (!tensor) return;
     first =
         tensor.data + rows.begin * stride_bytes + (columns.head * tensor.dim + columns.first) * size_of(tensor.dtype);
   }

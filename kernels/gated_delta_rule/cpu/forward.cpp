@@ -186,7 +186,11 @@ void run_forward_item(const ForwardCall& call, const Item& item, float* memory) 
         store_rows(state, call.chunk_states, state_rows(sizes, number, columns.head), in_state(columns));
       }
       const std::int64_t padded_columns = round_up(columns.count, kPadding);
-      load_rows(call.inputs.v, tokens, columns, b.v);
+      if (call.inputs.v) {
+        load_rows(call.inputs.v, tokens, columns, b.v);
+      } else {
+        fill_zero(b.v.data, tokens.padded_count() * b.v.stride);
+      }
       b.gates.load(call.inputs, tokens, columns.head);
       if (call.recurrent) {
         advance_recurrent(call, b, tokens, padded_columns, state, upcoming(chunk, slab));
@@ -195,7 +199,7 @@ void run_forward_item(const ForwardCall& call, const Item& item, float* memory) 
         b.gates.weigh(b.keys, call.inputs.scale, tokens);
         advance_chunkwise(call, b, tokens, padded_columns, state);
       }
-      store_rows(b.o, call.o, tokens, columns);
+      if (call.o) store_rows(b.o, call.o, tokens, columns);
     }
   }
   if (!call.final_states) return;

@@ -17,16 +17,6 @@ constexpr std::int64_t kPadding = 16;
 
 constexpr std::int64_t round_up(std::int64_t a, std::int64_t multiple) { return divide_up(a, multiple) * multiple; }
 
-// Every sequence is cut into chunks from its start; only its last chunk may be shorter.
-struct Chunks {
-  std::int64_t length;              // of a full chunk; a multiple of kPadding
-  std::vector<std::int64_t> first;  // [sequences + 1] number of the first chunk of each sequence
-  const std::int32_t* cu_seqlens;   // [sequences + 1]
-
-  std::int64_t count(std::int64_t sequence) const { return first[sequence + 1] - first[sequence]; }
-  std::int64_t total() const { return first.back(); }
-};
-
 // Rows [begin, end) of a tensor: the tokens of a chunk, or the key_dim rows of a state.
 struct Rows {
   std::int64_t begin, end;
@@ -35,9 +25,20 @@ struct Rows {
   std::int64_t padded_count() const { return round_up(count(), kPadding); }
 };
 
+// Every sequence is cut into chunks from its start; only its last chunk may be shorter.
+struct Chunks {
+  std::int64_t length;              // of a full chunk; a multiple of kPadding
+  std::vector<std::int64_t> first;  // [sequences + 1] number of the first chunk of each sequence
+  std::vector<Rows> sequences;      // the tokens of each
+
+  std::int64_t count(std::int64_t sequence) const { return first[sequence + 1] - first[sequence]; }
+  std::int64_t total() const { return first.back(); }
+};
+
 inline Rows chunk_tokens(const Chunks& chunks, std::int64_t sequence, std::int64_t chunk) {
-  const std::int64_t begin = chunks.cu_seqlens[sequence] + chunk * chunks.length;
-  return {begin, std::min<std::int64_t>(begin + chunks.length, chunks.cu_seqlens[sequence + 1])};
+  const Rows& tokens = chunks.sequences[sequence];
+  const std::int64_t begin = tokens.begin + chunk * chunks.length;
+  return {begin, std::min(begin + chunks.length, tokens.end)};
 }
 
 // A tensor [rows, heads, dim], taken apart once for a whole call. `data` is null if the tensor was not given.
@@ -93,7 +94,7 @@ class Scratch {
 };
 
 struct Inputs {
-  HeadRows q, k, v;
+  HeadRows q, k, v;       // in a forward pass v may be null: zeros
   const float *g, *beta;  // [tokens, value_heads]
   float scale;
   Sizes sizes;
@@ -109,13 +110,23 @@ struct Slabs {
 
 struct ForwardCall {
   const Inputs& inputs;
-  HeadRows o;
+  HeadRows o;                                           // null: states alone are wanted
   HeadRows initial_states, final_states, chunk_states;  // may be null
   bool recurrent;
   Slabs slabs;
 };
-// What can run beside other items: some slabs of all value heads (forward) or some heads (backward) of a sequence. The
-// heads of an item advance together, chunk by chunk, because a token's heads lie side by side in memory.
+
+// The gradients of states alone, from those of o and from zero at the ends of sequences.
+struct BackwardStatesCall {
+  const Inputs& inputs;
+  HeadRows d_o;
+  HeadRows dinitial_states;
+  Slabs slabs;
+};
+
+// What can run beside other items: some slabs of all value heads (forward, and the gradients of states) or some heads
+// (backward) of a sequence. The heads of an item advance together, chunk by chunk, because a token's heads lie side by
+// side in memory.
 struct Item {
   std::int64_t sequence, begin, end;
 };
@@ -132,5 +143,8 @@ struct BackwardCall {
 };
 std::int64_t backward_scratch_size(const BackwardCall& call, std::int64_t heads_per_item);
 void run_backward_item(const BackwardCall& call, const Item& item, float* scratch);
+
+std::int64_t backward_states_scratch_size(const BackwardStatesCall& call, std::int64_t slabs_per_item);
+void run_backward_states_item(const BackwardStatesCall& call, const Item& item, float* scratch);
 
 }  // namespace mudelta::kernels::gated_delta_rule
