@@ -12,13 +12,17 @@ struct LoaderOptions {
   std::uint64_t seed = 1;
   bool shuffle = true;
   bool reset_at_documents = true;
+  int part = 0, parts = 1;  // which of so many neighbouring parts of each row is wanted; parts divide sequence_length
 };
 
-// Rows packed one after another: one sequence per document piece (or per row without resets).
+// Rows, or parts of rows, packed one after another: one sequence per document piece (or per row without resets).
 struct Batch {
-  Tensor tokens;      // [rows * sequence_length] int32
-  Tensor targets;     // [rows * sequence_length] int32, the token after each
-  Tensor cu_seqlens;  // [sequences + 1] int32, from 0 to rows * sequence_length
+  Tensor tokens;      // [rows * sequence_length / parts] int32
+  Tensor targets;     // like tokens: the token after each
+  Tensor cu_seqlens;  // [sequences + 1] int32, from 0 to the number of tokens
+  // Of parts, [rows, 3] int32: the number of a row's first sequence, that of its last, and how many tokens of the first
+  // one's document stand in the row before this part. Undefined of whole rows.
+  Tensor edges;
 };
 
 // Row i of a split is its tokens [i T, i T + T], T being the sequence length: T inputs and T targets, consecutive rows
@@ -26,7 +30,8 @@ struct Batch {
 // ask for any part of any step: the cursor of a run is its number of rows so far, whatever the number of ranks.
 class Loader {
  public:
-  // Throws Error if the split is shorter than one row. The data set must outlive the loader.
+  // Throws Error if the split is shorter than one row, or if parts do not divide it. The data set must outlive the
+  // loader.
   Loader(const Dataset& dataset, const LoaderOptions& options);
 
   std::int64_t rows_per_epoch() const { return rows_per_epoch_; }

@@ -12,8 +12,7 @@ namespace mudelta {
 namespace {
 
 ProcessGroup checked(ProcessGroup world, const ParallelConfig& config) {
-  const MeshSizes sizes = mesh_sizes(world.size(), config);
-  require(sizes.context == 1, "{}: parallel.context above 1 is not yet possible", sizes.to_string());
+  mesh_sizes(world.size(), config);
   return world;
 }
 
@@ -47,7 +46,10 @@ Mesh::Mesh(ProcessGroup world, const ParallelConfig& config)
           world_.rank() / (config.context() * config.tensor()) * config.tensor() + world_.rank() % config.tensor(),
           world_.rank())),
       tensor_(world_.split(world_.rank() / config.tensor(), world_.rank())),
-      gradients_(config.context() == 1 ? data_ : world_.split(world_.rank() % config.tensor(), world_.rank())) {}
+      gradients_(config.context() == 1 ? data_ : world_.split(world_.rank() % config.tensor(), world_.rank())),
+      replica_(config.context() == 1
+                   ? tensor_
+                   : world_.split(world_.rank() / (config.context() * config.tensor()), world_.rank())) {}
 
 void validate(const ParallelConfig& parallel) {
   constexpr double kMaxBucketMib = 1 << 20;

@@ -24,8 +24,7 @@ bool sequence_parallel(const ParallelConfig& config);
 // parts of the parameters.
 class Mesh {
  public:
-  // Collective over `world`. Throws Error, alike on every rank, as mesh_sizes; a size of `context` above 1 is
-  // refused: "not yet".
+  // Collective over `world`. Throws Error, alike on every rank, as mesh_sizes.
   explicit Mesh(ProcessGroup world = ProcessGroup::single(), const ParallelConfig& config = {});
 
   const ProcessGroup& world() const { return world_; }
@@ -35,10 +34,12 @@ class Mesh {
   // data x context: the ranks that hold the same parameters and saw other tokens. Sums over all tokens, of losses and
   // gradients, are sums over it; optimizer state is cut over it.
   const ProcessGroup& gradients() const { return gradients_; }
+  // context x tensor: the ranks that make a pass together, over the same rows.
+  const ProcessGroup& replica() const { return replica_; }
   MeshSizes sizes() const { return {data_.size(), context_.size(), tensor_.size()}; }
 
  private:
-  ProcessGroup world_, data_, context_, tensor_, gradients_;
+  ProcessGroup world_, data_, context_, tensor_, gradients_, replica_;
 };
 
 // Throws Error, naming the field, its value and what was expected, on values that no job can have. Left to mesh_sizes:

@@ -52,11 +52,12 @@ std::vector<LiveTensors> LanguageModel::inference_memory(const ModelConfig& c, c
 }
 
 LanguageModel::LanguageModel(const ModelConfig& resolved, ParameterStore& store, DType compute_dtype,
-                             double logit_multiplier, TensorGroup tensor)
+                             double logit_multiplier, TensorGroup tensor, ContextGroup context)
     : config_(resolved),
       compute_dtype_(compute_dtype),
       logit_multiplier_(static_cast<float>(logit_multiplier)),
       tensor_(std::move(tensor)),
+      context_(std::move(context)),
       embeddings_(&store.find("model.embeddings.weight")),
       readout_(resolved.tie_embeddings() ? embeddings_ : &store.find("lm_head.weight")),
       norm_(store.find("model.norm.weight"), resolved.norm_eps()) {
@@ -105,6 +106,7 @@ Tensor LanguageModel::logits(const PackedTokens& input, DecodeState* state, Stre
                              const Observer& observer) const {
   Pass pass = make_pass(input, Activations::Mode::kDiscard, stream);
   pass.tensor = tensor_.with_whole_rows();  // any number of tokens
+  pass.context = {};
   pass.observer = observer;
   const Tensor last = hidden(input, state, pass);
   const Tensor part = Tensor::empty({last.size(0), readout_->value.size(0)}, DType::kFloat32, last.device());
@@ -171,7 +173,7 @@ Tensor LanguageModel::hidden(const PackedTokens& input, DecodeState* state, Pass
 }
 
 Pass LanguageModel::make_pass(const PackedTokens& input, Activations::Mode mode, Stream stream) const {
-  return {input.cu_seqlens, compute_dtype_, stream, tensor_, Activations(mode), {}};
+  return {input.cu_seqlens, input.edges, context_, compute_dtype_, stream, tensor_, Activations(mode), {}};
 }
 
 }  // namespace mudelta

@@ -16,6 +16,7 @@ namespace mudelta {
 struct PackedTokens {
   Tensor tokens;      // [tokens] int32
   Tensor cu_seqlens;  // [sequences + 1] int32, from 0 to tokens; sequences do not see each other
+  Tensor edges;       // [parts, 3] int32 where ranks have parts of rows (kernels/row_edges.h)
 };
 
 // What a text leaves behind for its next token, a fixed size per sequence.
@@ -37,9 +38,10 @@ class LanguageModel {
 
   // `store` holds exactly parameter_specs(resolved), or this rank's parameter_parts() of them, and must outlive the
   // model. Logits are multiplied by `logit_multiplier` (muP's readout rule; 1 for none). All ranks of `tensor` make the
-  // same calls; tensors that go in and come out are whole, and alike on all of them.
+  // same calls; tensors that go in and come out are whole, and alike on all of them. So do all ranks of `context`, each
+  // with its part of the same rows, from losses() and losses_and_gradients(): documents go on from rank to rank.
   LanguageModel(const ModelConfig& resolved, ParameterStore& store, DType compute_dtype, double logit_multiplier,
-                TensorGroup tensor = {});
+                TensorGroup tensor = {}, ContextGroup context = {});
 
   const ModelConfig& config() const { return config_; }
 
@@ -55,7 +57,7 @@ class LanguageModel {
 
   // Logits [tokens, vocab] float32 of each token's successor. `state`, if not null, goes with the sequences: it is
   // read as their past and updated. make_state() is the start of a text. `observer`, if any, is told of what the layers
-  // compute on the way.
+  // compute on the way. Rows are whole: of a context group, each rank works alone.
   Tensor logits(const PackedTokens& input, DecodeState* state, Stream stream, const Observer& observer = {}) const;
   DecodeState make_state(std::int64_t sequences) const;
 
@@ -71,6 +73,7 @@ class LanguageModel {
   DType compute_dtype_;
   float logit_multiplier_;
   TensorGroup tensor_;
+  ContextGroup context_;
   Parameter* embeddings_;
   Parameter* readout_;  // embeddings_ when tied
   std::vector<Block> blocks_;

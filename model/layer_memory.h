@@ -17,7 +17,8 @@ struct PassShape {
   DType compute_dtype = DType::kFloat32;
   ModelConfig::Recompute recompute = ModelConfig::NONE;
   Device device;
-  int tensor_ranks = 1;  // that share heads, columns and vocabulary
+  int tensor_ranks = 1;   // that share heads, columns and vocabulary
+  int context_ranks = 1;  // that share rows; then `sequences` are as many parts of rows
 
   // Tensors [tokens, c] for each c of `columns`.
   LiveTensors rows(std::initializer_list<std::int64_t> columns, DType dtype) const {

@@ -7,7 +7,9 @@
 #include "core/gemm_workspace.h"
 #include "core/profile_range.h"
 #include "kernels/gated_delta_rule/memory.h"
+#include "kernels/gated_delta_rule/row_parts.h"
 #include "kernels/rms_norm.h"
+#include "kernels/row_edges.h"
 #include "model/cast.h"
 #include "model/config.h"
 
@@ -21,7 +23,8 @@ Mixer::Sizes sizes_of(const ModelConfig& c, const Parameter& v_proj) {
   return Mixer::part_sizes(c, static_cast<int>(v_proj.spec.shape[0] / v_proj.value.size(0)));
 }
 
-Tensor like(const Tensor& x) { return Tensor::empty(x.shape(), x.dtype(), x.device()); }
+// Undefined of an undefined one.
+Tensor like(const Tensor& x) { return x ? Tensor::empty(x.shape(), x.dtype(), x.device()) : Tensor(); }
 
 }  // namespace
 
@@ -70,6 +73,23 @@ FlopsPerToken Mixer::flops(const Sizes& s) {
           .recurrence = 7 * values * static_cast<double>(s.head_dim)};
 }
 
+Mixer::PastMemory Mixer::past_memory(const Sizes& s, const PassShape& shape) {
+  PastMemory memory;
+  if (shape.context_ranks == 1) return memory;
+  const DType f32 = DType::kFloat32;
+  const std::int64_t parts = shape.sequences, square = s.value_heads * s.head_dim * s.head_dim;
+  const std::int64_t state = s.value_heads * s.head_dim * s.value_dim;
+  for (const std::int64_t channels : {s.keys(), s.keys(), s.values()}) {
+    if (s.conv_size > 1) memory.rows.add({parts, s.conv_size - 1, channels}, f32);
+  }
+  memory.states.add({parts, state}, f32);
+  if (shape.context_ranks > 2) memory.states.add({parts, square}, f32);
+  memory.exchanged.add({parts, state + square}, f32);
+  memory.exchanged.add({shape.context_ranks, parts, state + square}, f32);
+  memory.of_sequences.add({parts, state}, f32);
+  return memory;
+}
+
 // In the order of forward_add() and backward().
 LayerMemory Mixer::memory(const Sizes& s, const PassShape& shape) {
   const DType dtype = shape.compute_dtype, f32 = DType::kFloat32;
@@ -90,20 +110,24 @@ LayerMemory Mixer::memory(const Sizes& s, const PassShape& shape) {
   const LiveTensors outputs = shape.rows({values, values}, dtype);                       // o and its gate
   const LiveTensors out_input = shape.rows({values}, dtype) + shape.rows({gates}, f32);  // y and o's norms
   const LiveTensors derived = rule_inputs + out_input;
-  const LiveTensors saved = projected + outputs + rule.saved;
+  const PastMemory past = past_memory(s, shape);
+  const LiveTensors saved = projected + outputs + rule.saved + past.rows + past.states;
 
   // Gradients of y, o, the gate and x.
   const LiveTensors before_rule = saved + derived + shape.cast_rows(s.width) +
                                   shape.rows({values, values, values}, dtype) + shape.rows({s.width}, f32);
   const LiveTensors after_rule =
       before_rule + shape.rows({keys, keys, values}, dtype) + shape.rows({gates, gates}, f32);
-  const LiveTensors end = after_rule + shape.rows({keys, keys, values}, dtype);
+  const LiveTensors in_rule = after_rule + past.of_sequences + past.of_sequences;  // initial states, dfinal_state
+  const LiveTensors end = in_rule + shape.rows({keys, keys, values}, dtype) + past.rows;
+  const LiveTensors forward_past = past.rows + past.states + past.of_sequences;
   return {.kept = recompute ? saved : saved + derived,
-          .forward = {projected + rule_inputs + shape.rows({values}, dtype) + rule.forward,
-                      projected + rule_inputs + outputs + out_input +
+          .forward = {projected + rule_inputs + past.rows + past.states + past.exchanged,
+                      projected + rule_inputs + forward_past + shape.rows({values}, dtype) + rule.forward,
+                      projected + rule_inputs + forward_past + outputs + out_input +
                           gemm_workspace(shape.tokens, s.width, values, dtype, f32, shape.device)},
-          .backward = {after_rule + rule.backward, end + product_backward(s.width, values, f32),
-                       end + shape.cast_rows(s.width)}};
+          .backward = {after_rule + past.of_sequences + past.exchanged, in_rule + rule.backward,
+                       end + product_backward(s.width, values, f32), end + shape.cast_rows(s.width)}};
 }
 
 Observed Mixer::observed() {
@@ -155,8 +179,7 @@ void Mixer::forward_add(const Tensor& x, const Tensor& residual, MixerState* sta
   const Stream stream = pass.stream;
   require(state == nullptr || !pass.activations.keeps(),
           "[mixer] forward carries a state, which backward has no gradient for: expected Activations::Mode::kDiscard");
-  const MixerState none;
-  const MixerState& carried = state != nullptr ? *state : none;
+  const MixerState carried = state != nullptr ? *state : MixerState();
   Saved s;
   s.x = x;
 
@@ -166,13 +189,16 @@ void Mixer::forward_add(const Tensor& x, const Tensor& residual, MixerState* sta
   s.v_in = v_path_.projection.forward(all, dtype, stream);
   s.z_a = a_proj_.forward(all, DType::kFloat32, stream);
   s.z_b = b_proj_.forward(all, DType::kFloat32, stream);
+  const bool has_past = pass.context.size() > 1;
+  if (has_past) take_rows(s, pass);
   Derived derived;
-  derive_rule_inputs(s, carried, derived, pass);
+  derive_rule_inputs(s, has_past ? s.past.rows : carried, carried, derived, pass);
+  if (has_past) take_states(s, derived, pass);
 
   s.o = like(derived.v);
   s.rule.keep_states = !recompute_;
   auto inputs = rule_inputs(derived, pass);
-  inputs.initial_state = carried.recurrent;
+  inputs.initial_state = has_past ? initial_states(s, pass) : carried.recurrent;
   kernels::gated_delta_rule_forward(inputs, s.o, carried.recurrent, pass.activations.keeps() ? &s.rule : nullptr,
                                     kernels::GatedDeltaRuleAlgorithm::kAuto, stream);
 
@@ -192,7 +218,7 @@ Tensor Mixer::backward(const Tensor& dy_float32, Pass& pass) const {
   auto s = pass.activations.pop<Saved>();
   Derived& d = s.derived;
   if (recompute_) {
-    derive_rule_inputs(s, {}, d, pass);
+    derive_rule_inputs(s, s.past.rows, {}, d, pass);
     derive_output(s, d, pass);
   }
   const DType dtype = pass.compute_dtype;
@@ -213,30 +239,40 @@ Tensor Mixer::backward(const Tensor& dy_float32, Pass& pass) const {
   g_proj_.backward(x, dgate, dx, false, stream);
 
   const Tensor dq = like(d.q), dk = like(d.k), dv = like(d.v), dg = like(d.g), dbeta = like(d.beta);
-  kernels::gated_delta_rule_backward(rule_inputs(d, pass), s.rule, d_o, {}, {dq, dk, dv, dg, dbeta, {}}, stream);
+  auto inputs = rule_inputs(d, pass);
+  inputs.initial_state = initial_states(s, pass);
+  const Tensor dfinal_state = states_gradient(s, inputs, d_o, pass);
+  kernels::gated_delta_rule_backward(inputs, s.rule, d_o, dfinal_state, {dq, dk, dv, dg, dbeta, {}}, stream);
 
   kernels::gates_backward({s.z_a, s.z_b, a_log_->value, dt_bias_->value, beta_max_}, dg, dbeta,
                           {dg, dbeta, a_log_->gradient, dt_bias_->gradient}, stream);
   a_proj_.backward(x, cast(dg, dtype, stream), dx, true, stream);
   b_proj_.backward(x, cast(dbeta, dtype, stream), dx, true, stream);
 
-  const Tensor dq_in = unit_vectors_backward(q_path_, s.q_in, d.q, d.q_rstd, dq, pass);
-  q_path_.projection.backward(x, dq_in, dx, true, stream);
-  const Tensor dk_in = unit_vectors_backward(k_path_, s.k_in, d.k, d.k_rstd, dk, pass);
-  k_path_.projection.backward(x, dk_in, dx, true, stream);
+  const MixerState& before = s.past.rows;
+  const Tensor dbefore[] = {like(before.q_rows), like(before.k_rows), like(before.v_rows)};
+  const auto q_conv = conv_inputs(q_path_, s.q_in, before.q_rows, pass);
+  const Tensor dq_in = unit_vectors_backward(q_path_, q_conv, d.q, d.q_rstd, dq, dbefore[0], pass);
+  const auto k_conv = conv_inputs(k_path_, s.k_in, before.k_rows, pass);
+  const Tensor dk_in = unit_vectors_backward(k_path_, k_conv, d.k, d.k_rstd, dk, dbefore[1], pass);
+  const auto v_conv = conv_inputs(v_path_, s.v_in, before.v_rows, pass);
   const Tensor dv_in = like(s.v_in);
-  const kernels::ShortConvInputs v_conv = conv_inputs(v_path_, s.v_in, {}, pass);
-  kernels::short_conv_backward(v_conv, dv.view(s.v_in.shape()), {dv_in, taps_gradient(v_path_), {}}, stream);
+  kernels::short_conv_backward(v_conv, dv.view(s.v_in.shape()), {dv_in, taps_gradient(v_path_), dbefore[2]}, stream);
+  const Tensor dxs[] = {dq_in, dk_in, dv_in};
+  if (pass.context.size() > 1) pass.context.add_row_gradients(dbefore, pass.edges, dxs, stream);
+  q_path_.projection.backward(x, dq_in, dx, true, stream);
+  k_path_.projection.backward(x, dk_in, dx, true, stream);
   v_path_.projection.backward(x, dv_in, dx, true, stream);
   return pass.tensor.sum(cast(dx, dtype, stream), stream);
 }
 
 // q, k, v, g and beta.
-void Mixer::derive_rule_inputs(const Saved& s, const MixerState& carried, Derived& derived, const Pass& pass) const {
-  derived.q = unit_vectors(q_path_, "q", s.q_in, carried.q_rows, derived.q_rstd, pass);
-  derived.k = unit_vectors(k_path_, "k", s.k_in, carried.k_rows, derived.k_rstd, pass);
+void Mixer::derive_rule_inputs(const Saved& s, const MixerState& before, const MixerState& last, Derived& derived,
+                               const Pass& pass) const {
+  derived.q = unit_vectors(q_path_, "q", s.q_in, before.q_rows, last.q_rows, derived.q_rstd, pass);
+  derived.k = unit_vectors(k_path_, "k", s.k_in, before.k_rows, last.k_rows, derived.k_rstd, pass);
   const Tensor v = like(s.v_in);
-  kernels::short_conv_forward(conv_inputs(v_path_, s.v_in, carried.v_rows, pass), v, carried.v_rows, pass.stream);
+  kernels::short_conv_forward(conv_inputs(v_path_, s.v_in, before.v_rows, pass), v, last.v_rows, pass.stream);
   derived.v = v.view({s.v_in.size(0), sizes_.value_heads, sizes_.value_dim});
   derived.g = like(s.z_a);
   derived.beta = like(s.z_b);
@@ -258,9 +294,56 @@ void Mixer::derive_output(const Saved& s, Derived& derived, const Pass& pass) co
                                   derived.y.view(per_head), derived.o_rstd, pass.stream);
 }
 
-kernels::ShortConvInputs Mixer::conv_inputs(const ConvPath& path, const Tensor& x, const Tensor& rows,
+void Mixer::take_rows(Saved& s, const Pass& pass) const {
+  const Tensor xs[] = {s.q_in, s.k_in, s.v_in};
+  const auto rows =
+      pass.context.rows_before(xs, pass.edges, pass.cu_seqlens.numel() - 1, sizes_.conv_size, pass.stream);
+  s.past.rows = {rows[0], rows[1], rows[2], {}};
+}
+
+// What only the ranks after the last one, or before the first, would use is not computed.
+void Mixer::take_states(Saved& s, const Derived& derived, const Pass& pass) const {
+  const ContextGroup& context = pass.context;
+  const PartStates own = part_states(pass);
+  if (!context.is_last()) {
+    kernels::row_part_states(rule_inputs(derived, pass), pass.edges, own.states,
+                             context.is_first() ? Tensor() : own.transitions, pass.stream);
+  }
+  s.past.states = context.states_before(own, pass.stream);
+  if (!context.is_first() && !context.is_last()) s.past.transitions = own.transitions.clone();
+}
+
+Tensor Mixer::states_gradient(const Saved& s, const kernels::GatedDeltaRuleInputs& inputs, const Tensor& d_o,
+                              const Pass& pass) const {
+  if (pass.context.size() == 1) return {};
+  const PartStates own = part_states(pass);
+  if (!pass.context.is_first()) {
+    kernels::row_part_dstates(inputs, s.rule, pass.edges, d_o, own.states, pass.stream);
+    if (s.past.transitions) own.transitions.copy_from(s.past.transitions);
+  }
+  const Tensor after = pass.context.dstates_after(own, pass.stream);
+  const Tensor dfinal_state = like(inputs.initial_state);
+  kernels::put_at_edges(kernels::Edge::kEnd, pass.edges, after, dfinal_state, pass.stream);
+  return dfinal_state;
+}
+
+PartStates Mixer::part_states(const Pass& pass) const {
+  return PartStates::zeros(pass.edges.size(0), sizes_.value_heads, sizes_.head_dim, sizes_.value_dim,
+                           pass.edges.device());
+}
+
+Tensor Mixer::initial_states(const Saved& s, const Pass& pass) const {
+  if (!s.past.states) return {};
+  const Tensor states =
+      Tensor::empty({pass.cu_seqlens.numel() - 1, sizes_.value_heads, sizes_.head_dim, sizes_.value_dim},
+                    DType::kFloat32, pass.edges.device());
+  kernels::put_at_edges(kernels::Edge::kBegin, pass.edges, s.past.states, states, pass.stream);
+  return states;
+}
+
+kernels::ShortConvInputs Mixer::conv_inputs(const ConvPath& path, const Tensor& x, const Tensor& before,
                                             const Pass& pass) const {
-  return {x, path.taps->value.view({x.size(1), sizes_.conv_size}), pass.cu_seqlens, rows};
+  return {x, path.taps->value.view({x.size(1), sizes_.conv_size}), pass.cu_seqlens, before};
 }
 
 Tensor Mixer::taps_gradient(const ConvPath& path) const {
@@ -268,25 +351,25 @@ Tensor Mixer::taps_gradient(const ConvPath& path) const {
   return gradient.view({gradient.numel() / sizes_.conv_size, sizes_.conv_size});
 }
 
-Tensor Mixer::unit_vectors(const ConvPath& path, std::string_view name, const Tensor& x, const Tensor& rows,
-                           Tensor& rstd, const Pass& pass) const {
-  const kernels::ShortConvInputs inputs = conv_inputs(path, x, rows, pass);
+Tensor Mixer::unit_vectors(const ConvPath& path, std::string_view name, const Tensor& x, const Tensor& before,
+                           const Tensor& last, Tensor& rstd, const Pass& pass) const {
+  const kernels::ShortConvInputs inputs = conv_inputs(path, x, before, pass);
   if (pass.observer) {
-    const Tensor before = like(x);
-    kernels::short_conv_forward(inputs, before, {}, pass.stream);
-    pass.observe(name, before);
+    const Tensor observed = like(x);
+    kernels::short_conv_forward(inputs, observed, {}, pass.stream);
+    pass.observe(name, observed);
   }
   const Tensor unit = Tensor::empty({x.size(0), sizes_.heads, sizes_.head_dim}, x.dtype(), x.device());
   rstd = Tensor::empty({x.size(0), sizes_.heads}, DType::kFloat32, x.device());
-  kernels::short_conv_l2_norm_forward(inputs, kL2NormEps, unit, rstd, rows, pass.stream);
+  kernels::short_conv_l2_norm_forward(inputs, kL2NormEps, unit, rstd, last, pass.stream);
   return unit;
 }
 
-Tensor Mixer::unit_vectors_backward(const ConvPath& path, const Tensor& x, const Tensor& unit, const Tensor& rstd,
-                                    const Tensor& dunit, const Pass& pass) const {
-  const Tensor dx = like(x);
-  kernels::short_conv_l2_norm_backward(conv_inputs(path, x, {}, pass), unit, rstd, dunit, {dx, taps_gradient(path), {}},
-                                       pass.stream);
+Tensor Mixer::unit_vectors_backward(const ConvPath& path, const kernels::ShortConvInputs& inputs, const Tensor& unit,
+                                    const Tensor& rstd, const Tensor& dunit, const Tensor& dbefore,
+                                    const Pass& pass) const {
+  const Tensor dx = like(inputs.x);
+  kernels::short_conv_l2_norm_backward(inputs, unit, rstd, dunit, {dx, taps_gradient(path), dbefore}, pass.stream);
   return dx;
 }
 

@@ -23,6 +23,14 @@ struct MixerState {
   Tensor recurrent;               // [sequences, value_heads, head_dim, value_dim] float32
 };
 
+// What it takes over, of the tokens before a rank's part of rows, where ranks have parts.
+struct MixerPast {
+  MixerState rows;     // of the convolutions alone
+  Tensor states;       // [parts, value_heads, head_dim, value_dim] float32, what documents come in with
+  Tensor transitions;  // [parts, value_heads, head_dim, head_dim] float32, what a part does to it (M); undefined on the
+                       // first and the last rank, where nobody needs it
+};
+
 // The gated delta mixer:
 //   q, k, v = silu(conv(W_{q,k,v} x)),  q and k L2-normalised per head
 //   beta = sigmoid(W_b x),  g = -exp(A_log) softplus(W_a x + dt_bias)
@@ -70,21 +78,40 @@ class Mixer {
   struct Saved {
     Tensor x, q_in, k_in, v_in, z_a, z_b, o, gate;
     kernels::GatedDeltaRuleSaved rule;
+    MixerPast past;
     Derived derived;  // empty with selective recomputation
   };
 
-  void derive_rule_inputs(const Saved& s, const MixerState& carried, Derived& derived, const Pass& pass) const;
+  // `before`: the rows that convolutions see before sequences; `last` (=): those that they leave.
+  void derive_rule_inputs(const Saved& s, const MixerState& before, const MixerState& last, Derived& derived,
+                          const Pass& pass) const;
   void derive_output(const Saved& s, Derived& derived, const Pass& pass) const;
-  kernels::ShortConvInputs conv_inputs(const ConvPath& path, const Tensor& x, const Tensor& rows,
+  // What a layer has in memory beside that of whole rows, where ranks have parts.
+  struct PastMemory {
+    LiveTensors rows, states;  // MixerPast
+    LiveTensors exchanged;     // own and gathered states
+    LiveTensors of_sequences;  // a state of each
+  };
+  static PastMemory past_memory(const Sizes& sizes, const PassShape& shape);
+
+  // Collective over the context group: what s.past is, and the gradients of what it was made of.
+  void take_rows(Saved& s, const Pass& pass) const;
+  void take_states(Saved& s, const Derived& derived, const Pass& pass) const;
+  Tensor states_gradient(const Saved& s, const kernels::GatedDeltaRuleInputs& inputs, const Tensor& d_o,
+                         const Pass& pass) const;
+  PartStates part_states(const Pass& pass) const;  // zeros
+  // [sequences, ...] of s.past.states; undefined without parts.
+  Tensor initial_states(const Saved& s, const Pass& pass) const;
+  kernels::ShortConvInputs conv_inputs(const ConvPath& path, const Tensor& x, const Tensor& before,
                                        const Pass& pass) const;
   Tensor taps_gradient(const ConvPath& path) const;
   // q or k [tokens, heads, head_dim] of its projection x, and the reciprocal norms. `name` is what observers get, which
   // see it before the norm.
-  Tensor unit_vectors(const ConvPath& path, std::string_view name, const Tensor& x, const Tensor& rows, Tensor& rstd,
-                      const Pass& pass) const;
-  // Gradient of x from that of the unit vectors.
-  Tensor unit_vectors_backward(const ConvPath& path, const Tensor& x, const Tensor& unit, const Tensor& rstd,
-                               const Tensor& dunit, const Pass& pass) const;
+  Tensor unit_vectors(const ConvPath& path, std::string_view name, const Tensor& x, const Tensor& before,
+                      const Tensor& last, Tensor& rstd, const Pass& pass) const;
+  // Gradient of x, and of the rows before sequences where there are any (=), from that of the unit vectors.
+  Tensor unit_vectors_backward(const ConvPath& path, const kernels::ShortConvInputs& inputs, const Tensor& unit,
+                               const Tensor& rstd, const Tensor& dunit, const Tensor& dbefore, const Pass& pass) const;
   kernels::GatedDeltaRuleInputs rule_inputs(const Derived& derived, const Pass& pass) const;
 
   bool recompute_;

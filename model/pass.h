@@ -6,6 +6,7 @@
 #include "core/device.h"
 #include "core/tensor.h"
 #include "model/activations.h"
+#include "model/context_group.h"
 #include "model/tensor_group.h"
 
 namespace mudelta {
@@ -19,6 +20,8 @@ using Observer = std::function<void(std::string_view name, int layer, const Tens
 // alone have this rank's rows where the tensor group cuts them, everything else has all rows.
 struct Pass {
   Tensor cu_seqlens;                      // [sequences + 1] int32
+  Tensor edges;                           // of the parts that this rank has of rows (kernels/row_edges.h), where...
+  ContextGroup context;                   // ...each rank has a part
   DType compute_dtype = DType::kFloat32;  // of matrices and activations; the residual stream is float32 always
   Stream stream;
   TensorGroup tensor;
@@ -27,7 +30,9 @@ struct Pass {
   int layer = -1;     // the block that is running
 
   // A pass over the same tokens with activations of its own, which nobody observes.
-  Pass fork(Activations::Mode mode) const { return {cu_seqlens, compute_dtype, stream, tensor, Activations(mode), {}}; }
+  Pass fork(Activations::Mode mode) const {
+    return {cu_seqlens, edges, context, compute_dtype, stream, tensor, Activations(mode), {}};
+  }
 
   void observe(std::string_view name, const Tensor& observed) const {
     if (observer) observer(name, layer, observed);

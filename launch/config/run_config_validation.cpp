@@ -65,15 +65,33 @@ void validate_cuda_graph(const TrainConfig& train, const ParallelConfig& paralle
           "train.cuda_graph is true: expected train.device AUTO or CUDA, got CPU");
   require(!train.cuda_graph() || parallel.tensor() == 1,
           "train.cuda_graph is true: not yet possible with parallel.tensor above 1, which is {}", parallel.tensor());
+  require(!train.cuda_graph() || parallel.context() == 1,
+          "train.cuda_graph is true: not yet possible with parallel.context above 1, which is {}", parallel.context());
+}
+
+// "36 or 40", "4": the multiples of `step` next to a number that is none.
+std::string nearest_multiples(std::int64_t number, std::int64_t step) {
+  const std::int64_t below = number / step * step;
+  return below == 0 ? std::to_string(step) : fmt::format("{} or {}", below, below + step);
+}
+
+// Every context rank has as many tokens of a sequence, which tensor ranks may cut further.
+void validate_sequence_length(std::int64_t length, const ParallelConfig& parallel) {
+  require(length % parallel.context() == 0,
+          "train.sequence_length is {}: expected a multiple of parallel.context, {}: {}", length, parallel.context(),
+          nearest_multiples(length, parallel.context()));
+  if (!sequence_parallel(parallel)) return;
+  const std::int64_t step = std::int64_t{parallel.context()} * parallel.tensor();
+  require(length % step == 0,
+          "train.sequence_length is {}: expected a multiple of parallel.tensor {} x parallel.context {}: {}; or "
+          "parallel.sequence_parallel false",
+          length, parallel.tensor(), parallel.context(), nearest_multiples(length, step));
 }
 
 // How a step's sequences are shared out.
 void validate_batch(const TrainConfig& train, const ParallelConfig& parallel, int world_size) {
   const std::int64_t data_ranks = mesh_sizes(world_size, parallel).data;
-  require(
-      !sequence_parallel(parallel) || train.sequence_length() % parallel.tensor() == 0,
-      "train.sequence_length is {}: expected a multiple of parallel.tensor, {}, or parallel.sequence_parallel false",
-      train.sequence_length(), parallel.tensor());
+  validate_sequence_length(train.sequence_length(), parallel);
   require(train.global_batch() % data_ranks == 0, "train.global_batch is {}: expected a multiple of the {} data ranks",
           train.global_batch(), data_ranks);
   const std::int64_t share = train.global_batch() / data_ranks;
@@ -81,7 +99,7 @@ void validate_batch(const TrainConfig& train, const ParallelConfig& parallel, in
           "train.micro_batch is {}: expected a divisor of the {} sequences that each of the {} data ranks has per step",
           train.micro_batch(), share, data_ranks);
   const std::int64_t micro_batch = train.has_micro_batch() ? std::min(train.micro_batch(), share) : share;
-  require(micro_batch <= kMaxTokens / train.sequence_length(),
+  require(micro_batch <= kMaxTokens / (train.sequence_length() / parallel.context()),
           "{} is {}: with train.sequence_length {}, {} sequences at a time on a rank are more than {} tokens{}",
           train.has_micro_batch() ? "train.micro_batch" : "train.global_batch",
           train.has_micro_batch() ? train.micro_batch() : train.global_batch(), train.sequence_length(), micro_batch,

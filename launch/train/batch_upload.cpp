@@ -45,7 +45,9 @@ Batch BatchUpload::operator()(const Batch& host) {
   slot.tokens = pinned_copy(host.tokens);
   slot.targets = pinned_copy(host.targets);
   slot.cu_seqlens = pinned_copy(host.cu_seqlens);
-  const Batch batch{slot.tokens.to(device_), slot.targets.to(device_), slot.cu_seqlens.to(device_)};
+  slot.edges = host.edges ? pinned_copy(host.edges) : Tensor();
+  const Batch batch{slot.tokens.to(device_), slot.targets.to(device_), slot.cu_seqlens.to(device_),
+                    slot.edges ? slot.edges.to(device_) : Tensor()};
   gpu::record(slot.copied, gpu::compute_stream());
   return batch;
 }

@@ -22,8 +22,8 @@ class BatchUpload {
 
  private:
   struct Slot {
-    Tensor tokens, targets, cu_seqlens;  // pinned; what the device last copied from here
-    gpu::EventHandle copied = nullptr;   // reached once it has
+    Tensor tokens, targets, cu_seqlens, edges;  // pinned; what the device last copied from here
+    gpu::EventHandle copied = nullptr;          // reached once it has
   };
 
   Device device_;

@@ -14,9 +14,11 @@ namespace mudelta {
 std::optional<Evaluation> evaluate(const LanguageModel& model, const Dataset& dataset, const EvaluationOptions& options,
                                    const Mesh& mesh, Stream stream, const LossVisitor& visit) {
   const ProcessGroup& group = mesh.data();
-  const Loader loader(
-      dataset,
-      {.sequence_length = options.sequence_length, .shuffle = false, .reset_at_documents = options.reset_at_documents});
+  const Loader loader(dataset, {.sequence_length = options.sequence_length,
+                                .shuffle = false,
+                                .reset_at_documents = options.reset_at_documents,
+                                .part = mesh.context().rank(),
+                                .parts = mesh.context().size()});
   const auto tokenizer = make_tokenizer(dataset.info().tokenizer);
   const std::int64_t rows =
       options.max_sequences > 0 ? std::min(options.max_sequences, loader.rows_per_epoch()) : loader.rows_per_epoch();
@@ -27,7 +29,7 @@ std::optional<Evaluation> evaluate(const LanguageModel& model, const Dataset& da
   const Tensor total = Tensor::zeros({1}, DType::kFloat64, stream.device());
   double bytes = 0;
   const auto score = [&](std::int64_t row, const Batch& batch, const Batch& input) {
-    const Tensor losses = model.losses({input.tokens, input.cu_seqlens}, input.targets, stream);
+    const Tensor losses = model.losses({input.tokens, input.cu_seqlens, input.edges}, input.targets, stream);
     kernels::add_sum(losses, total, stream);
     const auto targets = batch.targets.span<std::int32_t>();
     for (const std::int32_t target : targets) bytes += static_cast<double>(tokenizer->num_bytes(target));
@@ -38,21 +40,21 @@ std::optional<Evaluation> evaluate(const LanguageModel& model, const Dataset& da
   for (std::int64_t done = 0; done < largest_share; done += options.micro_batch) {
     if (options.stop && options.stop()) return std::nullopt;
     const std::int64_t count = std::min(options.micro_batch, end - begin - done);
-    // The ranks of a tensor group have the same rows, and communicate as they score them.
+    // The ranks of a replica have the same rows, and communicate as they score them.
     Batch batch, input;
     run_or_fail_together(mesh.world(), [&] {
       if (count <= 0) return;
       batch = loader.batch(begin + done, count);
       input = upload(batch);
-      if (mesh.tensor().size() == 1) score(begin + done, batch, input);
+      if (mesh.replica().size() == 1) score(begin + done, batch, input);
     });
-    if (count > 0 && mesh.tensor().size() > 1) score(begin + done, batch, input);
+    if (count > 0 && mesh.replica().size() > 1) score(begin + done, batch, input);
   }
 
   Evaluation result;
   result.tokens = rows * options.sequence_length;
-  result.bytes = std::llround(group.all_reduce(bytes, ReduceOp::kSum));
-  const double loss_sum = group.all_reduce(total.to(Device()).span<double>()[0], ReduceOp::kSum);
+  result.bytes = std::llround(mesh.gradients().all_reduce(bytes, ReduceOp::kSum));
+  const double loss_sum = mesh.gradients().all_reduce(total.to(Device()).span<double>()[0], ReduceOp::kSum);
   result.loss = loss_sum / static_cast<double>(result.tokens);
   result.perplexity = std::exp(result.loss);
   result.bits_per_byte = loss_sum / std::numbers::ln2 / static_cast<double>(result.bytes);

@@ -30,12 +30,13 @@ struct EvaluationOptions {
   std::function<bool()> stop;
 };
 
-// Called with what a rank has just scored: targets and losses (in nats), and the number of the first target in the
-// split's token stream.
+// Called with what a rank has just scored, of whole rows: targets and losses (in nats), and the number of the first
+// target in the split's token stream.
 using LossVisitor = std::function<void(std::int64_t first_target, std::span<const std::int32_t> targets,
                                        std::span<const float> losses)>;
 
-// Loss of a model on the first sequences of a data set in file order, shared out among the data ranks of `mesh`.
+// Loss of a model on the first sequences of a data set in file order, shared out among the data and context
+// ranks of `mesh`, whose context size divides the sequence length.
 // Nothing if options.stop ended it. An error on any rank is thrown on all (launch/job/agreement.h).
 // Collective; every rank gets the same result. `visit` may be empty.
 std::optional<Evaluation> evaluate(const LanguageModel& model, const Dataset& dataset, const EvaluationOptions& options,

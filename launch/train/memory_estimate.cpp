@@ -23,7 +23,8 @@ PassShape pass_shape(const RunConfig& config, std::int64_t tokens, std::int64_t 
           .compute_dtype = compute_dtype(config.train()),
           .recompute = config.model().recompute(),
           .device = device,
-          .tensor_ranks = config.parallel().tensor()};
+          .tensor_ranks = config.parallel().tensor(),
+          .context_ranks = config.parallel().context()};
 }
 
 // Sequences that a rank runs at a time.
@@ -47,9 +48,10 @@ double pool_bytes(const std::vector<LiveTensors>& moments) {
 
 double activation_bytes(const RunConfig& config, int data_ranks, Device device) {
   const TrainConfig& train = config.train();
-  const std::int64_t rows = micro_batch(train, data_ranks);
+  const int context = config.parallel().context();
+  const std::int64_t rows = micro_batch(train, data_ranks / context);
   const std::vector<LiveTensors> moments = LanguageModel::training_memory(
-      config.model(), pass_shape(config, product_of({rows, train.sequence_length()}), rows, device));
+      config.model(), pass_shape(config, product_of({rows, train.sequence_length() / context}), rows, device));
   return train.cuda_graph() ? pool_bytes(moments) : most_bytes(moments);
 }
 

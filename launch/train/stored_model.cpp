@@ -10,9 +10,9 @@ DType compute_dtype(const TrainConfig& config) {
 }
 
 StoredModel::StoredModel(const RunConfig& config, double logit_multiplier, Device device, int num_shards,
-                         const TensorGroup& tensor)
+                         const TensorGroup& tensor, const ContextGroup& context)
     : store(parameter_specs(config.model()), compute_dtype(config.train()), device, num_shards,
             parameter_parts(parameter_specs(config.model()), tensor.place())),
-      model(config.model(), store, compute_dtype(config.train()), logit_multiplier, tensor) {}
+      model(config.model(), store, compute_dtype(config.train()), logit_multiplier, tensor, context) {}
 
 }  // namespace mudelta

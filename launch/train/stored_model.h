@@ -12,7 +12,7 @@ DType compute_dtype(const TrainConfig& config);
 struct StoredModel {
   // config.model must be resolved. The store has this rank's part of the model on `tensor`, cut into `num_shards`.
   StoredModel(const RunConfig& config, double logit_multiplier, Device device = {}, int num_shards = 1,
-              const TensorGroup& tensor = {});
+              const TensorGroup& tensor = {}, const ContextGroup& context = {});
   StoredModel(const StoredModel&) = delete;
   StoredModel& operator=(const StoredModel&) = delete;
 

@@ -20,7 +20,7 @@ TrainableModel::TrainableModel(const RunConfig& config, const Mesh& mesh, Device
       stream_(device),
       parametrization_(make_parametrization(config)),
       stored_(config, parametrization_.logit_multiplier(), device, mesh.gradients().size(),
-              TensorGroup(mesh.tensor(), sequence_parallel(config.parallel()))),
+              TensorGroup(mesh.tensor(), sequence_parallel(config.parallel())), ContextGroup(mesh.context())),
       shards_(stored_.store, mesh.gradients(), bucket_bytes(config.parallel()), mesh.tensor()),
       optimizer_(config.optimizer(), stored_.store, shards_, parametrization_.scaling(), mesh.world()),
       loss_sum_(Tensor::zeros({1}, DType::kFloat64, device)),
@@ -62,8 +62,8 @@ StepReport TrainableModel::update(double squares, double lr, double grad_clip) {
 }
 
 void TrainableModel::pass(const Batch& batch) {
-  const Tensor losses =
-      stored_.model.losses_and_gradients({batch.tokens, batch.cu_seqlens}, batch.targets, gradient_scale_, stream_);
+  const Tensor losses = stored_.model.losses_and_gradients({batch.tokens, batch.cu_seqlens, batch.edges}, batch.targets,
+                                                           gradient_scale_, stream_);
   kernels::add_sum(losses, loss_sum_, stream_);
 }
 

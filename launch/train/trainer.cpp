@@ -10,11 +10,13 @@
 namespace mudelta {
 namespace {
 
-LoaderOptions training_rows(const RunConfig& config) {
+LoaderOptions training_rows(const RunConfig& config, const ProcessGroup& context) {
   return {.sequence_length = config.train().sequence_length(),
           .seed = config.train().seed(),
           .shuffle = config.data().shuffle(),
-          .reset_at_documents = config.data().reset_at_documents()};
+          .reset_at_documents = config.data().reset_at_documents(),
+          .part = context.rank(),
+          .parts = context.size()};
 }
 
 }  // namespace
@@ -26,7 +28,7 @@ Trainer::Trainer(const RunConfig& config, const Mesh& mesh, Device device)
       timer_(trainable_.stream()),
       train_data_(config.data().path(), Split::kTrain),
       validation_data_(config.data().path(), Split::kValidation),
-      batches_(Loader(train_data_, training_rows(config)), device, config.model().vocab_size(),
+      batches_(Loader(train_data_, training_rows(config, mesh.context())), device, config.model().vocab_size(),
                config.train().cuda_graph()) {
   // An evaluation must not be the first to find the split too short.
   const Loader validation_rows(validation_data_, {.sequence_length = config.train().sequence_length()});
@@ -91,8 +93,8 @@ void Trainer::forward_backward() {
   for (std::int64_t row = 0; row < share; row += micro) {
     Batch input;
     const auto load = [&] { input = batches_.rows(first + row, std::min(micro, share - row)); };
-    // Tensor ranks communicate in a pass: none begins it alone.
-    mesh_.tensor().size() > 1 ? run_or_fail_together(mesh_.tensor(), load) : load();
+    // Tensor and context ranks communicate in a pass: none begins it alone.
+    mesh_.replica().size() > 1 ? run_or_fail_together(mesh_.replica(), load) : load();
     timer_.end(&StepSeconds::data);
     row + micro < share ? trainable_.add(input) : trainable_.add_last(input);
     timer_.end(&StepSeconds::forward_backward);

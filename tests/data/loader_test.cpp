@@ -224,5 +224,56 @@ TEST(Permutation, IsUniform) {
   EXPECT_GT(orders.size(), 700u);  // of 720
 }
 
+// The parts of rows, side by side, are the rows; a document that goes on in a part says how much of it went before.
+TEST_F(LoaderTest, PartsAreTheRow) {
+  const auto tokens = random_tokens(400);
+  const Dataset dataset = dataset_of(tokens);
+  for (const bool resets : {true, false}) {
+    for (const int parts : {2, 3, 4, 6, 12}) {
+      SCOPED_TRACE(parts);
+      constexpr std::int64_t kLength = 12, kRows = 30;
+      const LoaderOptions options{.sequence_length = kLength, .reset_at_documents = resets};
+      const Batch whole = Loader(dataset, options).batch(3, kRows);
+      EXPECT_FALSE(whole.edges.defined());
+      const auto all_tokens = ints(whole.tokens), all_targets = ints(whole.targets), starts = ints(whole.cu_seqlens);
+      for (int part = 0; part < parts; ++part) {
+        LoaderOptions of_part = options;
+        of_part.part = part, of_part.parts = parts;
+        const Batch batch = Loader(dataset, of_part).batch(3, kRows);
+        const auto own = ints(batch.tokens), targets = ints(batch.targets), bounds = ints(batch.cu_seqlens);
+        const std::int64_t length = kLength / parts;
+        ASSERT_EQ(batch.edges.shape(), Shape({kRows, 3}));
+        std::vector<std::int32_t> expected_bounds, expected_edges;
+        for (std::int32_t row = 0; row < kRows; ++row) {
+          const std::int64_t begin = row * kLength + part * length;
+          for (std::int64_t t = 0; t < length; ++t) {
+            EXPECT_EQ(own[row * length + t], all_tokens[begin + t]);
+            EXPECT_EQ(targets[row * length + t], all_targets[begin + t]);
+          }
+          expected_edges.push_back(static_cast<std::int32_t>(expected_bounds.size()));
+          for (std::int64_t t = 0; t < length; ++t) {
+            const auto at = static_cast<std::int32_t>(begin + t);
+            if (t == 0 || std::ranges::binary_search(starts, at)) {
+              expected_bounds.push_back(static_cast<std::int32_t>(row * length + t));
+            }
+          }
+          expected_edges.push_back(static_cast<std::int32_t>(expected_bounds.size()) - 1);
+          const std::int32_t document = *(std::ranges::upper_bound(starts, static_cast<std::int32_t>(begin)) - 1);
+          expected_edges.push_back(static_cast<std::int32_t>(begin) - document);
+        }
+        expected_bounds.push_back(static_cast<std::int32_t>(kRows * length));
+        EXPECT_EQ(bounds, expected_bounds);
+        EXPECT_EQ(ints(batch.edges), expected_edges);
+      }
+    }
+  }
+}
+
+TEST_F(LoaderTest, PartsThatDoNotDivideARowAreRefused) {
+  const Dataset dataset = counting_dataset(40);
+  EXPECT_THAT(error_of([&] { Loader(dataset, {.sequence_length = 10, .part = 1, .parts = 4}); }),
+              HasSubstr("sequence_length is 10: part 1 of 4 is wanted"));
+}
+
 }  // namespace
 }  // namespace mudelta

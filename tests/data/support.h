@@ -41,10 +41,11 @@ inline std::vector<std::string> documents_of(const std::vector<std::int32_t>& to
   return documents;
 }
 
-// A prepared folder whose training split is exactly `tokens`, cut into shards of `shard_tokens`; the validation split
-// is one separator.
+// A prepared folder whose training split is exactly `tokens`, cut into shards of `shard_tokens`, and its validation
+// split `validation`.
 inline void write_dataset(const std::filesystem::path& folder, const std::vector<std::int32_t>& tokens,
-                          std::int64_t shard_tokens_wanted = 1'000'000, std::int32_t vocab_size = kSeparator + 1) {
+                          std::int64_t shard_tokens_wanted = 1'000'000, std::int32_t vocab_size = kSeparator + 1,
+                          const std::vector<std::int32_t>& validation = {kSeparator}) {
   std::filesystem::create_directories(folder);
   DatasetInfo info{"byte", vocab_size, kSeparator, {}, {}};
   const auto write = [&](const std::string& name, std::span<const std::int32_t> part) {
@@ -58,7 +59,7 @@ inline void write_dataset(const std::filesystem::path& folder, const std::vector
     info.train.push_back(write(fmt::format("train_{}.bin", info.train.size()), part));
     rest = rest.subspan(part.size());
   }
-  info.validation.push_back(write("validation_0.bin", std::vector{kSeparator}));
+  info.validation.push_back(write("validation_0.bin", validation));
   write_file(dataset_info_path(folder), to_json(info));
 }
 

@@ -149,9 +149,27 @@ TEST_F(Groups, MeshNamesEveryFactorThatDoesNotFit) {
                                          HasSubstr("parallel.tensor 7"), HasSubstr("= 35"))));
 }
 
-TEST_F(Groups, MeshRefusesWhatIsNotYetThere) {
-  if (size == 1) return;  // nothing above 1 fits one rank
-  EXPECT_THAT([&] { Mesh(world, parallel(size, 1)); }, ThrowsMessage<Error>(HasSubstr("not yet")));
+TEST_F(Groups, ContextRanksShareRowsAndParameters) {
+  const Mesh mesh(world, parallel(size, 1));
+  EXPECT_EQ(mesh.context().rank(), rank);
+  EXPECT_EQ(mesh.data().size(), 1);
+  EXPECT_EQ(mesh.gradients().size(), size);
+  EXPECT_EQ(mesh.replica().size(), size);
+}
+
+TEST_F(Groups, EveryAxisHasItsGroups) {
+  if (size != 4) return;
+  const Mesh mesh(world, parallel(2, 2));
+  EXPECT_EQ(mesh.context().size(), 2);
+  EXPECT_EQ(mesh.context().rank(), rank / 2);
+  EXPECT_EQ(mesh.context().all_reduce(rank, ReduceOp::kSum), 2 * (rank % 2) + 2);
+  EXPECT_EQ(mesh.gradients().all_reduce(rank, ReduceOp::kSum), 2 * (rank % 2) + 2);
+  EXPECT_EQ(mesh.replica().size(), 4);
+  const Mesh with_data(world, parallel(2, 1));
+  EXPECT_EQ(with_data.data().rank(), rank / 2);
+  EXPECT_EQ(with_data.context().rank(), rank % 2);
+  EXPECT_EQ(with_data.replica().all_reduce(rank, ReduceOp::kSum), rank / 2 * 4 + 1);
+  EXPECT_EQ(with_data.gradients().rank(), rank);
 }
 
 TEST_F(Groups, MeshRefusesSizesBelowOne) {

@@ -84,9 +84,9 @@ TEST_F(Training, NumberOfRanksAndMicrobatchesChangeNothingButRounding) {
   }
 }
 
-TEST_F(Training, TensorRanksChangeNothingButRounding) {
+TEST_F(Training, LayoutsChangeNothingButRounding) {
   const std::string gentle = "--set optimizer.adamw.lr=1e-3 --set train.eval_every=10 ";
-  ASSERT_EQ(train(1, "tensor1", gentle).exit_code, 0);
+  ASSERT_EQ(train(1, "one-rank", gentle).exit_code, 0);
   struct Layout {
     int ranks;
     std::string settings;
@@ -94,15 +94,20 @@ TEST_F(Training, TensorRanksChangeNothingButRounding) {
   const std::vector<Layout> layouts = {{2, "--set parallel.tensor=2"},
                                        {4, "--set parallel.tensor=2 --set train.micro_batch=3"},
                                        {2, "--set parallel.tensor=2 --set parallel.sequence_parallel=false"},
-                                       {4, "--set parallel.tensor=4 --set model.value_heads=4"}};
+                                       {4, "--set parallel.tensor=4 --set model.value_heads=4"},
+                                       {2, "--set parallel.context=2 --set model.recompute=SELECTIVE"},
+                                       {3, "--set parallel.context=3 --set train.micro_batch=4"},
+                                       {4, "--set parallel.context=2 --set parallel.tensor=2"},
+                                       {4, "--set parallel.context=2"},
+                                       {6, "--set parallel.context=6 --set train.micro_batch=6"}};
   for (std::size_t i = 0; i < layouts.size(); ++i) {
     SCOPED_TRACE(layouts[i].settings);
-    std::string reference = "tensor1";
+    std::string reference = "one-rank";
     if (layouts[i].settings.find("value_heads") != std::string::npos) {  // more ranks than key heads
       reference = "values1";
       ASSERT_EQ(train(1, reference, gentle + "--set model.value_heads=4").exit_code, 0);
     }
-    const std::string run = "tensor-layout" + std::to_string(i);
+    const std::string run = "layout" + std::to_string(i);
     const Outcome outcome = train(layouts[i].ranks, run, gentle + layouts[i].settings);
     ASSERT_EQ(outcome.exit_code, 0) << outcome.output;
     const auto found = losses(run);
@@ -208,8 +213,13 @@ TEST_F(Resume, OnAnotherNumberOfRanksChangesNothingButRounding) {
 // A checkpoint of one layout goes on in another.
 TEST_F(Resume, InAnotherLayoutChangesNothingButRounding) {
   const std::string gentle = "--set optimizer.adamw.lr=1e-3 --set checkpoint.every_steps=10 ";
-  const std::vector<std::pair<int, std::string>> layouts = {
-      {1, ""}, {2, "--set parallel.tensor=2 "}, {4, "--set parallel.tensor=2 "}};
+  const std::vector<std::pair<int, std::string>> layouts = {{1, ""},
+                                                            {2, "--set parallel.tensor=2 "},
+                                                            {4, "--set parallel.tensor=2 "},
+                                                            {2, "--set parallel.context=2 "},
+                                                            {1, ""},
+                                                            {4, "--set parallel.context=4 "},
+                                                            {4, "--set parallel.context=2 --set parallel.tensor=2 "}};
   for (std::size_t from = 0; from < layouts.size(); ++from) {
     const auto& [ranks, settings] = layouts[from];
     const auto& [later_ranks, later_settings] = layouts[(from + 1) % layouts.size()];
@@ -312,11 +322,13 @@ TEST_F(BadInput, LayoutsThatTheModelDoesNotAdmit) {
   expect(2, "--set parallel.tensor=2 --set model.heads=3 --set model.value_heads=6",
          "model.heads is 3: expected a multiple or a divisor of parallel.tensor, 2");
   expect(2, "--set parallel.tensor=2 --set train.sequence_length=47",
-         "train.sequence_length is 47: expected a multiple of parallel.tensor, 2, or parallel.sequence_parallel false");
+         "train.sequence_length is 47: expected a multiple of parallel.tensor 2 x parallel.context 1: 46 or 48; or "
+         "parallel.sequence_parallel false");
   expect(2, "--set parallel.tensor=2 --set model.mlp_size=1",
          "model.mlp_size is 1: expected at least parallel.tensor, 2");
   expect(3, "--set parallel.tensor=2", "3 ranks: expected a multiple of parallel.tensor 2 x parallel.context 1 = 2");
-  expect(2, "--set parallel.context=2", "parallel.context above 1 is not yet possible");
+  expect(2, "--set parallel.context=2 --set train.sequence_length=47",
+         "train.sequence_length is 47: expected a multiple of parallel.context, 2: 46 or 48");
 }
 
 TEST_F(BadInput, SizesThatNoMachineHas) {

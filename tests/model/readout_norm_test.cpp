@@ -39,7 +39,7 @@ Tensor gated_readout(const ModelConfig& config) {
     }
   });
   Tensor y;
-  Pass pass{cu_seqlens_of(std::vector<std::int64_t>(kDocuments, 1)), DType::kFloat32, Stream{}, TensorGroup{}, Activations{}};
+  Pass pass{.cu_seqlens = cu_seqlens_of(std::vector<std::int64_t>(kDocuments, 1)), .stream = Stream{}};
   pass.observer = [&](std::string_view name, int, const Tensor& tensor) {
     if (name == "y") y = tensor.clone();
   };

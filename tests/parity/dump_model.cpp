@@ -72,7 +72,7 @@ void dump_mixer(const std::filesystem::path& root, const std::string& name, cons
   SmallModel small(given);
   const std::string prefix = layer_prefix(0) + "attn.";
   const Mixer mixer(small.config, small.store, prefix);
-  Pass pass{cu_seqlens_of(lengths), DType::kFloat32, Stream{}, TensorGroup{}, Activations{}};
+  Pass pass{.cu_seqlens = cu_seqlens_of(lengths), .stream = Stream{}};
 
   const Shape shape{std::reduce(lengths.begin(), lengths.end()), small.config.width()};
   const Tensor x = random_normal(shape, "x"), dy = random_normal(shape, "dy");

@@ -1,5 +1,7 @@
 #include "tests/launch/train/layout_case.h"
 
+#include <algorithm>
+
 #include "core/rng.h"
 #include "launch/config/run_config.h"
 #include "model/config.h"
@@ -23,6 +25,21 @@ class Draw {
  private:
   std::mt19937_64 engine_;
 };
+
+struct Groups {
+  int context, tensor;
+};
+
+// Every way to cut `num_ranks` into data, context and tensor ranks.
+std::vector<Groups> all_groups(int num_ranks) {
+  std::vector<Groups> found;
+  for (int context = 1; context <= num_ranks; ++context) {
+    for (int tensor = 1; context * tensor <= num_ranks; ++tensor) {
+      if (num_ranks % (context * tensor) == 0) found.push_back({context, tensor});
+    }
+  }
+  return found;
+}
 
 std::vector<int> divisors(int number) {
   std::vector<int> found;
@@ -76,14 +93,18 @@ std::string LayoutCase::to_string() const {
 LayoutCase draw_layout(std::uint64_t seed, int num_ranks) {
   Draw draw(seed);
   RunConfig config;
-  const int tensor = draw.one_of(divisors(num_ranks)), data = num_ranks / tensor;
+  const auto [context, tensor] = draw.one_of(all_groups(num_ranks));
+  const int data = num_ranks / tensor / context;
   config.mutable_parallel()->set_tensor(tensor);
+  config.mutable_parallel()->set_context(context);
   config.mutable_parallel()->set_bucket_mib(draw.coin() ? 25 : 1e-3);
   const bool cuts_rows = draw.coin();
   config.mutable_parallel()->set_sequence_parallel(cuts_rows);
   draw_model(draw, tensor, *config.mutable_model());
   TrainConfig& train = *config.mutable_train();
-  train.set_sequence_length(cuts_rows ? tensor * draw.of(1, 12) : draw.of(3, 40));
+  // Parts of rows that are shorter than a convolution, and those that are not.
+  const int step = context * (cuts_rows ? tensor : 1);
+  train.set_sequence_length(step * draw.of(step > 1 ? 1 : 3, std::max(40 / step, 4)));
   const std::int64_t micro_batches = draw.of(1, 2), micro_batch = draw.of(1, 2);
   train.set_micro_batch(micro_batch);
   train.set_global_batch(data * micro_batches * micro_batch);
@@ -96,24 +117,39 @@ LayoutCase draw_layout(std::uint64_t seed, int num_ranks) {
   return {with_defaults(config)};
 }
 
-Batch text_rows(const RunConfig& config, std::uint64_t seed, std::int64_t first, std::int64_t count) {
-  const std::int64_t length = config.train().sequence_length(), vocab = config.model().vocab_size();
-  const CounterRng rng(seed, "text");
-  std::vector<std::int32_t> tokens, targets, ends = {0};
+Batch text_rows(const RunConfig& config, std::uint64_t seed, std::int64_t first, std::int64_t count, int part) {
+  const std::int64_t row_length = config.train().sequence_length(), vocab = config.model().vocab_size();
+  const std::int64_t length = row_length / config.parallel().context();
+  const CounterRng rng(seed, "text"), of_rows(seed, "rows");
   const auto random = [&](std::int64_t at) { return rng.bits(static_cast<std::uint64_t>(at)); };
-  for (std::int64_t i = first * length; i < (first + count) * length; ++i) {
-    const auto token = [&](std::int64_t at) {
-      return static_cast<std::int32_t>(random(at) % static_cast<std::uint64_t>(vocab));
+  const auto token = [&](std::int64_t at) {
+    return static_cast<std::int32_t>(random(at) % static_cast<std::uint64_t>(vocab));
+  };
+  std::vector<std::int32_t> tokens, targets, starts, edges;
+  for (std::int64_t row = first; row < first + count; ++row) {
+    // Documents of a token each, of 4 or 16 on average, or one that is longer than the row.
+    const auto kind = of_rows.bits(static_cast<std::uint64_t>(row)) % 4;
+    const std::uint64_t mask = kind == 0 ? 0 : kind == 1 ? 3 : 15;
+    const std::int64_t row_begin = row * row_length, begin = row_begin + part * length;
+    const auto starts_document = [&](std::int64_t at) {
+      return at == row_begin || (kind != 3 && (random(at) >> 40 & mask) == 0);
     };
-    tokens.push_back(token(i));
-    targets.push_back(random(i) >> 32 & 7 ? token(i + 1) : -1);
-    // Documents of all lengths, of one token too.
-    const bool ends_here = (i + 1) % length == 0 || (random(i) >> 40 & 3) == 0;
-    if (ends_here) ends.push_back(static_cast<std::int32_t>(tokens.size()));
+    std::int64_t document_begin = begin;
+    while (!starts_document(document_begin)) --document_begin;
+    edges.push_back(static_cast<std::int32_t>(starts.size()));
+    for (std::int64_t at = begin; at < begin + length; ++at) {
+      if (at == begin || starts_document(at)) starts.push_back(static_cast<std::int32_t>(tokens.size()));
+      tokens.push_back(token(at));
+      targets.push_back(random(at) >> 32 & 7 ? token(at + 1) : -1);
+    }
+    edges.insert(edges.end(),
+                 {static_cast<std::int32_t>(starts.size()) - 1, static_cast<std::int32_t>(begin - document_begin)});
   }
   const auto size = static_cast<std::int64_t>(tokens.size());
+  starts.push_back(static_cast<std::int32_t>(size));
   return {Tensor::from(tokens, {size}), Tensor::from(targets, {size}),
-          Tensor::from(ends, {static_cast<std::int64_t>(ends.size())})};
+          Tensor::from(starts, {static_cast<std::int64_t>(starts.size())}),
+          config.parallel().context() > 1 ? Tensor::from(edges, {count, 3}) : Tensor()};
 }
 
 }  // namespace mudelta::testing

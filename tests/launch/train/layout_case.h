@@ -17,8 +17,8 @@ struct LayoutCase {
 };
 LayoutCase draw_layout(std::uint64_t seed, int num_ranks);
 
-// Rows [first, first + count) of the run's text: tokens, targets and where documents start all follow from the seed and
-// the row's number.
-Batch text_rows(const RunConfig& config, std::uint64_t seed, std::int64_t first, std::int64_t count);
+// Rows [first, first + count) of the run's text, or context rank `part`'s part of them: tokens, targets and where
+// documents start all follow from the seed and the row's number.
+Batch text_rows(const RunConfig& config, std::uint64_t seed, std::int64_t first, std::int64_t count, int part = 0);
 
 }  // namespace mudelta::testing

@@ -78,7 +78,7 @@ class Run {
     const std::int64_t micro = std::min(config_.train().micro_batch(), share);
     trainable_.begin_step();
     for (std::int64_t row = 0; row < share; row += micro) {
-      const Batch batch = text_rows(config_, seed_, first + row, micro);
+      const Batch batch = text_rows(config_, seed_, first + row, micro, mesh_.context().rank());
       row + micro < share ? trainable_.add(batch) : trainable_.add_last(batch);
     }
     trainable_.reduce();
@@ -101,6 +101,7 @@ class Run {
 
 RunConfig in_one_process(RunConfig config) {
   config.mutable_parallel()->clear_tensor();
+  config.mutable_parallel()->clear_context();
   config.mutable_parallel()->clear_sequence_parallel();
   return config;
 }
@@ -170,6 +171,8 @@ TEST(Layouts, EstimateOfMemoryIsThatOfARanksPart) {
   model.set_mlp_size(250);
   model.set_vocab_size(301);
   config.mutable_parallel()->set_tensor(world.size());
+  config.mutable_parallel()->clear_context();
+  config.mutable_parallel()->set_bucket_mib(25);
   config.mutable_parallel()->set_sequence_parallel(false);
   config.mutable_train()->set_sequence_length(96);
   config.mutable_train()->set_micro_batch(4);
