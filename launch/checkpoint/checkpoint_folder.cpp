@@ -1,5 +1,6 @@
 #include "launch/checkpoint/checkpoint_folder.h"
 
+#include <fmt/ranges.h>
 #include <glog/logging.h>
 
 #include <algorithm>
@@ -9,6 +10,7 @@
 #include <system_error>
 
 #include "core/error.h"
+#include "core/files/atomic_file.h"
 #include "launch/checkpoint/checkpoint_reader.h"
 #include "launch/checkpoint/manifest.h"
 
@@ -20,6 +22,7 @@ namespace fs = std::filesystem;
 constexpr std::string_view kStepPrefix = "step-";
 constexpr std::string_view kTemporaryPrefix = ".tmp-";
 constexpr std::string_view kTrashPrefix = ".trash-";
+constexpr std::string_view kSetAsidePrefix = "set-aside-";
 
 fs::path checkpoints_dir(const fs::path& run_dir) { return run_dir / "checkpoints"; }
 
@@ -88,6 +91,20 @@ std::optional<fs::path> newest_checkpoint(const fs::path& run_dir) {
   return newest;
 }
 
+fs::path checkpoint_of_step(const fs::path& run_dir, std::int64_t step) {
+  const std::vector<CheckpointFolder> checkpoints = list_checkpoints(run_dir);
+  const auto found = std::ranges::find(checkpoints, step, &CheckpointFolder::step);
+  if (found == checkpoints.end()) {
+    std::vector<std::int64_t> steps;
+    for (const CheckpointFolder& checkpoint : checkpoints) steps.push_back(checkpoint.step);
+    fail("{} has no checkpoint of step {}, expected one of [{}]", run_dir.string(), step, fmt::join(steps, ", "));
+  }
+  if (const auto fault = find_fault(found->path, &CheckpointReader::check_files)) {
+    fail("{}", with_advice(*fault, found->path));
+  }
+  return found->path;
+}
+
 std::string with_advice(const std::string& damage, const fs::path& checkpoint) {
   const auto step = step_of(checkpoint);
   if (!step) return damage;
@@ -119,17 +136,49 @@ void remove_leftovers(const fs::path& run_dir) {
   }
 }
 
-void prune_checkpoints(const fs::path& run_dir, int keep) {
+std::vector<CheckpointFolder> checkpoints_to_prune(const fs::path& run_dir, const KeepRules& rules) {
   const std::vector<CheckpointFolder> checkpoints = list_checkpoints(run_dir);
-  if (keep <= 0) return;
-  for (std::size_t i = 0; i + static_cast<std::size_t>(keep) < checkpoints.size(); ++i) {
-    const fs::path& path = checkpoints[i].path;
+  std::vector<CheckpointFolder> superfluous;
+  for (std::size_t i = 0; i < checkpoints.size(); ++i) {
+    if (reason_to_keep(rules, checkpoints[i].step, checkpoints.size() - 1 - i).empty()) {
+      superfluous.push_back(checkpoints[i]);
+    }
+  }
+  return superfluous;
+}
+
+std::vector<CheckpointFolder> prune_checkpoints(const fs::path& run_dir, const KeepRules& rules) {
+  std::vector<CheckpointFolder> removed;
+  for (const CheckpointFolder& checkpoint : checkpoints_to_prune(run_dir, rules)) {
+    const fs::path& path = checkpoint.path;
     const fs::path trash = path.parent_path() / (std::string(kTrashPrefix) + path.filename().string());
     std::error_code error;
     fs::rename(path, trash, error);
     if (!error) fs::remove_all(trash, error);
-    if (error) LOG(WARNING) << "cannot remove the old checkpoint " << path.string() << ": " << error.message();
+    if (error) {
+      LOG(WARNING) << "cannot remove the old checkpoint " << path.string() << ": " << error.message();
+    } else {
+      removed.push_back(checkpoint);
+    }
   }
+  return removed;
+}
+
+std::vector<fs::path> set_later_checkpoints_aside(const fs::path& run_dir, std::int64_t step) {
+  std::vector<fs::path> places;
+  for (const CheckpointFolder& checkpoint : std::views::reverse(list_checkpoints(run_dir))) {  // the newest first
+    if (checkpoint.step <= step) break;
+    const std::string name = std::string(kSetAsidePrefix) + checkpoint.path.filename().string();
+    fs::path place = checkpoints_dir(run_dir) / name;
+    for (int number = 2; fs::exists(place); ++number)
+      place = checkpoints_dir(run_dir) / fmt::format("{}-{}", name, number);
+    std::error_code error;
+    fs::rename(checkpoint.path, place, error);
+    require(!error, "cannot rename {} to {}: {}", checkpoint.path.string(), place.string(), error.message());
+    places.push_back(place);
+  }
+  if (!places.empty()) sync_folder(checkpoints_dir(run_dir));
+  return places;
 }
 
 }  // namespace mudelta

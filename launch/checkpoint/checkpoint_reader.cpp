@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <iterator>
+#include <set>
 
 #include "core/error.h"
 #include "core/files/checksum.h"
@@ -60,6 +61,30 @@ void CheckpointReader::check_elements() const {
   for (const auto& [tensor, segments] : segments_) {
     for (const StoredSegment& stored : segments) read_segment(stored);
   }
+}
+
+std::vector<std::string> CheckpointReader::find_damage(const std::function<void(std::int64_t)>& progress) const {
+  std::vector<std::string> damage;
+  std::set<std::string> unreadable;
+  for (const CheckpointFile& file : manifest_.files()) {
+    try {
+      open(file);
+    } catch (const Error& error) {
+      damage.emplace_back(error.what());
+      unreadable.insert(file.name());
+    }
+  }
+  for (const auto& [tensor, segments] : segments_) {
+    for (const StoredSegment& stored : segments) {
+      try {
+        if (!unreadable.contains(stored.file->name())) read_segment(stored);
+      } catch (const Error& error) {
+        damage.emplace_back(error.what());
+      }
+      if (progress) progress(stored.segment->numel() * size_of(DType::kFloat32));
+    }
+  }
+  return damage;
 }
 
 const SafetensorsFile& CheckpointReader::open(const CheckpointFile& file) const {

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <memory>
 #include <span>
@@ -31,6 +32,9 @@ class CheckpointReader {
   void check_files() const;
   // The same, and unless all that they hold is what was written: reads every byte.
   void check_elements() const;
+  // All that is wrong with the files, a message each that names the file; reads every byte. `progress` is told how many
+  // bytes have been read since it was told last.
+  std::vector<std::string> find_damage(const std::function<void(std::int64_t)>& progress = {}) const;
 
   // `out` = elements [begin, begin + out.size()) of `slice`, flattened, of a state tensor of a parameter ("weight",
   // "exp_avg", ...), however the parameter was sliced when it was written. Every stored segment that is touched is read

@@ -78,7 +78,7 @@ void save_checkpoint(const fs::path& run_dir, const CheckpointContext& context, 
     throw;
   }
   // Older ones may be the only ones to go on from if steps fail now.
-  if (is_first && state.skipped_in_a_row() == 0) prune_checkpoints(run_dir, context.config.checkpoint().keep());
+  if (is_first && state.skipped_in_a_row() == 0) prune_checkpoints(run_dir, keep_rules(context.config.checkpoint()));
 }
 
 }  // namespace mudelta

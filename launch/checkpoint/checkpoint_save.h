@@ -15,11 +15,11 @@
 
 namespace mudelta {
 
-// Writes the checkpoint of step `state.step()`, then, unless that step was skipped, removes old ones but for the
-// config.checkpoint().keep() newest (0: all stay). Collective over `group`, all ranks, whose segments together make up
-// the model; rank 0's folder must be the same folder on every rank. Throws the same Error on every rank, naming the
-// first rank that failed, its file and the reason; the temporary folder is then gone and older checkpoints are as they
-// were. Throws Error, too, if the run already holds a checkpoint of this or of a later step.
+// Writes the checkpoint of step `state.step()`, then, unless that step was skipped, removes those that
+// config.checkpoint() does not keep (launch/checkpoint/retention.h). Collective over `group`, all ranks, whose segments
+// together make up the model; rank 0's folder must be the same folder on every rank. Throws the same Error on every
+// rank, naming the first rank that failed, its file and the reason; the temporary folder is then gone and older
+// checkpoints are as they were. Throws Error, too, if the run already holds a checkpoint of this or of a later step.
 void save_checkpoint(const std::filesystem::path& run_dir, const CheckpointContext& context, const TrainingState& state,
                      Optimizer& optimizer, const ProcessGroup& group);
 

@@ -1,7 +1,9 @@
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
+#include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -43,6 +45,7 @@ void add_train_command(CLI::App& app, Command& chosen) {
     std::string config, out, init_from, field;
     bool dry_run = false;
     int ranks = 0;
+    std::optional<std::int64_t> from;
   };
   auto arguments = std::make_shared<Arguments>();
   CLI::App* command = app.add_subcommand("train", "Train a model, alone or on every rank of mpirun");
@@ -63,6 +66,13 @@ void add_train_command(CLI::App& app, Command& chosen) {
   command->add_flag("--resume", arguments->request.resume,
                     "Go on from the newest checkpoint in RUN_DIR; from the start if there is none");
   command
+      ->add_option("--from", arguments->from,
+                   "With --resume: go on from the checkpoint of this step. Later ones are set aside, as "
+                   "checkpoints/set-aside-step-*")
+      ->type_name("STEP")
+      ->transform(whole_number(0))
+      ->needs("--resume");
+  command
       ->add_option(
           "--init-from", arguments->init_from,
           "Start from the weights of a checkpoint or of a run (its newest one), with a new schedule, optimizer "
@@ -80,6 +90,7 @@ void add_train_command(CLI::App& app, Command& chosen) {
     TrainingRequest& request = arguments->request;
     request.config = arguments->config;
     request.out = arguments->out;
+    request.from = arguments->from;
     if (!arguments->init_from.empty()) {
       request.initial_weights = [folder = arguments->init_from] { return std::make_unique<CheckpointWeights>(folder); };
     }

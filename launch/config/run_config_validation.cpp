@@ -146,6 +146,7 @@ void validate(const RunConfig& config, int world_size) {
   require_at_least("checkpoint.every_steps", config.checkpoint().every_steps(), 0);
   require_not_negative("checkpoint.every_minutes", config.checkpoint().every_minutes());
   require_at_least("checkpoint.keep", config.checkpoint().keep(), 0);
+  require_at_least("checkpoint.keep_every", config.checkpoint().keep_every(), 0);
 }
 
 }  // namespace mudelta

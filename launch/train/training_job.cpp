@@ -37,14 +37,19 @@ Mesh make_mesh(const ProcessGroup& world, const ParallelConfig& config) {
   }
 }
 
-// The checkpoint that rank 0 finds and every rank sees; nothing if there is none.
+// The checkpoint that rank 0 finds, of step `from` or else the newest, and every rank sees; nothing if there is none.
 std::optional<std::filesystem::path> agree_on_checkpoint(const ProcessGroup& world,
-                                                         const std::filesystem::path& run_dir) {
+                                                         const std::filesystem::path& run_dir,
+                                                         std::optional<std::int64_t> from) {
   std::string found;
   run_or_fail_together(world, [&] {
     if (world.rank() != 0) return;
     remove_leftovers(run_dir);
-    if (const auto checkpoint = newest_checkpoint(run_dir)) found = checkpoint->string();
+    if (from) {
+      found = checkpoint_of_step(run_dir, *from).string();
+    } else if (const auto checkpoint = newest_checkpoint(run_dir)) {
+      found = checkpoint->string();
+    }
   });
   found = world.all_gather(found).front();
   if (found.empty()) return std::nullopt;
@@ -120,7 +125,7 @@ int run_training(const TrainingRequest& request) {
   });
   std::vector<std::string> notes;
   std::optional<std::filesystem::path> checkpoint;
-  if (request.resume) checkpoint = agree_on_checkpoint(world, run.root());
+  if (request.resume) checkpoint = agree_on_checkpoint(world, run.root(), request.from);
   if (checkpoint) {
     notes = resume(*trainer, *checkpoint);
   } else if (initial_weights) {
@@ -134,6 +139,11 @@ int run_training(const TrainingRequest& request) {
   run_or_fail_together(world, [&] {
     if (world.rank() != 0) return;
     if (!lock) lock = make_and_claim(run);
+    if (request.from) {
+      for (const std::filesystem::path& place : set_later_checkpoints_aside(run.root(), trainer->steps_done())) {
+        notes.push_back(fmt::format("a later checkpoint is set aside as {}", place.string()));
+      }
+    }
     run.create(resolved_text(config), trainer->steps_done());
   });
   require_shared_folder(world, run.checkpoints());

@@ -1,8 +1,10 @@
 #pragma once
 
+#include <cstdint>
 #include <filesystem>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -17,6 +19,8 @@ struct TrainingRequest {
   std::vector<std::string> overrides;  // of --set
   std::filesystem::path out;
   bool resume = false;
+  // With `resume`: the step of the checkpoint to go on from; those of later steps are set aside. Nothing: the newest.
+  std::optional<std::int64_t> from = {};
   // Opens what the run's weights start from, with a model that the configuration may leave out
   // (launch/train/initial_weights.h); empty: from those that the seed gives.
   std::function<std::unique_ptr<const WeightSource>()> initial_weights = {};

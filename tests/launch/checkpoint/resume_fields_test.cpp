@@ -77,6 +77,7 @@ const std::set<std::string> kSaid = {
     "checkpoint.every_steps",
     "checkpoint.every_minutes",
     "checkpoint.keep",
+    "checkpoint.keep_every",
 };
 
 // Said; refused where a multiplier of a parameter changes with it, which checkpoints hold.
