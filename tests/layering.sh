@@ -22,12 +22,13 @@ launch/job: launch/config $below_launch
 launch/checkpoint: launch/job launch/config $below_launch
 launch/train: launch/checkpoint launch/job launch/config $below_launch
 launch/bench: $below_transfer
+launch/plan: launch/bench $below_transfer
 launch/transfer: $below_transfer
 launch/transfer/coord_check: launch/transfer $below_transfer
 launch/transfer/sweep: launch/transfer $below_transfer
 launch/transfer/scale_up: launch/transfer launch/transfer/sweep $below_transfer
-launch/commands: launch/bench $transfer $below_transfer
-launch: launch/commands launch/bench $transfer $below_transfer
+launch/commands: launch/bench launch/plan $transfer $below_transfer
+launch: launch/commands launch/bench launch/plan $transfer $below_transfer
 tests:
 "
 

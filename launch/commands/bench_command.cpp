@@ -2,7 +2,6 @@
 #include <omp.h>
 
 #include <CLI/CLI.hpp>
-#include <cstring>
 #include <limits>
 #include <memory>
 #include <string>
@@ -13,6 +12,7 @@
 #include "launch/bench/bench_kernels.h"
 #include "launch/bench/bench_rule.h"
 #include "launch/bench/bench_training.h"
+#include "launch/bench/copy_bandwidth.h"
 #include "launch/commands/commands.h"
 #include "launch/commands/number_options.h"
 #include "launch/commands/shared_options.h"
@@ -74,30 +74,6 @@ void require_memory_for(const RuleShape& shape, DType dtype, Device device) {
   const double needed = rule_backward_cost(shape, dtype).bytes, there = memory_share(1, device);
   require(needed <= there, "--rule {}: about {} of memory are needed, and there are {}", shape.to_string(),
           human_bytes(needed), human_bytes(there));
-}
-
-// Bytes moved (read and written) per second by a large copy within the GPU's memory.
-double measure_gpu_copy_bandwidth(Device device, double seconds) {
-  constexpr std::int64_t kBytes = 512 * 1024 * 1024;
-  const Tensor from = Tensor::zeros({kBytes / 4}, DType::kFloat32, device);
-  const Tensor to = Tensor::zeros({kBytes / 4}, DType::kFloat32, device);
-  return 2.0 * kBytes / measure([&] { to.copy_from(from); }, seconds, Stream(device)).best;
-}
-
-// Bytes moved (read and written) per second by a large copy.
-double measure_copy_bandwidth(Device device, double seconds) {
-  if (device.is_cuda()) return measure_gpu_copy_bandwidth(device, seconds);
-  constexpr std::int64_t kBytes = 64 * 1024 * 1024;
-  const Tensor from = Tensor::zeros({kBytes / 4}), to = Tensor::zeros({kBytes / 4});
-  const auto copy = [&] {
-#pragma omp parallel
-    {
-      const std::int64_t part = kBytes / omp_get_num_threads();
-      std::memcpy(to.raw() + omp_get_thread_num() * part, from.raw() + omp_get_thread_num() * part,
-                  static_cast<std::size_t>(part));
-    }
-  };
-  return 2.0 * kBytes / measure(copy, seconds).best;
 }
 
 // Measured on the device that is timed.

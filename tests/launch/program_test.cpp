@@ -22,7 +22,7 @@ TEST(Program, HelpNamesEveryCommand) {
   const Outcome help = mudelta("--help");
   EXPECT_EQ(help.exit_code, 0);
   for (const char* command :
-       {"prepare", "data", "configs", "train", "eval", "generate", "sweep", "scale-up", "bench", "info"}) {
+       {"prepare", "data", "configs", "train", "eval", "generate", "sweep", "scale-up", "plan", "bench", "info"}) {
     EXPECT_THAT(help.output, HasSubstr(std::string("\n  ") + command + " "));
     const Outcome own = mudelta(std::string(command) + " --help");
     EXPECT_EQ(own.exit_code, 0) << command;
