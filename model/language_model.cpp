@@ -156,6 +156,7 @@ DecodeState LanguageModel::make_state(std::int64_t sequences) const {
 }
 
 Tensor LanguageModel::hidden(const PackedTokens& input, DecodeState* state, Pass& pass) const {
+  CHECK(pass.edges || pass.context.size() == 1) << "context ranks need the edges of their parts";
   Tensor x = Tensor::empty({input.tokens.numel(), config_.width()}, DType::kFloat32, input.tokens.device());
   hooks_.before_forward(0);
   kernels::embedding_forward(embeddings_->value, input.tokens, x, pass.stream, part_of(*embeddings_));

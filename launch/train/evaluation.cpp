@@ -1,5 +1,7 @@
 #include "launch/train/evaluation.h"
 
+#include <glog/logging.h>
+
 #include <algorithm>
 #include <cmath>
 #include <numbers>
@@ -13,6 +15,7 @@ namespace mudelta {
 
 std::optional<Evaluation> evaluate(const LanguageModel& model, const Dataset& dataset, const EvaluationOptions& options,
                                    const Mesh& mesh, Stream stream, const LossVisitor& visit) {
+  CHECK(!visit || mesh.context().size() == 1) << "rows are visited whole";
   const ProcessGroup& group = mesh.data();
   const Loader loader(dataset, {.sequence_length = options.sequence_length,
                                 .shuffle = false,

@@ -38,7 +38,7 @@ using LossVisitor = std::function<void(std::int64_t first_target, std::span<cons
 // Loss of a model on the first sequences of a data set in file order, shared out among the data and context
 // ranks of `mesh`, whose context size divides the sequence length.
 // Nothing if options.stop ended it. An error on any rank is thrown on all (launch/job/agreement.h).
-// Collective; every rank gets the same result. `visit` may be empty.
+// Collective; every rank gets the same result. `visit` may be empty, and is with context ranks.
 std::optional<Evaluation> evaluate(const LanguageModel& model, const Dataset& dataset, const EvaluationOptions& options,
                                    const Mesh& mesh, Stream stream, const LossVisitor& visit = {});
 

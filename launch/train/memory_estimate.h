@@ -20,8 +20,8 @@ struct MemoryEstimate {
                            // train.cuda_graph, the pool that its recordings share
   double total() const { return weights + gradients + optimizer + activations; }
 };
-// During a training step on `data_ranks` x parallel.tensor ranks, and where parallel.tensor ranks compute losses of
-// `tokens` tokens at a time. `config`: with its model resolved, of any size: nothing is allocated.
+// During a training step on `data_ranks` (data x context) x parallel.tensor ranks, and where parallel.tensor ranks
+// compute losses of `tokens` tokens at a time. `config`: with its model resolved, of any size: nothing is allocated.
 MemoryEstimate estimate_memory(const RunConfig& config, int data_ranks, Device device);
 MemoryEstimate estimate_inference_memory(const RunConfig& config, std::int64_t tokens, Device device);
 

@@ -57,6 +57,9 @@ TEST_F(DeviceTraining, Float32IsThatOfTheCpu) {
     ASSERT_EQ(outcome.exit_code, 0) << outcome.output;
     expect_close(run, "cpu", 2e-5);
   }
+  const Outcome parts = train(2, "parts", kGpu + gentle + "--set parallel.gpu_transport=HOST --set parallel.context=2");
+  ASSERT_EQ(parts.exit_code, 0) << parts.output;
+  expect_close("parts", "cpu", 2e-5);
 }
 
 TEST_F(DeviceTraining, BFloat16IsNearTheCpusFloat32) {
@@ -64,6 +67,14 @@ TEST_F(DeviceTraining, BFloat16IsNearTheCpusFloat32) {
   const Outcome outcome = train(1, "gpu16", std::string(kGpu) + kGentle + kBFloat16);
   ASSERT_EQ(outcome.exit_code, 0) << outcome.output;
   expect_close("gpu16", "cpu32", 1e-2);
+  const std::string parts =
+      "--set parallel.gpu_transport=HOST --set parallel.context=3 --set train.sequence_length=72 ";
+  ASSERT_EQ(train(1, "cpu72", std::string(kCpu) + kGentle + "--set model.head_dim=32 --set train.sequence_length=72")
+                .exit_code,
+            0);
+  const Outcome over_ranks = train(3, "parts16", std::string(kGpu) + kGentle + kBFloat16 + parts);
+  ASSERT_EQ(over_ranks.exit_code, 0) << over_ranks.output;
+  expect_close("parts16", "cpu72", 1e-2);
 }
 
 TEST_F(DeviceTraining, BFloat16StaysNearTheCpusFloat32) {

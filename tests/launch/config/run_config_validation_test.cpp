@@ -66,6 +66,7 @@ INSTANTIATE_TEST_SUITE_P(
         {"parallel.tensor=0", "parallel.tensor is 0: expected at least 1"},
         {"parallel.tensor=2", "1 ranks: expected a multiple of parallel.tensor 2 x parallel.context 1"},
         {"parallel.context=0", "parallel.context is 0: expected at least 1"},
+        {"parallel.context=3", "1 ranks: expected a multiple of parallel.tensor 1 x parallel.context 3"},
         {"parallel.zero_stage=2", "parallel.zero_stage is 2: expected 1"},
         {"parallel.zero_stage=0", "parallel.zero_stage is 0: expected 1"},
         {"parallel.bucket_mib=0", "parallel.bucket_mib is 0: expected more than 0"},
@@ -127,6 +128,21 @@ TEST(Validate, SequencesMustBeSharedEvenlyByTheDataRanks) {
 }
 
 class Configs : public ::testing::TestWithParam<std::string> {};
+
+TEST(Validate, SequencesMustBeCutEvenlyOverTheContextRanks) {
+  EXPECT_EQ(validation_error({"parallel.context=3", "train.sequence_length=9"}, 6), kNoError);
+  EXPECT_EQ(validation_error({"parallel.context=3", "train.sequence_length=10"}, 6),
+            "train.sequence_length is 10: expected a multiple of parallel.context, 3: 9 or 12");
+  EXPECT_EQ(validation_error({"parallel.context=4", "train.sequence_length=3"}, 4),
+            "train.sequence_length is 3: expected a multiple of parallel.context, 4: 4");
+  const std::vector<std::string> both = {"parallel.context=2", "parallel.tensor=2", "train.sequence_length=6"};
+  EXPECT_EQ(validation_error(both, 4),
+            "train.sequence_length is 6: expected a multiple of parallel.tensor 2 x parallel.context 2: 4 or 8; or "
+            "parallel.sequence_parallel false");
+  EXPECT_EQ(validation_error({both[0], both[1], both[2], "parallel.sequence_parallel=false"}, 4), kNoError);
+  EXPECT_EQ(validation_error({"parallel.context=2", "train.cuda_graph=true"}, 2),
+            "train.cuda_graph is true: not yet possible with parallel.context above 1, which is 2");
+}
 
 TEST_P(Configs, AreValidAndDescribeAModelAndItsBase) {
   const std::filesystem::path path = std::filesystem::path(MUDELTA_CONFIGS) / (GetParam() + ".textproto");
