@@ -8,6 +8,7 @@
 #include "data/dataset_info.h"
 #include "data/prepare.h"
 #include "data/tokenizer.h"
+#include "dist/mesh.h"
 #include "dist/process_group.h"
 #include "launch/config/run_config.h"
 #include "launch/config/run_config_validation.h"
@@ -49,7 +50,7 @@ RunConfig complete_without_data(RunConfig config, int ranks) {
 }
 
 void print_dry_run(const RunConfig& config, int ranks) {
-  fmt::print("{}", describe_scaling(config, ranks));
+  fmt::print("{}", describe_scaling(config, mesh_sizes(ranks, config.parallel()).data));
   if (!has_data(config)) {
     fmt::print("data        none is at data.path \"{}\": the vocabulary is that of the tokenizer {}\n",
                config.data().path(), config.data().tokenizer());

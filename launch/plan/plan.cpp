@@ -100,7 +100,7 @@ class Planner {
   }
 
   MemoryEstimate estimate(const RunConfig& config, const MeshSizes& mesh) const {
-    return estimate_memory(config, mesh.data * mesh.context, device_);
+    return estimate_memory(config, mesh.data, device_);
   }
   bool fits(const MemoryEstimate& memory) const { return memory.total() <= request_.memory_bytes; }
 

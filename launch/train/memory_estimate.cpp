@@ -49,7 +49,7 @@ double pool_bytes(const std::vector<LiveTensors>& moments) {
 double activation_bytes(const RunConfig& config, int data_ranks, Device device) {
   const TrainConfig& train = config.train();
   const int context = config.parallel().context();
-  const std::int64_t rows = micro_batch(train, data_ranks / context);
+  const std::int64_t rows = micro_batch(train, data_ranks);
   const std::vector<LiveTensors> moments = LanguageModel::training_memory(
       config.model(), pass_shape(config, product_of({rows, train.sequence_length() / context}), rows, device));
   return train.cuda_graph() ? pool_bytes(moments) : most_bytes(moments);
@@ -62,6 +62,7 @@ struct ParameterMemory {
 };
 
 ParameterMemory memory_of_few_layers(const RunConfig& config, std::int64_t layers, int data_ranks) {
+  const std::int64_t shards = std::int64_t{data_ranks} * config.parallel().context();
   ModelConfig model = config.model();
   model.set_layers(layers);
   const auto moments = static_cast<double>(state_names(kind_of(config.optimizer())).size());
@@ -77,7 +78,7 @@ ParameterMemory memory_of_few_layers(const RunConfig& config, std::int64_t layer
     const bool is_wide = spec.keep_float32 || compute_dtype(config.train()) == DType::kFloat32;
     (is_wide ? memory.wide : memory.compute) += static_cast<double>(numel);
     LiveTensors state;
-    state.add({(numel + data_ranks - 1) / data_ranks}, DType::kFloat32);
+    state.add({(numel + shards - 1) / shards}, DType::kFloat32);
     states.add(is_wide ? moments : moments + 1, state);  // a float32 parameter is its own master
   }
   memory.optimizer = states.bytes();

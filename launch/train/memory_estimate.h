@@ -15,12 +15,12 @@ namespace mudelta {
 struct MemoryEstimate {
   double weights = 0;
   double gradients = 0;
-  double optimizer = 0;    // moments, and float32 masters of other parameters; cut over the data ranks
+  double optimizer = 0;    // moments, and float32 masters of other parameters; cut over the data and context ranks
   double activations = 0;  // the most that a pass over a micro-batch has at a time, work space included; with
                            // train.cuda_graph, the pool that its recordings share
   double total() const { return weights + gradients + optimizer + activations; }
 };
-// During a training step on `data_ranks` (data x context) x parallel.tensor ranks, and where parallel.tensor ranks
+// During a training step on `data_ranks` x parallel.context x parallel.tensor ranks, and where parallel.tensor ranks
 // compute losses of `tokens` tokens at a time. `config`: with its model resolved, of any size: nothing is allocated.
 MemoryEstimate estimate_memory(const RunConfig& config, int data_ranks, Device device);
 MemoryEstimate estimate_inference_memory(const RunConfig& config, std::int64_t tokens, Device device);
@@ -32,7 +32,7 @@ double memory_share(int local_ranks, Device device);
 // there is, and what is to be smaller: the model's sizes, or what `batch` calls the sizes that set the tokens.
 void require_memory(const MemoryEstimate& estimate, const ModelConfig& model, std::string_view batch, int local_ranks,
                     Device device);
-// As above for training by `config` on `data_ranks` ranks.
+// As above for training by `config`.
 void require_training_memory(const RunConfig& config, int data_ranks, int local_ranks, Device device);
 
 std::string human_bytes(double bytes);  // "3.25 GiB"

@@ -120,7 +120,7 @@ int run_training(const TrainingRequest& request) {
   const Mesh mesh = make_mesh(world, config.parallel());
   std::unique_ptr<Trainer> trainer;
   run_or_fail_together(world, [&, device = device] {
-    require_training_memory(config, mesh.gradients().size(), rank_info().local_size, device);
+    require_training_memory(config, mesh.data().size(), rank_info().local_size, device);
     trainer = std::make_unique<Trainer>(config, mesh, device);
   });
   std::vector<std::string> notes;

@@ -40,8 +40,10 @@ TEST_F(LayoutCommands, CoordCheckMeasuresTheSameInAnyLayout) {
   ASSERT_LE(one.exit_code, 1) << one.output;
   const auto expected = measurements("alone");
   ASSERT_GT(expected.size(), 100u);
-  const std::pair<int, std::string> layouts[] = {
-      {2, "--set parallel.tensor=2"}, {4, "--set parallel.tensor=2"}, {2, ""}};
+  const std::pair<int, std::string> layouts[] = {{2, "--set parallel.tensor=2"},
+                                                 {4, "--set parallel.tensor=2"},
+                                                 {2, ""},
+                                                 {4, "--set parallel.context=2 --set parallel.tensor=2"}};
   for (const auto& [ranks, settings] : layouts) {
     SCOPED_TRACE(std::to_string(ranks) + " ranks " + settings);
     const Outcome outcome = coord_check(ranks, "layout", settings + " --force");

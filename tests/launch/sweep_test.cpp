@@ -116,6 +116,9 @@ TEST_F(Sweep, NumberOfRanksChangesNothingButRounding) {
   const Outcome parts = mpirun(4, arguments("parts", tensor + "2"));
   ASSERT_EQ(parts.exit_code, 0) << parts.output;
   expect_same_losses("parts", "one");
+  const Outcome context = mpirun(2, arguments("context", "--set run.parallel.context=2 --set ranks_per_run=2"));
+  ASSERT_EQ(context.exit_code, 0) << context.output;
+  expect_same_losses("context", "one");
   const Outcome uneven = mpirun(3, arguments("uneven", tensor + "3"));
   EXPECT_EQ(uneven.exit_code, 2);
   EXPECT_EQ(count(uneven.output, "3 ranks: expected a multiple of parallel.tensor 2"), 1) << uneven.output;

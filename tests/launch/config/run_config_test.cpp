@@ -63,7 +63,7 @@ TEST(ConfigText, FieldOfAnotherMessageIsPointedOut) {
 TEST(ConfigText, FieldLikeNoOtherGetsTheListOfFields) {
   EXPECT_EQ(
       parse_error("checkpoint { zzzzzzzz: 1 }"),
-      "run.textproto:1:14: `checkpoint` has no field `zzzzzzzz`; its fields are every_steps, every_minutes, keep");
+      "run.textproto:1:14: `checkpoint` has no field `zzzzzzzz`; its fields are every_steps, every_minutes, keep, keep_every");
 }
 
 TEST(ConfigText, WrongTypeIsPointedAt) {

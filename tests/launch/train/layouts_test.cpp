@@ -201,7 +201,7 @@ void expect_memory(const ProcessGroup& world, int context, int tensor, ModelConf
   config.mutable_parametrization()->set_base_width(64);
   const Mesh mesh(world, config.parallel());
   const Batch rows = whole_documents(config, mesh.context().rank());
-  const MemoryEstimate estimate = estimate_memory(config, mesh.gradients().size(), {});
+  const MemoryEstimate estimate = estimate_memory(config, mesh.data().size(), {});
   const std::int64_t before = memory_stats({}).allocated;
   reset_peak_memory({});
   TrainableModel trainable(config, mesh, {});
