@@ -264,9 +264,8 @@ __device__ __forceinline__ void differentiate_norm(const Channels<kWhole>& c, co
 // Block (block of tokens, slab): a slab is the groups that a warp has room for, N channels a lane. dinitial_states may
 // be null. Partials: [blocks of tokens, channels, taps], of dweight.
 template <int kTaps, int N, bool kNormed, bool kWhole, class T>
-__global__ void __launch_bounds__(kBackwardThreads)
-    backward_kernel(Conv<T> conv, Groups groups, Norm norm, const T* dy, T* dx, float* dinitial_states,
-                    float* partials) {
+__global__ void __launch_bounds__(kBackwardThreads) backward_kernel(Conv<T> conv, Groups groups, Norm norm, const T* dy,
+                                                                    T* dx, float* dinitial_states, float* partials) {
   const std::int64_t warp_groups = kWarpSize / groups.lanes, num_groups = divide_up(conv.channels, groups.channels);
   const std::int64_t slabs = divide_up(num_groups, warp_groups), block = blockIdx.x / slabs;
   const std::int64_t first_group = blockIdx.x % slabs * warp_groups;

@@ -53,7 +53,8 @@ void gated_delta_rule_backward(const GatedDeltaRuleInputs& inputs, const GatedDe
 }
 
 GatedDeltaRuleMemory gated_delta_rule_memory(const Sizes& sizes, DType dtype, bool keep_states, Device device) {
-  if (device.is_cuda()) return cuda::gated_delta_rule_memory(sizes, dtype, keep_states, cuda::gated_delta_rule::this_gpu());
+  if (device.is_cuda())
+    return cuda::gated_delta_rule_memory(sizes, dtype, keep_states, cuda::gated_delta_rule::this_gpu());
   return memory(sizes);
 }
 
