@@ -21,6 +21,12 @@ constexpr bool kReuseBlocks = false;  // a reused, rounded-up block would hide o
 constexpr bool kReuseBlocks = true;
 #endif
 
+// The same for GPU memory, whose checkers are others.
+bool reuses_gpu_blocks() {
+  static const bool reuses = kReuseBlocks && std::getenv("MUDELTA_EXACT_BLOCKS") == nullptr;
+  return reuses;
+}
+
 // Where blocks come from. `allocate` returns null if there is no room.
 struct MemorySource {
   void* (*allocate)(std::int64_t num_bytes);
@@ -67,7 +73,7 @@ class CachingAllocator {
   void give_back(std::byte* block, std::int64_t block_bytes) {
     const std::lock_guard lock(mutex_);
     stats_.allocated -= block_bytes;
-    if (kReuseBlocks) {
+    if (type_ == DeviceType::kCuda ? reuses_gpu_blocks() : kReuseBlocks) {
       free_[block_bytes].push_back(block);
     } else {
       source_.release(block);
@@ -176,7 +182,8 @@ MemoryStats memory_stats(Device device) { return allocator_of(device).stats(); }
 void reset_peak_memory(Device device) { allocator_of(device).reset_peak(); }
 
 std::shared_ptr<std::byte[]> allocate(std::int64_t num_bytes, Device device) {
-  const std::int64_t block_bytes = block_size(num_bytes);
+  const bool is_exact = device.is_cuda() && !reuses_gpu_blocks();
+  const std::int64_t block_bytes = is_exact ? std::max<std::int64_t>(num_bytes, 1) : block_size(num_bytes);
   if (const auto pool = MemoryPool::Blocks::current(); pool && device.is_cuda()) {
     return {pool->take(block_bytes), [pool, block_bytes](std::byte* freed) { pool->give_back(freed, block_bytes); }};
   }

@@ -20,6 +20,8 @@ void reset_peak_memory(Device device);
 // Uninitialised memory, aligned to 64 bytes; freed blocks are cached and reused by size class, so that a training
 // step with fixed shapes touches the operating system only once. Thread-safe. GPU memory may be given back while work
 // that uses it is still queued on the compute stream: whoever gets it next queues behind that work.
+// Where MUDELTA_EXACT_BLOCKS is set in the environment, blocks of GPU memory have the very size that was asked for and go
+// back to the driver when they are freed, so that compute-sanitizer sees whoever leaves one; far slower.
 // Throws Error if there is no memory left, cached blocks included.
 std::shared_ptr<std::byte[]> allocate(std::int64_t num_bytes, Device device);
 

@@ -12,6 +12,7 @@
 #include "core/graph.h"
 #include "tests/core/gemm_cases.h"
 #include "tests/support/errors.h"
+#include "tests/support/guarded.h"
 
 namespace mudelta {
 namespace {
@@ -84,6 +85,30 @@ TEST_F(DeviceTest, CountsAndReusesMemory) {
 #ifndef __SANITIZE_ADDRESS__
   EXPECT_EQ(Tensor::empty({1000}, DType::kFloat32, device()).raw(), address);
 #endif
+}
+
+TEST_F(DeviceTest, ExactBlocksHaveNoByteMoreAndAreNotKept) {
+  if (std::getenv("MUDELTA_EXACT_BLOCKS") == nullptr) GTEST_SKIP() << "MUDELTA_EXACT_BLOCKS is not set";
+  const MemoryStats before = memory_stats(device());
+  {
+    const auto block = allocate(4'097, device());
+    EXPECT_EQ(memory_stats(device()).allocated, before.allocated + 4'097);
+    EXPECT_EQ(memory_stats(device()).reserved, before.reserved + 4'097);
+  }
+  EXPECT_EQ(memory_stats(device()).reserved, before.reserved);
+}
+
+TEST_F(DeviceTest, GuardsOfTestsSeeWritesBeyond) {
+  if (std::getenv("MUDELTA_EXACT_BLOCKS") != nullptr) GTEST_SKIP() << "blocks are exact: there are no guards";
+  testing::Guards guards;
+  const Tensor host = Tensor::from(std::vector<float>{1, 2, 3, 4, 5}, {5}), tensor = guards.copy(host);
+  const Tensor output = guards.empty({5}, DType::kFloat32);
+  output.copy_from(tensor);
+  EXPECT_EQ(values_of(output), values_of(host));
+  EXPECT_TRUE(guards.are_untouched());
+  gpu::copy(output.raw() + 4, host.raw(), host.num_bytes(), Stream(device()).handle());
+  Stream(device()).synchronize();
+  EXPECT_FALSE(guards.are_untouched());
 }
 
 TEST_F(DeviceTest, RunsOutOfMemoryWithAnError) {

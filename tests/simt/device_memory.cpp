@@ -42,7 +42,7 @@ class Arena {
     memory_ = {static_cast<std::byte*>(memory), kDeviceBytes};
     poison_for_sanitizer(memory, kDeviceBytes);
     free_[0] = kDeviceBytes;
-    is_live_.resize(kDeviceBytes / kAlignment);
+    live_bytes_.resize(kDeviceBytes / kAlignment);
   }
 
   const DeviceMemory& memory() const { return memory_; }
@@ -58,7 +58,7 @@ class Arena {
     if (size > taken) free_[offset + taken] = size - taken;
     const std::int64_t begin = offset + kAlignment;
     live_[begin] = num_bytes;
-    mark(begin, rounded, true);
+    mark(begin, num_bytes, true);
     used_bytes_ = std::max(used_bytes_, offset + taken);
     unpoison_for_sanitizer(memory_.begin + begin, num_bytes);
     protect(PROT_READ | PROT_WRITE);
@@ -75,7 +75,7 @@ class Arena {
     const auto [begin, num_bytes] = *found;
     live_.erase(found);
     const std::int64_t rounded = (num_bytes + kAlignment - 1) / kAlignment * kAlignment;
-    mark(begin, rounded, false);
+    mark(begin, num_bytes, false);
     poison_for_sanitizer(allocation, num_bytes);
     auto range = free_.emplace(begin - kAlignment, rounded + 2 * kAlignment).first;
     if (const auto next = std::next(range); next != free_.end() && range->first + range->second == next->first) {
@@ -101,10 +101,11 @@ class Arena {
   }
 
   bool is_live(std::int64_t begin, std::int64_t end) const {
-    for (std::int64_t granule = begin / kAlignment; granule * kAlignment < end; ++granule) {
-      if (is_live_[static_cast<std::size_t>(granule)] == 0) return false;
+    std::int64_t granule = begin / kAlignment;
+    for (; (granule + 1) * kAlignment < end; ++granule) {
+      if (live_bytes_[static_cast<std::size_t>(granule)] < kAlignment) return false;
     }
-    return true;
+    return end <= granule * kAlignment + live_bytes_[static_cast<std::size_t>(granule)];
   }
 
   std::string describe(const void* address) {
@@ -118,7 +119,10 @@ class Arena {
 
  private:
   void mark(std::int64_t begin, std::int64_t num_bytes, bool live) {
-    std::fill_n(is_live_.begin() + begin / kAlignment, num_bytes / kAlignment, static_cast<std::uint8_t>(live));
+    for (std::int64_t done = 0; done < num_bytes; done += kAlignment) {
+      const std::int64_t bytes = live ? std::min(num_bytes - done, kAlignment) : 0;
+      live_bytes_[static_cast<std::size_t>((begin + done) / kAlignment)] = static_cast<std::uint16_t>(bytes);
+    }
   }
   // Memory that was never allocated stays closed.
   void protect(int protection) {
@@ -130,7 +134,7 @@ class Arena {
   DeviceMemory memory_{};
   std::map<std::int64_t, std::int64_t> free_;  // offset -> bytes, gaps included
   std::map<std::int64_t, std::int64_t> live_;  // offset -> bytes asked for
-  std::vector<std::uint8_t> is_live_;          // of each kAlignment bytes
+  std::vector<std::uint16_t> live_bytes_;      // at the start of each kAlignment bytes
   std::int64_t used_bytes_ = 0;                // all allocations so far lie below
   int num_open_ = 0;
 };

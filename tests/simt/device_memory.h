@@ -29,7 +29,7 @@ void free_device_memory(void* memory);
 
 // In device memory, allocated or not.
 bool is_device_memory(const void* memory);
-// All bytes lie in one allocation (to 256 bytes).
+// All bytes lie in one allocation.
 bool is_allocated(const void* memory, std::int64_t num_bytes);
 // "byte 12 of an allocation of 4096 bytes".
 std::string describe_device_address(const void* memory);

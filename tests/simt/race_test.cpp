@@ -240,10 +240,10 @@ TEST(Bounds, SharedMemory) {
 }
 
 TEST(Bounds, DeviceMemory) {
-  const DeviceArray<float> x(64);
+  const DeviceArray<float> x(50);
   const auto kernel = +[](float* to, const float* from) { *to = *from; };
-  EXPECT_EQ(error_of_launch(kernel, dim3(1), 1, x.data(), x.data() + 63), kClean);
-  EXPECT_CONTAINS(error_of_launch(kernel, dim3(1), 1, x.data(), x.data() + 64),
+  EXPECT_EQ(error_of_launch(kernel, dim3(1), 1, x.data(), x.data() + 49), kClean);
+  EXPECT_CONTAINS(error_of_launch(kernel, dim3(1), 1, x.data(), x.data() + 50),
                   "reads 4 bytes of device memory outside any allocation");
   EXPECT_CONTAINS(error_of_launch(kernel, dim3(1), 1, x.data() - 1, x.data()),
                   "writes 4 bytes of device memory outside any allocation");

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "tests/support/device.h"
+#include "tests/support/guarded.h"
 #include "tests/support/op_case.h"
 #ifdef MUDELTA_EMULATED
 #include "simt/launch.h"
@@ -35,9 +36,11 @@ auto with_other_schedule(const F& f) {
 // host.
 inline Tensors run_on(Device device, const Tensors& tensors, const Op& op) {
   Tensors copies;
-  for (const Tensor& tensor : tensors) copies.push_back(tensor ? tensor.clone().to(device) : Tensor());
+  Guards guards;
+  for (const Tensor& tensor : tensors) copies.push_back(device.is_cuda() ? guards.copy(tensor) : tensor ? tensor.clone() : tensor);
   op(copies, Stream(device));
   for (Tensor& copy : copies) copy = copy ? copy.to(Device()) : copy;
+  EXPECT_TRUE(guards.are_untouched());
   return copies;
 }
 

@@ -11,6 +11,7 @@
 #include "tests/kernels/gated_delta_rule/cases.h"
 #include "tests/support/compare.h"
 #include "tests/support/device.h"
+#include "tests/support/guarded.h"
 
 // The gated delta rule on a device against the float64 oracle.
 namespace mudelta::testing {
@@ -64,13 +65,13 @@ template <class Forward>
 DeviceResults run_on_device(const GatedDeltaRuleProblem& p, const Forward& forward) {
   const Device on = device();
   const Stream stream(on);
+  Guards guards;
   kernels::GatedDeltaRuleInputs inputs = p.inputs;
-  const auto moved = [](const Tensor& x, Device to) { return x ? x.to(to) : x; };
   for (Tensor* tensor :
        {&inputs.q, &inputs.k, &inputs.v, &inputs.g, &inputs.beta, &inputs.cu_seqlens, &inputs.initial_state}) {
-    *tensor = moved(*tensor, on);
+    *tensor = guards.copy(*tensor);
   }
-  const auto like = [](const Tensor& x) { return x ? Tensor::empty(x.shape(), x.dtype(), x.device()) : Tensor(); };
+  const auto like = [&guards](const Tensor& x) { return x ? guards.empty(x.shape(), x.dtype()) : Tensor(); };
   DeviceResults r;
   r.o = like(inputs.v);
   r.final_state = like(inputs.initial_state);
@@ -78,11 +79,12 @@ DeviceResults run_on_device(const GatedDeltaRuleProblem& p, const Forward& forwa
   forward(inputs, r.o, r.final_state, r.saved, stream);
   r.gradients = {like(inputs.q), like(inputs.k),    like(inputs.v),
                  like(inputs.g), like(inputs.beta), like(inputs.initial_state)};
-  gated_delta_rule_backward(inputs, r.saved, p.d_o.to(on), moved(p.dfinal_state, on), r.gradients, stream);
+  gated_delta_rule_backward(inputs, r.saved, guards.copy(p.d_o), guards.copy(p.dfinal_state), r.gradients, stream);
   for (Tensor* tensor : {&r.o, &r.final_state, &r.gradients.dq, &r.gradients.dk, &r.gradients.dv, &r.gradients.dg,
                          &r.gradients.dbeta, &r.gradients.dinitial_state}) {
-    *tensor = moved(*tensor, Device());
+    *tensor = *tensor ? tensor->to(Device()) : *tensor;
   }
+  EXPECT_TRUE(guards.are_untouched());
   return r;
 }
 
