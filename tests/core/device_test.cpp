@@ -4,7 +4,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <limits>
+#include <memory>
+#include <string>
 #include <vector>
 
 #include "core/allocator.h"
@@ -168,6 +171,98 @@ TEST_F(DeviceTest, ProductsOfViewsAtAnyAddress) {
                 gemm(a, there.flat_view(101, {9, 5}), c, {}, Stream(device()));
               }),
               HasSubstr("matrices on one device"));
+}
+
+// The products of a model's layers in bfloat16, of which a few rows are compared: on the emulator of a small one.
+TEST_F(DeviceTest, ProductsOfModelShapes) {
+  struct Layer {
+    std::int64_t in, out;
+  };
+  const std::int64_t tokens = testing::kEmulated ? 96 : 16'384;
+  const std::vector<Layer> layers = testing::kEmulated ? std::vector<Layer>{{64, 200}, {200, 64}}
+                                                       : std::vector<Layer>{{1536, 1536},   {1536, 4096}, {4096, 1536},
+                                                                            {1536, 50'304}, {1024, 2736}, {2048, 16}};
+  // Rows `rows` of a b, of matrices row by row.
+  const auto expect_rows = [](const Tensor& c, const Tensor& a, const Tensor& b, GemmOptions options, double limit) {
+    const auto x = testing::to_doubles(a), y = testing::to_doubles(b);
+    const std::int64_t m = c.size(0), n = c.size(1), k = a.size(options.transpose_a ? 0 : 1);
+    for (const std::int64_t row : {std::int64_t{0}, m / 2 + 1, m - 1}) {
+      std::vector<double> expected(static_cast<std::size_t>(n));
+      for (std::int64_t j = 0; j < n; ++j) {
+        for (std::int64_t l = 0; l < k; ++l) {
+          expected[j] +=
+              x[options.transpose_a ? l * m + row : row * k + l] * y[options.transpose_b ? j * k + l : l * n + j];
+        }
+      }
+      EXPECT_TRUE(testing::close(c.slice(row, row + 1).to(Device()), expected, limit)) << "row " << row;
+    }
+  };
+  constexpr DType kType = DType::kBFloat16;
+  constexpr double kRounded = 3e-3, kSummed = 1e-5;
+  for (const auto [in, out] : layers) {
+    SCOPED_TRACE(std::to_string(in) + " -> " + std::to_string(out));
+    const Tensor x = testing::random_normal({tokens, in}, "x", 1, 0, 1, kType);
+    const Tensor w = testing::random_normal({out, in}, "w", 1, 0, 1, kType);
+    const Tensor dy = testing::random_normal({tokens, out}, "dy", 1, 0, 1, kType);
+    const Tensor there_x = x.to(device()), there_w = w.to(device()), there_dy = dy.to(device());
+    const Tensor y = Tensor::empty({tokens, out}, kType, device()), dx = Tensor::empty({tokens, in}, kType, device());
+    const Tensor dw = Tensor::zeros({out, in}, DType::kFloat32, device());
+    linear_forward(there_x, there_w, y, Stream(device()));
+    linear_backward(there_x, there_w, there_dy, dx, false, dw, Stream(device()));
+    expect_rows(y, x, w, {.transpose_b = true}, kRounded);
+    expect_rows(dx, dy, w, {}, kRounded);
+    expect_rows(dw, dy, x, {.transpose_a = true}, kSummed);
+  }
+}
+
+// All of the GPU's memory but a rest, for as long as it lives.
+class Ballast {
+ public:
+  explicit Ballast(std::int64_t rest) {
+    for (std::int64_t size = std::int64_t{32} << 30; size >= rest / 4; size /= 2) {
+      while (void* const block = gpu::allocate(size)) blocks_.push_back(block);
+    }
+    for (std::int64_t freed = 0; freed < rest && !blocks_.empty(); freed += rest / 4) {
+      gpu::free(blocks_.back());
+      blocks_.pop_back();
+    }
+  }
+  ~Ballast() {
+    for (void* const block : blocks_) gpu::free(block);
+  }
+  Ballast(const Ballast&) = delete;
+  Ballast& operator=(const Ballast&) = delete;
+
+ private:
+  std::vector<void*> blocks_;
+};
+
+// Blocks of ever other sizes, of which few fit beside one another: cached ones are given back to the driver while
+// streams still have work on them. The emulator's memory, which is the host's, is not filled up first.
+TEST_F(DeviceTest, AllocatorUnderPressureWithTwoStreams) {
+  constexpr std::int64_t kRest = std::int64_t{512} << 20;
+  const std::unique_ptr<Ballast> ballast = testing::kEmulated ? nullptr : std::make_unique<Ballast>(kRest);
+  const Stream compute(device());
+  const SideStream own(device());
+  const Stream side = own;
+  const std::int64_t most = testing::kEmulated ? 1 << 12 : kRest / 5 / 4;
+  const Tensor pinned = Tensor::empty({most}, DType::kFloat32, Device{DeviceType::kPinned});
+  for (std::int64_t i = 0; i < most; ++i) pinned.data<float>()[i] = static_cast<float>(i % 1021);
+  for (int round = 0; round < 40; ++round) {
+    const std::int64_t n = most - round * (most / 50);
+    const Tensor pulled = Tensor::empty({n}, DType::kFloat32, device());
+    side.wait_for(compute);  // whoever had the memory before
+    gpu::copy(pulled.raw(), pinned.raw(), pulled.num_bytes(), side.handle());
+    compute.wait_for(side);
+    const Tensor copied = pulled.clone().clone();  // the first copy goes back while it is read
+    pulled.fill_zero();
+    side.wait_for(compute);
+    const Tensor back = Tensor::empty({n}, DType::kFloat32, Device{DeviceType::kPinned});
+    gpu::copy(back.raw(), copied.raw(), copied.num_bytes(), side.handle());
+    compute.wait_for(side);
+    side.synchronize();
+    ASSERT_TRUE(std::equal(back.data<float>(), back.data<float>() + n, pinned.data<float>())) << "round " << round;
+  }
 }
 
 class GraphTest : public DeviceTest {};

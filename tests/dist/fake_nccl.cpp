@@ -1,5 +1,5 @@
-// The calls into NCCL that dist/nccl_backend.cpp makes, without GPUs and without other ranks: only the life of a
-// communicator, no work.
+// The calls into NCCL that dist/nccl_backend.cpp makes, without GPUs and without other ranks: the life of a
+// communicator, and the sum over one rank.
 #include "tests/dist/fake_nccl.h"
 
 #include <nccl.h>
@@ -43,8 +43,9 @@ const char* ncclGetLastError(ncclComm_t) { return "the fake link is down"; }
 
 ncclResult_t ncclGroupStart() { return ncclInternalError; }
 ncclResult_t ncclGroupEnd() { return ncclInternalError; }
-ncclResult_t ncclAllReduce(const void*, void*, size_t, ncclDataType_t, ncclRedOp_t, ncclComm_t, cudaStream_t) {
-  return ncclInternalError;
+// Of one rank, in place.
+ncclResult_t ncclAllReduce(const void* from, void* to, size_t, ncclDataType_t, ncclRedOp_t, ncclComm_t, cudaStream_t) {
+  return from == to ? ncclSuccess : ncclInternalError;
 }
 ncclResult_t ncclReduceScatter(const void*, void*, size_t, ncclDataType_t, ncclRedOp_t, ncclComm_t, cudaStream_t) {
   return ncclInternalError;

@@ -7,37 +7,16 @@
 
 #include "core/error.h"
 #include "dist/nccl_backend.h"
-#include "dist/process_group_backend.h"
 #include "tests/dist/fake_nccl.h"
+#include "tests/dist/host_group.h"
 
 namespace mudelta {
 namespace {
 
 // Rank 1 of two, alone.
-class HostGroup final : public ProcessGroup::Backend {
- public:
-  int rank() const override { return 1; }
-  int size() const override { return 2; }
-  std::string transport() const override { return "none"; }
-  std::shared_ptr<const Backend> split(int, int) const override { return nullptr; }
-  void all_reduce(const Tensor&, ReduceOp, Stream) const override {}
-  void reduce_scatter(const Tensor&, const Tensor&, Stream) const override {}
-  void all_gather(const Tensor&, const Tensor&, Stream) const override {}
-  void broadcast(const Tensor&, int, Stream) const override {}
-  void all_to_all(const Tensor&, const Tensor&, Stream) const override {}
-  void send(const Tensor&, int, Stream) const override {}
-  void receive(const Tensor&, int, Stream) const override {}
-  void barrier() const override {}
-  bool barrier_within(double) const override { return true; }
-  std::vector<double> all_gather(const std::vector<double>& values) const override {
-    std::vector<double> all = values;
-    all.insert(all.end(), values.begin(), values.end());
-    return all;
-  }
-  std::vector<std::string> all_gather(const std::string& value) const override { return {value, value}; }
-};
-
-std::shared_ptr<const ProcessGroup::Backend> backend() { return nccl_backend(std::make_shared<HostGroup>()); }
+std::shared_ptr<const ProcessGroup::Backend> backend() {
+  return nccl_backend(std::make_shared<testing::HostGroup>(1, 2));
+}
 
 void live_for(std::chrono::milliseconds time) { std::this_thread::sleep_for(time); }
 

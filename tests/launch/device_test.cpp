@@ -163,7 +163,8 @@ TEST_F(DeviceTraining, EvaluatesAndGeneratesAsTheCpu) {
   const auto loss_of = [](const std::string& output) {
     return std::stod(output.substr(output.find("loss ") + std::string_view("loss ").size()));
   };
-  EXPECT_NEAR(loss_of(run(eval, "cuda")), loss_of(run(eval, "cpu")), 2e-6);
+  // A loss near 5, of float32 sums in the order that the library of products takes.
+  EXPECT_NEAR(loss_of(run(eval, "cuda")), loss_of(run(eval, "cpu")), 1e-5);
 }
 
 }  // namespace

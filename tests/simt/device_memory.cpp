@@ -61,9 +61,9 @@ class Arena {
     mark(begin, num_bytes, true);
     used_bytes_ = std::max(used_bytes_, offset + taken);
     unpoison_for_sanitizer(memory_.begin + begin, num_bytes);
-    protect(PROT_READ | PROT_WRITE);
+    protect_pages(begin, begin + num_bytes, PROT_READ | PROT_WRITE);
     std::memset(memory_.begin + begin, kPoisonByte, static_cast<std::size_t>(num_bytes));
-    if (num_open_ == 0) protect(PROT_NONE);
+    if (num_open_ == 0) protect_pages(begin, begin + num_bytes, PROT_NONE);
     return memory_.begin + begin;
   }
 
@@ -125,8 +125,11 @@ class Arena {
     }
   }
   // Memory that was never allocated stays closed.
-  void protect(int protection) {
-    const int status = mprotect(memory_.begin, static_cast<std::size_t>(used_bytes_), protection);
+  void protect(int protection) { protect_pages(0, used_bytes_, protection); }
+  void protect_pages(std::int64_t begin, std::int64_t end, int protection) {
+    static const std::int64_t page = sysconf(_SC_PAGESIZE);
+    begin = begin / page * page;
+    const int status = mprotect(memory_.begin + begin, static_cast<std::size_t>(end - begin), protection);
     require(status == 0, "mprotect of emulated device memory failed: {}", std::strerror(errno));
   }
 

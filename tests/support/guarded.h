@@ -26,7 +26,7 @@ class Guards {
   }
 
  private:
-  static constexpr std::int64_t kGuardBytes = 16384;
+  static constexpr std::int64_t kGuardBytes = 4096;
   static constexpr std::byte kNan{0xff};
 
   Tensor place(const Shape& shape, DType dtype, const Tensor& content) {

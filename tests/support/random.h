@@ -13,15 +13,17 @@ inline Tensor random_normal(const Shape& shape, std::string_view name, double st
   const CounterRng rng(seed, name);
   Tensor tensor = Tensor::empty(shape);
   auto values = tensor.span<float>();
+#pragma omp parallel for if (values.size() > (1u << 20))
   for (std::size_t i = 0; i < values.size(); ++i) values[i] = static_cast<float>(mean + std * rng.normal(i));
   return tensor.to(dtype);
 }
 
-inline Tensor random_uniform(const Shape& shape, std::string_view name, double low, double high,
-                             std::uint64_t seed = 1, DType dtype = DType::kFloat32) {
+inline Tensor random_uniform(const Shape& shape, std::string_view name, double low, double high, std::uint64_t seed = 1,
+                             DType dtype = DType::kFloat32) {
   const CounterRng rng(seed, name);
   Tensor tensor = Tensor::empty(shape);
   auto values = tensor.span<float>();
+#pragma omp parallel for if (values.size() > (1u << 20))
   for (std::size_t i = 0; i < values.size(); ++i) {
     values[i] = static_cast<float>(low + (high - low) * rng.uniform(i));
   }

@@ -37,7 +37,8 @@ auto with_other_schedule(const F& f) {
 inline Tensors run_on(Device device, const Tensors& tensors, const Op& op) {
   Tensors copies;
   Guards guards;
-  for (const Tensor& tensor : tensors) copies.push_back(device.is_cuda() ? guards.copy(tensor) : tensor ? tensor.clone() : tensor);
+  for (const Tensor& tensor : tensors)
+    copies.push_back(device.is_cuda() ? guards.copy(tensor) : tensor ? tensor.clone() : tensor);
   op(copies, Stream(device));
   for (Tensor& copy : copies) copy = copy ? copy.to(Device()) : copy;
   EXPECT_TRUE(guards.are_untouched());

@@ -33,7 +33,13 @@ inline std::vector<GatedDeltaRuleCase> chunkwise_cases() {
       {"WideValues", {66}, 1, 1, 32, 512, gates, keys, -1, kType},
       {"WideSlabs64", many, 1, 1, 64, 80, gates, keys, -1, kType},
       {"WideSlabs128", many, 1, 1, 128, 144, gates, keys, -1, kType},
+      {"Groups8", {66}, 1, 8, 32, 32, gates, keys, -1, kType},
+      {"Keys128Values256", {65}, 1, 1, 128, 256, gates, keys, -1, kType},
+      {"Keys128Values512", {65}, 1, 1, 128, 512, gates, keys, -1, kType},
       {"Keys192", {129}, 1, 1, 192, 96, GateKind::kWeak, keys, -1, kType},
+      {"Keys192Groups", {70}, 1, 2, 192, 48, GateKind::kWeak, keys, -1, kType},
+      {"Keys256Values256", {65}, 1, 1, 256, 256, gates, keys, -1, kType},
+      {"Keys256Values512", {65}, 1, 1, 256, 512, gates, keys, -1, kType},
       {"Keys256", {130}, 1, 2, 256, 144, GateKind::kWeak, keys, -1, kType},
   };
   const std::pair<std::string, GateKind> gate_kinds[] = {{"NoGate", GateKind::kNone},

@@ -33,6 +33,8 @@ std::vector<GatedDeltaRuleCase> segment_cases() {
   const std::vector<std::int32_t> documents = {63, 0, 1, 64, 2, 0, 0, 65, 127, 129, 0, 257};
   std::vector<std::int32_t> many(81);  // enough segments for blocks of 8 warps, though nearly all are empty
   many[40] = 193;
+  std::vector<std::int32_t> fewer(34);  // enough with two slabs
+  fewer[20] = 193;
   std::vector<GatedDeltaRuleCase> cases = {
       {"NoSequences", {}, 1, 1, 32, 16, typical, keys, -1, kType},
       {"OnlyEmptySequences", {0, 0}, 1, 2, 32, 16, typical, keys, -1, kType},
@@ -40,6 +42,9 @@ std::vector<GatedDeltaRuleCase> segment_cases() {
       {"DocumentsNoGate", documents, 1, 1, 32, 16, GateKind::kNone, keys, -1, kType},
       {"Groups", {257, 0, 70}, 2, 4, 32, 32, weak, keys, -1, kType},
       {"WideSlabs", many, 1, 1, 64, 80, weak, keys, -1, kType},
+      {"WideSlabs128", fewer, 1, 1, 128, 144, weak, keys, -1, kType},
+      {"Groups8", {193}, 1, 8, 32, 32, weak, keys, -1, kType},
+      {"Keys192Groups", {193}, 1, 2, 192, 16, weak, keys, -1, kType},
       {"Keys64", {193}, 1, 1, 64, 64, weak, keys, -1, kType},
       {"Keys96", {193}, 1, 1, 96, 80, weak, keys, -1, kType},
       {"Keys128", {3, 193}, 1, 1, 128, 144, weak, keys, -1, kType},
