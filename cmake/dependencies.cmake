@@ -25,6 +25,8 @@ target_link_libraries(mudelta_dnnl INTERFACE ${DNNL_LIBRARY})
 
 find_package(PkgConfig REQUIRED)
 pkg_check_modules(XXHASH REQUIRED IMPORTED_TARGET libxxhash)
+pkg_check_modules(PCRE2 REQUIRED IMPORTED_TARGET libpcre2-8)
+pkg_check_modules(UTF8PROC REQUIRED IMPORTED_TARGET libutf8proc)
 
 if(MUDELTA_BUILD_TESTS)
   find_package(Boost REQUIRED COMPONENTS context)

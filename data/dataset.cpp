@@ -3,8 +3,8 @@
 #include <glog/logging.h>
 
 #include <algorithm>
-#include <cstring>
 #include <deque>
+#include <optional>
 #include <utility>
 
 #include "core/error.h"
@@ -24,34 +24,31 @@ struct Shard {
   std::unique_ptr<FileReader> file;  // null while it is not open
 };
 
-std::unique_ptr<FileReader> open_shard(const std::filesystem::path& folder, const DatasetInfo::ShardInfo& info) {
+std::unique_ptr<FileReader> open_shard(const std::filesystem::path& folder, const DatasetInfo::ShardInfo& info,
+                                       const ShardLayout& layout) {
   auto file = std::make_unique<FileReader>(folder / info.file);
-  const std::int64_t num_tokens = shard_num_tokens(*file);
+  const std::int64_t num_tokens = shard_num_tokens(*file, layout);
   require(num_tokens == info.num_tokens, "shard {} holds {} tokens, expected {} as dataset.json says",
           file->path().string(), num_tokens, info.num_tokens);
   return file;
 }
 
-std::uint16_t largest_id(std::span<const std::byte> tokens) {
-  std::uint16_t largest = 0;
-  for (; !tokens.empty(); tokens = tokens.subspan(kShardTokenBytes)) {
-    std::uint16_t id;
-    std::memcpy(&id, tokens.data(), sizeof(id));
-    largest = std::max(largest, id);
-  }
-  return largest;
-}
-
-void check_id(std::uint16_t largest, std::int32_t vocab_size, const std::filesystem::path& shard) {
-  require(largest < vocab_size, "shard {} holds token id {}, expected ids below {}", shard.string(), largest,
-          vocab_size);
+void check_ids(std::span<const std::int32_t> ids, std::int32_t vocab_size, const std::filesystem::path& shard) {
+  if (ids.empty()) return;
+  const auto [least, largest] = std::ranges::minmax(ids);
+  const std::int32_t wrong = least < 0 ? least : largest;  // those of 2^31 and more are negative here
+  require(0 <= wrong && wrong < vocab_size, "shard {} holds token id {}, expected ids below {}", shard.string(),
+          static_cast<std::uint32_t>(wrong), vocab_size);
 }
 
 }  // namespace
 
 struct Dataset::Impl {
+  std::filesystem::path folder;
   std::string description;
   DatasetInfo info;
+  double bytes_per_token_byte = 1;
+  std::optional<StoredTokenizer> tokenizer;  // once it was asked for
   std::vector<Shard> shards;
   std::deque<Shard*> open_shards;  // the one opened first in front
 
@@ -71,12 +68,17 @@ struct Dataset::Impl {
 Dataset::Dataset(const std::filesystem::path& folder, Split split) : impl_(std::make_unique<Impl>()) {
   const bool train = split == Split::kTrain;
   impl_->description = fmt::format("the {} split of {}", train ? "train" : "validation", folder.string());
+  impl_->folder = folder;
   impl_->info = read_dataset_info(folder);
+  const DatasetInfo::Bytes& bytes = train ? impl_->info.train_bytes : impl_->info.validation_bytes;
+  if (bytes.tokens > 0) {
+    impl_->bytes_per_token_byte = static_cast<double>(bytes.text) / static_cast<double>(bytes.tokens);
+  }
   const auto& listed = train ? impl_->info.train : impl_->info.validation;
   require(!listed.empty(), "{} lists no {} shard, expected at least one", dataset_info_path(folder).string(),
           train ? "train" : "validation");
   for (const auto& info : listed) {
-    open_shard(folder, info);
+    open_shard(folder, info, shard_layout(impl_->info.vocab_size));
     impl_->shards.push_back({folder / info.file, num_tokens(), num_tokens() + info.num_tokens, nullptr});
   }
 }
@@ -93,33 +95,54 @@ std::int64_t Dataset::num_tokens() const { return impl_->shards.empty() ? 0 : im
 void Dataset::read(std::int64_t begin, std::span<std::int32_t> out) const {
   const std::int64_t end = begin + std::ssize(out);
   CHECK(0 <= begin && end <= num_tokens()) << "tokens [" << begin << ", " << end << ") of " << num_tokens();
-  std::vector<std::uint16_t> tokens;
+  const ShardLayout& layout = shard_layout(impl_->info.vocab_size);
+  std::vector<std::byte> bytes;
   auto shard = std::ranges::upper_bound(impl_->shards, begin, {}, &Shard::end);
   for (; begin < end; ++shard) {
-    tokens.resize(static_cast<std::size_t>(std::min(end, shard->end) - begin));
-    const FileReader& file = impl_->open(*shard);
-    file.read(kShardHeaderBytes + (begin - shard->begin) * kShardTokenBytes, std::as_writable_bytes(std::span(tokens)));
-    check_id(std::ranges::max(tokens), impl_->info.vocab_size, shard->path);
-    std::ranges::copy(tokens, out.begin());
-    out = out.subspan(tokens.size());
-    begin += std::ssize(tokens);
+    const auto part = out.first(static_cast<std::size_t>(std::min(end, shard->end) - begin));
+    bytes.resize(part.size() * static_cast<std::size_t>(layout.token_bytes));
+    impl_->open(*shard).read(layout.num_bytes(begin - shard->begin), bytes);
+    read_ids(bytes, layout, part);
+    check_ids(part, impl_->info.vocab_size, shard->path);
+    out = out.subspan(part.size());
+    begin += std::ssize(part);
   }
+}
+
+const StoredTokenizer& Dataset::tokenizer() const {
+  if (!impl_->tokenizer) impl_->tokenizer = load_tokenizer(impl_->folder, impl_->info.tokenizer);
+  return *impl_->tokenizer;
+}
+
+double Dataset::num_bytes(std::span<const std::int32_t> tokens) const {
+  std::int64_t bytes = 0;
+  for (const std::int32_t token : tokens) bytes += tokenizer().tokenizer->num_bytes(token);
+  return static_cast<double>(bytes) * impl_->bytes_per_token_byte;
 }
 
 void verify_shard(const std::filesystem::path& folder, const DatasetInfo& info, const DatasetInfo::ShardInfo& shard,
                   const std::function<void(std::int64_t num_bytes)>& progress) {
-  const auto file = open_shard(folder, shard);
+  const ShardLayout& layout = shard_layout(info.vocab_size);
+  const auto file = open_shard(folder, shard, layout);
   Checksum checksum;
-  std::uint16_t largest = 0;
-  std::int64_t header_bytes = kShardHeaderBytes;  // in front of the block's tokens
+  std::string out_of_range;  // told if the checksum does not tell of damage
+  std::vector<std::int32_t> ids;
+  std::int64_t header_bytes = ShardLayout::kHeaderBytes;  // in front of the block's tokens
   file->for_each_block([&](std::span<const std::byte> block) {
     checksum.append(block);
-    largest = std::max(largest, largest_id(block.subspan(static_cast<std::size_t>(std::exchange(header_bytes, 0)))));
+    const auto tokens = block.subspan(static_cast<std::size_t>(std::exchange(header_bytes, 0)));
+    ids.resize(tokens.size() / static_cast<std::size_t>(layout.token_bytes));
+    read_ids(tokens, layout, ids);
+    try {
+      check_ids(ids, info.vocab_size, file->path());
+    } catch (const Error& error) {
+      out_of_range = error.what();
+    }
     if (progress) progress(std::ssize(block));
   });
   require(checksum.digits() == shard.xxh64, "shard {} is damaged: its xxh64 is {}, expected {} as dataset.json says",
           file->path().string(), checksum.digits(), shard.xxh64);
-  check_id(largest, info.vocab_size, file->path());
+  require(out_of_range.empty(), "{}", out_of_range);
 }
 
 }  // namespace mudelta

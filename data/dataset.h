@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "core/tensor.h"
+#include "data/tokenizers/stored_tokenizer.h"
 
 namespace mudelta {
 
@@ -19,16 +20,21 @@ struct DatasetInfo {
     std::int64_t num_tokens;
     std::string xxh64;  // of the whole file, 16 hexadecimal digits
   };
-  std::string tokenizer;
+  // Of a split. They differ where a tokenizer changes the text: Unicode forms, spaces at its start.
+  struct Bytes {
+    std::int64_t text = 0;    // of its documents
+    std::int64_t tokens = 0;  // that its tokens stand for
+  };
+  TokenizerId tokenizer;
   std::int32_t vocab_size = 0;
   std::int32_t separator = 0;
   std::vector<ShardInfo> train, validation;
+  Bytes train_bytes, validation_bytes;  // 0 where they do not differ
 };
 
 enum class Split { kTrain, kValidation };
 
-// The tokens of one split of a prepared folder: shards in the .bin layout of llm.c (256 int32 header: magic 20240520,
-// version 1, number of tokens; then uint16 tokens), seen as one stream. For one thread.
+// The tokens of one split of a prepared folder: shards (data/shard.h), seen as one stream. For one thread.
 class Dataset {
  public:
   // Throws Error, naming the file and what was expected, if dataset.json or a shard is missing, truncated, empty, of
@@ -43,6 +49,12 @@ class Dataset {
   // Copies tokens [begin, begin + out.size()). Throws Error, naming the shard, on an id >= vocab_size, or if it has
   // been cut short or cannot be read.
   void read(std::int64_t begin, std::span<std::int32_t> out) const;
+
+  // Read when it is first asked for. Throws Error as load_tokenizer.
+  const StoredTokenizer& tokenizer() const;
+  // Bytes of text that tokens of the split stand for: exact of the whole split, and of any part of it where the
+  // tokenizer does not change the text. Throws Error as `tokenizer`.
+  double num_bytes(std::span<const std::int32_t> tokens) const;
 
  private:
   struct Impl;

@@ -8,7 +8,9 @@
 namespace mudelta {
 namespace {
 
-constexpr int kVersion = 1;
+// Version 1 is that of the byte tokenizer.
+constexpr int kByteVersion = 1, kVersion = 2;
+constexpr std::int32_t kMaxVocab = 1 << 24;
 
 using Json = nlohmann::ordered_json;
 
@@ -41,17 +43,46 @@ std::vector<DatasetInfo::ShardInfo> shards_from_json(const Json& array) {
   return shards;
 }
 
+Json tokenizer_to_json(const TokenizerId& id) {
+  if (id == TokenizerId()) return id.kind;
+  return {{"kind", id.kind}, {"files", {id.file_name()}}, {"xxh64", id.xxh64}, {"separator", id.separator}};
+}
+
+TokenizerId tokenizer_from_json(const Json& json) {
+  if (json.is_string()) return parse_tokenizer_id(json.get<std::string>());
+  const TokenizerId id = {json.at("kind").get<std::string>(), json.at("xxh64").get<std::string>(),
+                          json.at("separator").get<std::string>()};
+  const auto files = json.at("files").get<std::vector<std::string>>();
+  require(files == std::vector{id.file_name()}, "the tokenizer's files are {}, expected {}", fmt::join(files, ", "),
+          id.file_name());
+  return id;
+}
+
+Json bytes_to_json(const DatasetInfo::Bytes& bytes) { return {{"text", bytes.text}, {"tokens", bytes.tokens}}; }
+
+DatasetInfo::Bytes bytes_from_json(const Json& json) {
+  const DatasetInfo::Bytes bytes = {json.at("text").get<std::int64_t>(), json.at("tokens").get<std::int64_t>()};
+  require(bytes.text >= 0 && bytes.tokens >= 0, "its numbers of bytes are {} and {}, expected none below 0", bytes.text,
+          bytes.tokens);
+  return bytes;
+}
+
 DatasetInfo from_json(const Json& json) {
   const int version = json.at("version").get<int>();
-  require(version == kVersion, "its version is {}, expected {}", version, kVersion);
+  require(version == kByteVersion || version == kVersion, "its version is {}, expected {} or {}", version, kByteVersion,
+          kVersion);
   DatasetInfo info;
-  info.tokenizer = json.at("tokenizer").get<std::string>();
+  info.tokenizer = tokenizer_from_json(json.at("tokenizer"));
   info.vocab_size = json.at("vocab_size").get<std::int32_t>();
   info.separator = json.at("separator").get<std::int32_t>();
   info.train = shards_from_json(json.at("train"));
   info.validation = shards_from_json(json.at("validation"));
-  require(1 <= info.vocab_size && info.vocab_size <= kShardMaxVocab, "vocab_size is {}, expected 1 to {}",
-          info.vocab_size, kShardMaxVocab);
+  if (version == kVersion) {
+    info.train_bytes = bytes_from_json(json.at("train_bytes"));
+    info.validation_bytes = bytes_from_json(json.at("validation_bytes"));
+  }
+  require(1 <= info.vocab_size && info.vocab_size <= kMaxVocab, "vocab_size is {}, expected 1 to {}", info.vocab_size,
+          kMaxVocab);
   require(0 <= info.separator && info.separator < info.vocab_size, "separator is {}, expected an id in [0, {})",
           info.separator, info.vocab_size);
   return info;
@@ -82,12 +113,17 @@ std::vector<DatasetInfo::ShardInfo> all_shards(const DatasetInfo& info) {
 }
 
 std::string to_json(const DatasetInfo& info) {
-  const Json json = {{"version", kVersion},
-                     {"tokenizer", info.tokenizer},
-                     {"vocab_size", info.vocab_size},
-                     {"separator", info.separator},
-                     {"train", shards_to_json(info.train)},
-                     {"validation", shards_to_json(info.validation)}};
+  const bool is_byte = info.tokenizer == TokenizerId();
+  Json json = {{"version", is_byte ? kByteVersion : kVersion},
+               {"tokenizer", tokenizer_to_json(info.tokenizer)},
+               {"vocab_size", info.vocab_size},
+               {"separator", info.separator},
+               {"train", shards_to_json(info.train)},
+               {"validation", shards_to_json(info.validation)}};
+  if (!is_byte) {
+    json["train_bytes"] = bytes_to_json(info.train_bytes);
+    json["validation_bytes"] = bytes_to_json(info.validation_bytes);
+  }
   return json.dump(2) + "\n";
 }
 

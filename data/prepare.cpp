@@ -19,7 +19,8 @@
 #include "data/documents.h"
 #include "data/shard.h"
 #include "data/text_file.h"
-#include "data/tokenizer.h"
+#include "data/tokenizers/stored_tokenizer.h"
+#include "data/tokenizers/utf8.h"
 
 namespace mudelta {
 namespace {
@@ -58,15 +59,41 @@ class SplitWriter {
   SplitWriter(const PrepareOptions& options, const Tokenizer& tokenizer, std::string_view name, CreatedPaths& created)
       : options_(options), tokenizer_(tokenizer), name_(name), created_(created) {}
 
-  void start_document() { append_tokens(std::array{tokenizer_.separator()}); }
-  void append(std::string_view piece) { append_tokens(tokenizer_.encode(piece)); }
-
-  std::vector<DatasetInfo::ShardInfo> finish() {
-    if (shard_) close_shard();
-    return shards_;
+  void start_document() {
+    end_document();
+    append_tokens(std::array{tokenizer_.separator()});
   }
 
+  void append(std::string_view piece) {
+    bytes_.text += std::ssize(piece);
+    if (tokenizer_.cuts_anywhere()) {
+      encode(piece);
+    } else {
+      document_ += piece;
+    }
+  }
+
+  void finish() {
+    end_document();
+    if (shard_) close_shard();
+  }
+
+  const std::vector<DatasetInfo::ShardInfo>& shards() const { return shards_; }
+  const DatasetInfo::Bytes& bytes() const { return bytes_; }
+
  private:
+  void end_document() {
+    if (!document_.empty()) encode(document_);
+    document_.clear();
+  }
+
+  void encode(std::string_view text) {
+    tokens_.clear();
+    tokenizer_.encode(text, tokens_);
+    for (const std::int32_t token : tokens_) bytes_.tokens += tokenizer_.num_bytes(token);
+    append_tokens(tokens_);
+  }
+
   void append_tokens(std::span<const std::int32_t> tokens) {
     while (!tokens.empty()) {
       if (!shard_) open_shard();
@@ -80,7 +107,7 @@ class SplitWriter {
 
   void open_shard() {
     remove_temporaries_of(shard_path());
-    shard_ = std::make_unique<ShardWriter>(shard_path());
+    shard_ = std::make_unique<ShardWriter>(shard_path(), shard_layout(tokenizer_.vocab_size()));
   }
 
   void close_shard() {
@@ -100,6 +127,9 @@ class SplitWriter {
   CreatedPaths& created_;
   std::unique_ptr<ShardWriter> shard_;  // null between shards
   std::vector<DatasetInfo::ShardInfo> shards_;
+  DatasetInfo::Bytes bytes_;
+  std::string document_;              // its text so far, unless the tokenizer cuts anywhere
+  std::vector<std::int32_t> tokens_;  // of what was encoded last
 };
 
 void check(const PrepareOptions& options) {
@@ -176,10 +206,19 @@ std::int64_t size_of_head(std::int64_t num_bytes, double validation_fraction) {
   return num_bytes - std::clamp<std::int64_t>(tail, 1, num_bytes - 1);
 }
 
-// Makes two documents of a lone one: its first `head` bytes and the rest.
-DocumentSplitter::Visitor cut_in_two(std::int64_t head, DocumentSplitter::Visitor visit) {
-  return [head, visit = std::move(visit), begin = std::int64_t{0}](std::string_view piece, bool starts) mutable {
-    const auto middle = static_cast<std::size_t>(std::clamp<std::int64_t>(head - begin, 0, std::ssize(piece)));
+// Makes two documents of a lone one: its first `head` bytes and the rest. With whole_characters, the first one ends
+// before the character that it would cut, if that begins in the same piece of it.
+DocumentSplitter::Visitor cut_in_two(std::int64_t head, bool whole_characters, DocumentSplitter::Visitor visit) {
+  return [head, whole_characters, visit = std::move(visit), begin = std::int64_t{0}](std::string_view piece,
+                                                                                     bool starts) mutable {
+    auto middle = static_cast<std::size_t>(std::clamp<std::int64_t>(head - begin, 0, std::ssize(piece)));
+    if (whole_characters && middle < piece.size()) {
+      const std::size_t whole = mudelta::whole_characters(piece.substr(0, middle));
+      if (whole > 0) {
+        head -= static_cast<std::int64_t>(middle - whole);
+        middle = whole;
+      }
+    }
     if (middle > 0) visit(piece.substr(0, middle), starts);
     if (middle < piece.size()) visit(piece.substr(middle), begin + static_cast<std::int64_t>(middle) == head);
     begin += std::ssize(piece);
@@ -191,6 +230,18 @@ void write_file(const fs::path& path, std::string_view text, CreatedPaths& creat
   file.append(std::as_bytes(std::span(text)));
   file.commit();
   created.add(path);
+}
+
+// Keeps the tokenizer's file in the data set. It may be there already: the one that the user named.
+void save_tokenizer(const StoredTokenizer& stored, const fs::path& folder, CreatedPaths& created) {
+  const std::string name = stored.id.file_name();
+  std::error_code ignored;
+  if (name.empty()) return;
+  if (fs::exists(folder / name, ignored)) {
+    require(FileReader(folder / name).text() == stored.content, "{} holds another {} already", folder.string(), name);
+  } else {
+    write_file(folder / name, stored.content, created);
+  }
 }
 
 // Of all documents, by a first reading.
@@ -215,7 +266,8 @@ DocumentSizes measure_documents(const Inputs& inputs, const PrepareProgress& pro
 
 // The inputs' documents, each to its split.
 void write_documents(const Inputs& inputs, const DocumentSizes& sizes, const PrepareOptions& options,
-                     SplitWriter& train, SplitWriter& validation, const PrepareProgress& progress) {
+                     bool whole_characters, SplitWriter& train, SplitWriter& validation,
+                     const PrepareProgress& progress) {
   const bool lone = sizes.num_documents() == 1;
   std::optional<ValidationDraw> draw;
   if (!lone) draw.emplace(options.seed, options.validation_fraction, sizes.num_documents());
@@ -229,7 +281,7 @@ void write_documents(const Inputs& inputs, const DocumentSizes& sizes, const Pre
     }
     split->append(piece);
   };
-  if (lone) write = cut_in_two(size_of_head(sizes.median(), options.validation_fraction), write);
+  if (lone) write = cut_in_two(size_of_head(sizes.median(), options.validation_fraction), whole_characters, write);
   inputs.for_each_document(write, [&](std::int64_t num_bytes) {
     bytes_done += num_bytes;
     if (progress) progress(bytes_done, inputs.num_bytes());
@@ -241,9 +293,8 @@ void write_documents(const Inputs& inputs, const DocumentSizes& sizes, const Pre
 
 PrepareReport prepare(const PrepareOptions& options, const PrepareProgress& progress) {
   check(options);
-  const auto tokenizer = make_tokenizer(options.tokenizer);
-  require(tokenizer->vocab_size() <= kShardMaxVocab, "the tokenizer {} has {} ids, expected at most {}",
-          tokenizer->name(), tokenizer->vocab_size(), kShardMaxVocab);
+  const StoredTokenizer stored = open_tokenizer(options.tokenizer, options.separator_token);
+  const Tokenizer& tokenizer = *stored.tokenizer;
   PrepareReport report;
   const Inputs inputs(options, report);
   const DocumentSizes sizes = measure_documents(inputs, progress);
@@ -252,11 +303,14 @@ PrepareReport prepare(const PrepareOptions& options, const PrepareProgress& prog
 
   CreatedPaths created;
   created.create_folder(options.out);
-  SplitWriter train(options, *tokenizer, "train", created);
-  SplitWriter validation(options, *tokenizer, "validation", created);
-  write_documents(inputs, sizes, options, train, validation, progress);
-  const DatasetInfo info{tokenizer->name(), tokenizer->vocab_size(), tokenizer->separator(), train.finish(),
-                         validation.finish()};
+  save_tokenizer(stored, options.out, created);
+  SplitWriter train(options, tokenizer, "train", created);
+  SplitWriter validation(options, tokenizer, "validation", created);
+  write_documents(inputs, sizes, options, !tokenizer.cuts_anywhere(), train, validation, progress);
+  train.finish();
+  validation.finish();
+  const DatasetInfo info{stored.id,           tokenizer.vocab_size(), tokenizer.separator(), train.shards(),
+                         validation.shards(), train.bytes(),          validation.bytes()};
   write_file(dataset_info_path(options.out), to_json(info), created);
   created.keep();
   report.train_tokens = sum_tokens(info.train);

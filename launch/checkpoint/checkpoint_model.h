@@ -17,7 +17,8 @@ struct CheckpointContext {
   ParameterStore& store;
   std::span<const ParameterScaling> scaling;  // one entry per parameter of the store
   double logit_multiplier = 1;
-  const DatasetInfo* data_set = nullptr;  // that it is trained on; null: neither written nor compared
+  const DatasetInfo* data_set = nullptr;       // that it is trained on; null: neither written nor compared
+  const StoredTokenizer* tokenizer = nullptr;  // whose file a checkpoint keeps; may be null
 };
 
 // Writes into the manifest what a checkpoint says of its model: configuration, optimizer kind, parameters with their

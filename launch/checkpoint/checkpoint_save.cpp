@@ -43,11 +43,12 @@ CheckpointManifest make_manifest(const CheckpointContext& context, const Trainin
   return manifest;
 }
 
-void commit(const fs::path& run_dir, const CheckpointManifest& manifest) {
+void commit(const fs::path& run_dir, const CheckpointManifest& manifest, const StoredTokenizer* tokenizer) {
   const std::int64_t step = manifest.state().step();
   const fs::path temporary = temporary_checkpoint_path(run_dir, step);
   const fs::path path = checkpoint_path(run_dir, step);
   check_manifest(manifest, temporary);
+  if (tokenizer != nullptr) tokenizer->save(temporary);
   write_manifest(temporary, manifest);
   fs::rename(temporary, path);
   sync_folder(path.parent_path());
@@ -69,7 +70,7 @@ void save_checkpoint(const fs::path& run_dir, const CheckpointContext& context, 
     });
     const std::vector<std::string> shards = group.all_gather(shard.SerializeAsString());
     run_or_fail_together(group, [&] {
-      if (is_first) commit(run_dir, make_manifest(context, state, optimizer, shards));
+      if (is_first) commit(run_dir, make_manifest(context, state, optimizer, shards), context.tokenizer);
     });
   } catch (const Error&) {
     std::error_code error;

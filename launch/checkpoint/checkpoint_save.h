@@ -8,10 +8,11 @@
 #include "optim/optimizer.h"
 
 // Checkpoints of a run. RUN/checkpoints/step-00001000/ holds one safetensors file per rank with the segments that the
-// rank's optimizer owns (launch/checkpoint/checkpoint_shard.h), and manifest.textproto
-// (launch/checkpoint/manifest.proto). It is written under a temporary name and renamed when everything is on the disk,
-// so a crash at any instant leaves every older checkpoint as it was and the new one either whole or under a name that
-// is never read. Finding, listing and resolving folders: launch/checkpoint/checkpoint_folder.h.
+// rank's optimizer owns (launch/checkpoint/checkpoint_shard.h), the tokenizer's file, if it has one, and
+// manifest.textproto (launch/checkpoint/manifest.proto). It is written under a temporary name and renamed when
+// everything is on the disk, so a crash at any instant leaves every older checkpoint as it was and the new one either
+// whole or under a name that is never read. Finding, listing and resolving folders:
+// launch/checkpoint/checkpoint_folder.h.
 
 namespace mudelta {
 

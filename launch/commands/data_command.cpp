@@ -23,7 +23,7 @@ void verify(const std::filesystem::path& folder) {
   const DatasetInfo info = read_dataset_info(folder);
   const auto shards = all_shards(info);
   std::int64_t num_bytes = 0, num_read = 0;
-  for (const auto& shard : shards) num_bytes += shard_num_bytes(shard.num_tokens);
+  for (const auto& shard : shards) num_bytes += shard_layout(info.vocab_size).num_bytes(shard.num_tokens);
 
   const Stopwatch stopwatch;
   Progress progress(stdout, "verify", num_bytes);

@@ -7,7 +7,7 @@
 
 #include "data/dataset_info.h"
 #include "data/prepare.h"
-#include "data/tokenizer.h"
+#include "data/tokenizers/stored_tokenizer.h"
 #include "dist/mesh.h"
 #include "dist/process_group.h"
 #include "launch/config/run_config.h"
@@ -39,7 +39,7 @@ RunConfig complete_without_data(RunConfig config, int ranks) {
   DataConfig& data = *config.mutable_data();
   if (!data.has_tokenizer()) data.set_tokenizer(PrepareOptions().tokenizer);
   if (!config.model().has_vocab_size()) {
-    config.mutable_model()->set_vocab_size(make_tokenizer(data.tokenizer())->vocab_size());
+    config.mutable_model()->set_vocab_size(open_tokenizer(data.tokenizer()).tokenizer->vocab_size());
   }
   const bool has_path = data.has_path();
   if (!has_path) data.set_path("none");

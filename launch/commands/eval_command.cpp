@@ -90,9 +90,10 @@ int run_eval(const EvalArguments& arguments) {
     loaded = std::make_unique<LoadedModel>(arguments.checkpoint, device, rank_info().local_size, mesh.tensor());
     dataset.emplace(arguments.data, arguments.split == "train" ? Split::kTrain : Split::kValidation);
     const RunConfig& config = loaded->config();
-    require(dataset->info().tokenizer == config.data().tokenizer(),
-            "the data set in {} was made with the tokenizer {}, the model learnt {}", arguments.data,
-            dataset->info().tokenizer, config.data().tokenizer());
+    const std::string tokenizer = to_string(dataset->info().tokenizer);
+    require(tokenizer == config.data().tokenizer(),
+            "the data set in {} was made with the tokenizer {}, the model learnt {}", arguments.data, tokenizer,
+            config.data().tokenizer());
     options = {
         .sequence_length = arguments.sequence_length > 0 ? arguments.sequence_length : config.train().sequence_length(),
         .micro_batch = arguments.batch,

@@ -6,10 +6,13 @@
 #include <cstdio>
 #include <memory>
 #include <string>
+#include <string_view>
+#include <utility>
 #include <vector>
 
 #include "core/error.h"
-#include "data/tokenizer.h"
+#include "data/tokenizers/stored_tokenizer.h"
+#include "data/tokenizers/utf8.h"
 #include "dist/mpi.h"
 #include "launch/commands/commands.h"
 #include "launch/commands/number_options.h"
@@ -51,22 +54,31 @@ class Continuation {
   DecodeState state_;
 };
 
-// To stdout, by rank 0.
+// To stdout, by rank 0. Text comes in parts of characters; each is printed once it is whole.
 class Output {
  public:
   explicit Output(const ProcessGroup& world) : is_first_(world.rank() == 0) {}
-  void print(const std::string& text) const {
-    if (!is_first_) return;
-    std::fwrite(text.data(), 1, text.size(), stdout);
-    std::fflush(stdout);
+  void print(std::string_view part) {
+    pending_ += part;
+    const std::size_t whole = whole_characters(pending_);
+    write(std::string_view(pending_).substr(0, whole));
+    pending_.erase(0, whole);
   }
+  void end_text() { write(std::exchange(pending_, "") + "\n"); }
   void print_speed(std::int64_t tokens, double seconds) const {
     if (!is_first_) return;
     fmt::print(stderr, "({} tokens, {:.0f} a second)\n", tokens, static_cast<double>(tokens) / seconds);
   }
 
  private:
+  void write(std::string_view text) const {
+    if (!is_first_) return;
+    std::fwrite(text.data(), 1, text.size(), stdout);
+    std::fflush(stdout);
+  }
+
   bool is_first_;
+  std::string pending_;
 };
 
 // All ranks are one tensor group: each holds a part of the model, and all of them choose the same tokens.
@@ -77,17 +89,17 @@ int run_generate(const GenerateArguments& arguments) {
   run_or_fail_together(world, [&, &world = world, device = device] {
     validate(arguments.sampling);
     model = std::make_unique<const LoadedModel>(arguments.checkpoint, device, rank_info().local_size, world);
-    tokenizer = make_tokenizer(model->config().data().tokenizer());
+    const TokenizerId id = parse_tokenizer_id(model->config().data().tokenizer());
+    tokenizer = load_tokenizer(model->folder(), id).tokenizer;
     require(model->config().model().vocab_size() >= tokenizer->vocab_size(),
             "{}: model.vocab_size is {}, expected the {} of the tokenizer {} at least", model->folder().string(),
-            model->config().model().vocab_size(), tokenizer->vocab_size(), tokenizer->name());
+            model->config().model().vocab_size(), tokenizer->vocab_size(), id.kind);
   });
   const LoadedModel& loaded = *model;
-  const Output out(world);
+  Output out(world);
 
   std::vector<std::int32_t> tokens{tokenizer->separator()};
-  const std::vector<std::int32_t> prompt = tokenizer->encode(arguments.prompt);
-  tokens.insert(tokens.end(), prompt.begin(), prompt.end());
+  tokenizer->encode(arguments.prompt, tokens);
   out.print(arguments.prompt);
 
   const Stopwatch stopwatch;
@@ -96,7 +108,7 @@ int run_generate(const GenerateArguments& arguments) {
   while (generated < arguments.tokens) {
     const Tensor logits = continuation.next_logits(tokens);
     if (!std::ranges::all_of(logits.span<float>(), [](float x) { return std::isfinite(x); })) {
-      out.print("\n");
+      out.end_text();
       throw SharedError(fmt::format("{}: the logits of token {} are not all finite numbers", loaded.folder().string(),
                                     generated + 1));
     }
@@ -105,9 +117,9 @@ int run_generate(const GenerateArguments& arguments) {
     ++generated;
     if (token == tokenizer->separator()) break;  // the text ends here
     tokens = {token};
-    out.print(tokenizer->decode(tokens));
+    out.print(generated == 1 && arguments.prompt.empty() ? tokenizer->decode(tokens) : tokenizer->text_of(token));
   }
-  out.print("\n");
+  out.end_text();
   out.print_speed(generated, stopwatch.seconds());
   return 0;
 }

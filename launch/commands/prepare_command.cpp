@@ -91,7 +91,14 @@ void add_prepare_command(CLI::App& app, Command& chosen) {
   command->add_option("--out", arguments->out, "Folder for the data set; must not hold one")
       ->type_name("DIR")
       ->required();
-  command->add_option("--tokenizer", options.tokenizer, "How text becomes tokens")->capture_default_str();
+  command->add_option("--tokenizer", options.tokenizer, "How text becomes tokens: byte, or the file of a tokenizer")
+      ->type_name("byte|FILE")
+      ->capture_default_str();
+  command
+      ->add_option("--separator-token", options.separator_token,
+                   "The tokenizer's token that starts each document. Left out: the first of <|endoftext|>, "
+                   "<|end_of_text|>, <eos>, </s> and [EOS] that it has")
+      ->type_name("TOKEN");
   CLI::Option* separator =
       command
           ->add_option("--separator", arguments->separator,

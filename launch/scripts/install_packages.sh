@@ -9,14 +9,15 @@ build=(
   cmake ninja-build g++ ccache pkg-config
   libopenmpi-dev openmpi-bin
   libprotobuf-dev protobuf-compiler
-  libcli11-dev libdnnl-dev libfmt-dev libgoogle-glog-dev libhwy-dev libxxhash-dev nlohmann-json3-dev
+  libcli11-dev libdnnl-dev libfmt-dev libgoogle-glog-dev libhwy-dev libpcre2-dev libutf8proc-dev libxxhash-dev
+  nlohmann-json3-dev
   gnuplot-nox
 )
 test=(libboost-context-dev libgtest-dev libgmock-dev librapidcheck-dev procps)
 corpus=(dict-gcide)
 run=(
   openmpi-bin
-  libdnnl2 libfmt9 libgomp1 libgoogle-glog0v6 libhwy1 libopenmpi3 libprotobuf32 libxxhash0
+  libdnnl2 libfmt9 libgomp1 libgoogle-glog0v6 libhwy1 libopenmpi3 libpcre2-8-0 libprotobuf32 libutf8proc2 libxxhash0
   gnuplot-nox
 )
 

@@ -6,7 +6,6 @@
 #include <cmath>
 #include <numbers>
 
-#include "data/tokenizer.h"
 #include "kernels/reduce.h"
 #include "launch/job/agreement.h"
 #include "launch/train/batch_upload.h"
@@ -22,7 +21,7 @@ std::optional<Evaluation> evaluate(const LanguageModel& model, const Dataset& da
                                 .reset_at_documents = options.reset_at_documents,
                                 .part = mesh.context().rank(),
                                 .parts = mesh.context().size()});
-  const auto tokenizer = make_tokenizer(dataset.info().tokenizer);
+  run_or_fail_together(mesh.world(), [&] { dataset.tokenizer(); });
   const std::int64_t rows =
       options.max_sequences > 0 ? std::min(options.max_sequences, loader.rows_per_epoch()) : loader.rows_per_epoch();
   const std::int64_t begin = rows * group.rank() / group.size();
@@ -35,7 +34,7 @@ std::optional<Evaluation> evaluate(const LanguageModel& model, const Dataset& da
     const Tensor losses = model.losses({input.tokens, input.cu_seqlens, input.edges}, input.targets, stream);
     kernels::add_sum(losses, total, stream);
     const auto targets = batch.targets.span<std::int32_t>();
-    for (const std::int32_t target : targets) bytes += static_cast<double>(tokenizer->num_bytes(target));
+    bytes += dataset.num_bytes(targets);
     if (visit) visit(row * options.sequence_length + 1, targets, losses.to(Device()).span<float>());
   };
   // As many turns on every rank, though the shares may differ by a row.

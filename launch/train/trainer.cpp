@@ -30,7 +30,8 @@ Trainer::Trainer(const RunConfig& config, const Mesh& mesh, Device device)
       validation_data_(config.data().path(), Split::kValidation),
       batches_(Loader(train_data_, training_rows(config, mesh.context())), device, config.model().vocab_size(),
                config.train().cuda_graph()) {
-  // An evaluation must not be the first to find the split too short.
+  // An evaluation must not be the first to find the split too short, or its tokenizer damaged.
+  validation_data_.tokenizer();
   const Loader validation_rows(validation_data_, {.sequence_length = config.train().sequence_length()});
   state_.set_step(0);
   state_.set_tokens(0);
@@ -145,7 +146,7 @@ RunConfig Trainer::load(const std::filesystem::path& checkpoint) {
 
 CheckpointContext Trainer::checkpoint_context() {
   return {config_, trainable_.store(), parametrization().scaling(), parametrization().logit_multiplier(),
-          &train_data_.info()};
+          &train_data_.info(), &validation_data_.tokenizer()};
 }
 
 }  // namespace mudelta

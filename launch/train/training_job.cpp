@@ -86,9 +86,10 @@ std::vector<std::string> resume(Trainer& trainer, const std::filesystem::path& c
 RunConfig complete_run_config(RunConfig config, int world_size) {
   validate(config, world_size);
   const DatasetInfo data = read_dataset_info(config.data().path());
-  if (!config.data().has_tokenizer()) config.mutable_data()->set_tokenizer(data.tokenizer);
-  require(config.data().tokenizer() == data.tokenizer, "data.tokenizer is {}: the data set in {} was made with {}",
-          config.data().tokenizer(), config.data().path(), data.tokenizer);
+  const std::string tokenizer = to_string(data.tokenizer);
+  if (!config.data().has_tokenizer()) config.mutable_data()->set_tokenizer(tokenizer);
+  require(config.data().tokenizer() == tokenizer, "data.tokenizer is {}: the data set in {} was made with {}",
+          config.data().tokenizer(), config.data().path(), tokenizer);
   if (!config.model().has_vocab_size()) config.mutable_model()->set_vocab_size(data.vocab_size);
   require(config.model().vocab_size() >= data.vocab_size,
           "model.vocab_size is {}: the data set in {} has token ids up to {}", config.model().vocab_size(),

@@ -93,7 +93,7 @@ TEST_F(DatasetTest, ShardBytesAreTheLayoutOfLlmC) {
 
 TEST_F(DatasetTest, InfoSurvivesJson) {
   const DatasetInfo info = read_dataset_info(folder_.path());
-  EXPECT_EQ(info.tokenizer, "byte");
+  EXPECT_EQ(info.tokenizer, TokenizerId());
   EXPECT_EQ(info.vocab_size, 257);
   EXPECT_EQ(info.separator, 256);
   ASSERT_EQ(info.train.size(), 3u);

@@ -10,6 +10,7 @@
 #include <numeric>
 
 #include "tests/data/support.h"
+#include "tests/data/tokenizers/small_tokenizer.h"
 
 namespace mudelta {
 namespace {
@@ -70,7 +71,7 @@ TEST_F(PrepareTest, WritesADataset) {
   EXPECT_THAT(names_in(out_), ElementsAre("dataset.json", "train_000000.bin", "validation_000000.bin"));
   const Dataset train(out_, Split::kTrain), validation(out_, Split::kValidation);
   verify(out_);
-  EXPECT_EQ(train.info().tokenizer, "byte");
+  EXPECT_EQ(train.info().tokenizer, TokenizerId());
   EXPECT_EQ(train.info().vocab_size, 257);
   EXPECT_EQ(report.num_documents, 200);
   EXPECT_EQ(report.train_tokens, train.num_tokens());
@@ -344,6 +345,96 @@ TEST_F(PrepareTest, OptionsOutOfRange) {
   options.tokenizer = "bpe";
   EXPECT_THAT(error(options), HasSubstr("bpe"));
   EXPECT_FALSE(std::filesystem::exists(out_));
+}
+
+TEST_F(PrepareTest, TokenizerOfAFile) {
+  const std::filesystem::path file = folder_ / "mine.json";
+  write_file(file, testing::byte_level_json({{"o", "n"}, {" ", "on"}}).dump());
+  PrepareOptions options = this->options({folder_ / "in.txt"});
+  write_file(options.inputs[0], "on on\n\non\xff\n\non on on\n\n");
+  options.tokenizer = file.string();
+  options.validation_fraction = 0.3;
+  run(options);
+  const DatasetInfo info = read_dataset_info(out_);
+  EXPECT_EQ(to_string(info.tokenizer), fmt::format("tokenizer.json:{}:<|endoftext|>", info.tokenizer.xxh64));
+  EXPECT_EQ(info.vocab_size, 259);
+  EXPECT_EQ(info.separator, 258);
+  EXPECT_EQ(read_file(out_ / "tokenizer.json"), read_file(file));
+  EXPECT_EQ(read_dataset_info(out_).tokenizer, info.tokenizer);
+  std::vector<std::int32_t> tokens = all_tokens(out_, Split::kTrain);
+  std::ranges::copy(all_tokens(out_, Split::kValidation), std::back_inserter(tokens));
+  EXPECT_THAT(tokens, ::testing::UnorderedElementsAre(258, 256, 257, 258, 256, 255, 258, 256, 257, 257));
+  const Dataset train(out_, Split::kTrain), validation(out_, Split::kValidation);
+  EXPECT_EQ(train.num_bytes(all_tokens(train)) + validation.num_bytes(all_tokens(validation)), 5 + 3 + 8);
+  verify(out_);
+}
+
+TEST_F(PrepareTest, ADocumentIsEncodedWhole) {
+  const std::filesystem::path file = folder_ / "mine.json";
+  write_file(file, testing::byte_level_json({{"a", "b"}}).dump());
+  PrepareOptions options = this->options({folder_ / "in.txt"});
+  // A pair at each place where the text is read block by block, and a character where a lone document is cut.
+  std::string text;
+  while (text.size() < (2 << 20) + 2) text += text.size() % 2 == 1 ? "ab" : "cab";
+  write_file(options.inputs[0], text + "\u00e9");
+  options.tokenizer = file.string();
+  options.document_separator = "";
+  options.validation_fraction = 1.0 / static_cast<double>(text.size() + 2);
+  run(options);
+  const std::vector<std::int32_t> tokens = all_tokens(out_, Split::kTrain);
+  EXPECT_EQ(std::ranges::count(tokens, 'a'), 0);
+  EXPECT_EQ(Dataset(out_, Split::kTrain).tokenizer().tokenizer->decode(tokens), text);
+  EXPECT_THAT(all_tokens(out_, Split::kValidation), ElementsAre(257, 0xc3, 0xa9));
+}
+
+TEST_F(PrepareTest, BytesOfTextAreTrueOfATokenizerThatChangesIt) {
+  const std::filesystem::path file = folder_ / "mine.json";
+  nlohmann::json json = testing::byte_level_json({});
+  json["normalizer"] = {{"type", "NFC"}};
+  write_file(file, json.dump());
+  PrepareOptions options = this->options({folder_ / "in.txt"});
+  write_file(options.inputs[0], "e\u0301\n\ne\u0301");
+  options.tokenizer = file.string();
+  options.validation_fraction = 0.5;
+  run(options);
+  for (const Split split : {Split::kTrain, Split::kValidation}) {
+    const Dataset dataset(out_, split);
+    EXPECT_THAT(all_tokens(dataset), ElementsAre(256, 0xc3, 0xa9));
+    EXPECT_EQ(dataset.num_bytes(all_tokens(dataset)), 3);
+  }
+}
+
+TEST_F(PrepareTest, IdsBeyond16BitsAreKeptIn32) {
+  const std::filesystem::path file = folder_ / "mine.json";
+  nlohmann::json json = testing::byte_level_json({});
+  json["added_tokens"].push_back(json["added_tokens"][0]);
+  json["added_tokens"][1].update({{"id", 70'000}, {"content", "<far>"}});
+  write_file(file, json.dump());
+  PrepareOptions options = this->options({folder_ / "in.txt"});
+  write_file(options.inputs[0], "a<far>\n\na<far>");
+  options.tokenizer = file.string();
+  options.validation_fraction = 0.5;
+  options.shard_tokens = 2;
+  run(options);
+  EXPECT_EQ(read_dataset_info(out_).vocab_size, 70'001);
+  EXPECT_THAT(all_tokens(out_, Split::kTrain), ElementsAre(256, 'a', 70'000));
+  EXPECT_EQ(std::filesystem::file_size(out_ / "train_000000.bin"), 1024u + 2 * 4);
+  verify(out_);
+  testing::write_dataset(folder_ / "negative", {-1}, 100, 70'000);
+  EXPECT_THAT(error_of([&] { all_tokens(folder_ / "negative", Split::kTrain); }), HasSubstr("4294967295"));
+  EXPECT_THAT(error_of([&] { verify(folder_ / "negative"); }), HasSubstr("4294967295"));
+}
+
+TEST_F(PrepareTest, AnotherTokenizerInTheFolderIsKept) {
+  const std::filesystem::path file = folder_ / "mine.json";
+  write_file(file, testing::byte_level_json({}).dump());
+  std::filesystem::create_directories(out_);
+  write_file(out_ / "tokenizer.json", "{}");
+  PrepareOptions options = this->options({folder_ / "in.txt"});
+  write_file(options.inputs[0], "a\n\nb");
+  options.tokenizer = file.string();
+  EXPECT_THAT(error(options), HasSubstr("another tokenizer.json"));
+  EXPECT_EQ(read_file(out_ / "tokenizer.json"), "{}");
 }
 
 // No file may grow beyond `limit` bytes in this scope: writing fails there, as on a full disk.

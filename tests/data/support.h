@@ -47,9 +47,9 @@ inline void write_dataset(const std::filesystem::path& folder, const std::vector
                           std::int64_t shard_tokens_wanted = 1'000'000, std::int32_t vocab_size = kSeparator + 1,
                           const std::vector<std::int32_t>& validation = {kSeparator}) {
   std::filesystem::create_directories(folder);
-  DatasetInfo info{"byte", vocab_size, kSeparator, {}, {}};
+  DatasetInfo info{{}, vocab_size, kSeparator, {}, {}};
   const auto write = [&](const std::string& name, std::span<const std::int32_t> part) {
-    ShardWriter writer(folder / name);
+    ShardWriter writer(folder / name, shard_layout(vocab_size));
     writer.append(part);
     writer.commit();
     return DatasetInfo::ShardInfo{name, static_cast<std::int64_t>(part.size()), xxh64_of(FileReader(folder / name))};

@@ -6,6 +6,7 @@
 #include <sstream>
 #include <string>
 
+#include "tests/data/tokenizers/small_tokenizer.h"
 #include "tests/support/training_run.h"
 
 namespace mudelta::testing {
@@ -52,6 +53,41 @@ TEST_F(Inference, EvalAgreesWithTrainingOnAnyNumberOfRanks) {
     EXPECT_NEAR(figure(outcome.output, "perplexity"), std::exp(loss), 1e-3);
     EXPECT_GE(figure(outcome.output, "bits per byte"), loss / std::log(2.0) - 1e-3);  // separators are no bytes
   }
+}
+
+TEST_F(Inference, ATokenizerOfAFileGoesFromTheTextToTheModelAndBack) {
+  write_file(path("mine.json"), byte_level_json({{"e", " "}, {"a", "n"}, {"an", "d"}, {"\xff", "\xff"}}).dump());
+  const Outcome prepared = mudelta("prepare --input " + path("corpus.txt") + " --out " + path("tokens") +
+                                   " --validation-fraction 0.1 --tokenizer " + path("mine.json"));
+  ASSERT_EQ(prepared.exit_code, 0) << prepared.output;
+  const std::string data = " --set data.path=" + path("tokens"), steps = " --set train.steps=5";
+  const Outcome trained = mpirun(2, train_arguments("bpe", data + steps));
+  ASSERT_EQ(trained.exit_code, 0) << trained.output;
+  std::filesystem::remove(path("mine.json"));
+
+  const std::string of_bpe = "--checkpoint " + path("bpe");
+  const Outcome evaluated = mudelta("eval " + of_bpe + " --data " + path("tokens"));
+  ASSERT_EQ(evaluated.exit_code, 0) << evaluated.output;
+  const double bytes_per_token =
+      figure(evaluated.output, "loss") / std::log(2.0) / figure(evaluated.output, "bits per byte");
+  EXPECT_GT(bytes_per_token, 1.02);
+  EXPECT_LT(bytes_per_token, 1.5);
+  const Outcome generated = mudelta("generate " + of_bpe + " --tokens 20 --prompt and");
+  EXPECT_EQ(generated.exit_code, 0) << generated.output;
+  EXPECT_THAT(generated.output, StartsWith("and"));
+
+  EXPECT_THAT(mudelta("eval " + of_bpe + " --data " + path("data")).output, HasSubstr("tokenizer byte"));
+  write_file(path("mine.json"), byte_level_json({{"a", "n"}, {"e", " "}, {"an", "d"}, {"\xff", "\xff"}}).dump());
+  const Outcome other = mudelta("prepare --input " + path("corpus.txt") + " --out " + path("other") +
+                                " --validation-fraction 0.1 --tokenizer " + path("mine.json"));
+  ASSERT_EQ(other.exit_code, 0) << other.output;
+  const Outcome resumed =
+      mudelta(train_arguments("bpe", "--set data.path=" + path("other") + " --set train.steps=6 --resume"));
+  EXPECT_EQ(resumed.exit_code, 2);
+  EXPECT_THAT(resumed.output, HasSubstr("data.tokenizer is tokenizer.json:"));
+
+  write_file(path("tokens/tokenizer.json"), "{}");
+  EXPECT_THAT(mudelta(train_arguments("again", data + steps)).output, HasSubstr("tokens/tokenizer.json has the xxh64"));
 }
 
 TEST_F(Inference, PerTokenLogProbabilitiesAddUpToTheLoss) {
