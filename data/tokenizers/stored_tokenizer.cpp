@@ -11,6 +11,7 @@
 #include "core/files/checksum.h"
 #include "core/files/file_reader.h"
 #include "data/tokenizers/byte_tokenizer.h"
+#include "data/tokenizers/tiktoken.h"
 #include "data/tokenizers/tokenizer_json.h"
 
 namespace mudelta {
@@ -29,6 +30,9 @@ struct Kind {
 // Of those with a file.
 constexpr Kind kKinds[] = {
     {"tokenizer.json", "tokenizer.json", make_json_tokenizer},
+    {"tiktoken-gpt2", "gpt2.tiktoken", make_gpt2_tokenizer},
+    {"tiktoken-cl100k_base", "cl100k_base.tiktoken", make_cl100k_base_tokenizer},
+    {"tiktoken-o200k_base", "o200k_base.tiktoken", make_o200k_base_tokenizer},
 };
 
 const Kind& kind_named(std::string_view name) {
@@ -39,11 +43,24 @@ const Kind& kind_named(std::string_view name) {
   fail("unknown tokenizer \"{}\", known ones: {}", name, fmt::join(known, ", "));
 }
 
+// Rank files do not say which encoding they are of: their names do.
+const Kind& kind_of_ranks(const fs::path& path) {
+  const std::string name = path.filename().string();
+  for (const std::string_view encoding : {"gpt2", "cl100k_base", "o200k_base"}) {
+    if (name.starts_with(encoding)) return kind_named(fmt::format("tiktoken-{}", encoding));
+  }
+  if (name.starts_with("r50k_base")) return kind_named("tiktoken-gpt2");
+  fail(
+      "it holds ranks of tiktoken: expected a name that starts with gpt2, r50k_base, cl100k_base or o200k_base, which "
+      "says how they cut a text");
+}
+
 // Of a file that a user named.
-const Kind& kind_of(std::string_view content) {
+const Kind& kind_of(const fs::path& path, std::string_view content) {
   const std::size_t first = content.find_first_not_of(" \t\r\n");
   if (first != content.npos && content[first] == '{') return kind_named("tokenizer.json");
-  fail("it is no tokenizer that is known: expected a tokenizer.json");
+  if (is_rank_file(content)) return kind_of_ranks(path);
+  fail("it is no tokenizer that is known: expected a tokenizer.json or ranks of tiktoken");
 }
 
 std::string digits_of(std::string_view content) { return xxh64_of(std::as_bytes(std::span(content))); }
@@ -93,7 +110,7 @@ StoredTokenizer open_tokenizer(const std::string& name, std::string_view separat
   require(fs::exists(name, unused), "the tokenizer {} is no file and not \"byte\"", name);
   std::string content = FileReader(name).text();
   try {
-    const Kind& kind = kind_of(content);
+    const Kind& kind = kind_of(name, content);
     return make(kind, std::move(content), separator);
   } catch (const Error& error) {
     fail("tokenizer {}: {}", name, error.what());

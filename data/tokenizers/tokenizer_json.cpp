@@ -121,21 +121,18 @@ class JsonTokenizer : public Tokenizer {
 
   using Tokenizer::encode;
   void encode(std::string_view text, std::vector<std::int32_t>& tokens) const override {
+    if (valid_utf8_prefix(text) == text.size()) return encode_valid(text, true, tokens);
+    const char* const start = text.data();
     std::string repaired;
-    for (bool starts_text = true; !text.empty(); starts_text = false) {
-      const std::size_t valid = valid_utf8_prefix(text);
-      if (valid == text.size() && repaired.empty()) return encode_valid(text, starts_text, tokens);
-      std::size_t end = valid;  // of what is not valid
-      while (end < text.size() && valid_utf8_prefix(text.substr(end, 4)) == 0) ++end;
+    split_by_validity(text, [&](std::string_view part, bool is_valid) {
       if (pre_tokenizers_.byte_level) {
-        if (valid > 0) encode_valid(text.substr(0, valid), starts_text, tokens);
-        bpe_->encode(text.substr(valid, end - valid), tokens);
+        is_valid ? encode_valid(part, part.data() == start, tokens) : bpe_->encode(part, tokens);
+      } else if (is_valid) {
+        repaired += part;
       } else {
-        repaired += text.substr(0, valid);
-        for (std::size_t i = valid; i < end; ++i) repaired += kReplacementCharacter;
+        for (std::size_t i = 0; i < part.size(); ++i) repaired += kReplacementCharacter;
       }
-      text.remove_prefix(end);
-    }
+    });
     if (!repaired.empty()) encode_valid(repaired, true, tokens);
   }
 

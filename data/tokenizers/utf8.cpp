@@ -53,6 +53,19 @@ std::size_t valid_utf8_prefix(std::string_view text) {
   return i;
 }
 
+void split_by_validity(std::string_view text, const std::function<void(std::string_view part, bool is_valid)>& visit) {
+  constexpr std::size_t kLongestCharacter = 4;
+  while (!text.empty()) {
+    const std::size_t valid = valid_utf8_prefix(text);
+    if (valid > 0) visit(text.substr(0, valid), true);
+    text.remove_prefix(valid);
+    std::size_t invalid = 0;
+    while (invalid < text.size() && valid_utf8_prefix(text.substr(invalid, kLongestCharacter)) == 0) ++invalid;
+    if (invalid > 0) visit(text.substr(0, invalid), false);
+    text.remove_prefix(invalid);
+  }
+}
+
 char32_t first_code_point(std::string_view text) {
   const auto byte = [&](std::size_t i) { return static_cast<char32_t>(static_cast<unsigned char>(text[i])); };
   switch (utf8_length(text[0])) {

@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <string_view>
 
@@ -12,6 +13,9 @@ inline constexpr std::string_view kReplacementCharacter = "\xef\xbf\xbd";
 
 // Bytes at the start of `text` that are well-formed UTF-8 (Unicode, table 3-7).
 std::size_t valid_utf8_prefix(std::string_view text);
+
+// Calls visit(part, is_valid) for the parts of `text` that are well-formed UTF-8 and those that are not, in order.
+void split_by_validity(std::string_view text, const std::function<void(std::string_view part, bool is_valid)>& visit);
 
 // Bytes of the character that starts with `first`, in valid text.
 inline std::size_t utf8_length(char first) {
