@@ -31,10 +31,9 @@ std::size_t without_spaces_at_end(std::string_view text) {
 
 }  // namespace
 
-AddedTokens::AddedTokens(std::vector<AddedToken> tokens)
-    : tokens_(std::move(tokens)), nodes_(1), word_character_("\\w") {
-  for (const AddedToken& token : tokens_) insert(token);
-  for (const auto& [byte, node] : nodes_.front().next) first_bytes_ += byte;
+AddedTokens::AddedTokens(std::vector<AddedToken> tokens) : tokens_(std::move(tokens)), word_character_("\\w") {
+  for (std::size_t i = 0; i < tokens_.size(); ++i) texts_.insert(tokens_[i].text, static_cast<std::int32_t>(i));
+  first_bytes_ = texts_.first_bytes();
 }
 
 void AddedTokens::split(std::string_view text, const VisitToken& visit_token, const VisitText& visit_text) const {
@@ -45,56 +44,22 @@ void AddedTokens::split(std::string_view text, const VisitToken& visit_token, co
   while (at < text.size()) {
     at = first_bytes_.empty() ? text.npos : text.find_first_of(first_bytes_, at);
     if (at == text.npos) break;
-    const AddedToken* token = longest_at(text.substr(at));
-    if (token == nullptr) {
+    const std::int32_t found = texts_.longest_prefix(text.substr(at)).value;
+    if (found < 0) {
       ++at;
       continue;
     }
-    std::size_t begin = at, end = at + token->text.size();
+    const AddedToken& token = tokens_[static_cast<std::size_t>(found)];
+    std::size_t begin = at, end = at + token.text.size();
     at = end;
-    if (token->is_word && is_inside_word(text, begin, end)) continue;
-    if (token->takes_spaces_before) begin = std::max(done, without_spaces_at_end(text.substr(0, begin)));
-    if (token->takes_spaces_behind) end += num_spaces_behind(text.substr(end));
+    if (token.is_word && is_inside_word(text, begin, end)) continue;
+    if (token.takes_spaces_before) begin = std::max(done, without_spaces_at_end(text.substr(0, begin)));
+    if (token.takes_spaces_behind) end += num_spaces_behind(text.substr(end));
     visit_until(begin);
-    visit_token(token->id);
+    visit_token(token.id);
     done = end;
   }
   visit_until(text.size());
-}
-
-const std::size_t* AddedTokens::Node::find(char byte) const {
-  const auto edge = std::ranges::lower_bound(next, byte, {}, &std::pair<char, std::size_t>::first);
-  return edge != next.end() && edge->first == byte ? &edge->second : nullptr;
-}
-
-void AddedTokens::insert(const AddedToken& token) {
-  std::size_t node = 0;
-  for (const char byte : token.text) {
-    const std::size_t* found = nodes_[node].find(byte);
-    if (found == nullptr) {
-      auto& next = nodes_[node].next;
-      const auto place = std::ranges::lower_bound(next, byte, {}, &std::pair<char, std::size_t>::first);
-      const std::size_t child = nodes_.size();
-      next.insert(place, {byte, child});
-      nodes_.emplace_back();
-      node = child;
-    } else {
-      node = *found;
-    }
-  }
-  nodes_[node].token = &token;
-}
-
-const AddedToken* AddedTokens::longest_at(std::string_view text) const {
-  const AddedToken* longest = nullptr;
-  std::size_t node = 0;
-  for (const char byte : text) {
-    const std::size_t* next = nodes_[node].find(byte);
-    if (next == nullptr) break;
-    node = *next;
-    if (nodes_[node].token != nullptr) longest = nodes_[node].token;
-  }
-  return longest;
 }
 
 bool AddedTokens::is_inside_word(std::string_view text, std::size_t begin, std::size_t end) const {

@@ -4,9 +4,9 @@
 #include <functional>
 #include <string>
 #include <string_view>
-#include <utility>
 #include <vector>
 
+#include "data/tokenizers/prefix_tree.h"
 #include "data/tokenizers/regex.h"
 
 namespace mudelta {
@@ -26,8 +26,6 @@ struct AddedToken {
 class AddedTokens {
  public:
   explicit AddedTokens(std::vector<AddedToken> tokens);
-  AddedTokens(const AddedTokens&) = delete;
-  AddedTokens& operator=(const AddedTokens&) = delete;
 
   using VisitToken = std::function<void(std::int32_t id)>;
   using VisitText = std::function<void(std::string_view text, bool starts_text)>;
@@ -35,19 +33,10 @@ class AddedTokens {
   void split(std::string_view text, const VisitToken& visit_token, const VisitText& visit_text) const;
 
  private:
-  struct Node {  // of a tree of the tokens' bytes
-    std::vector<std::pair<char, std::size_t>> next;
-    const AddedToken* token = nullptr;  // that ends here
-
-    const std::size_t* find(char byte) const;
-  };
-
-  void insert(const AddedToken& token);
-  const AddedToken* longest_at(std::string_view text) const;  // of those that `text` begins with
   bool is_inside_word(std::string_view text, std::size_t begin, std::size_t end) const;
 
   std::vector<AddedToken> tokens_;
-  std::vector<Node> nodes_;
+  PrefixTree texts_;         // the values are indices of tokens_
   std::string first_bytes_;  // of all tokens
   Regex word_character_;
 };

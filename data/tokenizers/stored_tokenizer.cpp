@@ -11,6 +11,7 @@
 #include "core/files/checksum.h"
 #include "core/files/file_reader.h"
 #include "data/tokenizers/byte_tokenizer.h"
+#include "data/tokenizers/sentencepiece.h"
 #include "data/tokenizers/tiktoken.h"
 #include "data/tokenizers/tokenizer_json.h"
 
@@ -30,6 +31,7 @@ struct Kind {
 // Of those with a file.
 constexpr Kind kKinds[] = {
     {"tokenizer.json", "tokenizer.json", make_json_tokenizer},
+    {"sentencepiece", "tokenizer.model", make_sentencepiece_tokenizer},
     {"tiktoken-gpt2", "gpt2.tiktoken", make_gpt2_tokenizer},
     {"tiktoken-cl100k_base", "cl100k_base.tiktoken", make_cl100k_base_tokenizer},
     {"tiktoken-o200k_base", "o200k_base.tiktoken", make_o200k_base_tokenizer},
@@ -60,7 +62,8 @@ const Kind& kind_of(const fs::path& path, std::string_view content) {
   const std::size_t first = content.find_first_not_of(" \t\r\n");
   if (first != content.npos && content[first] == '{') return kind_named("tokenizer.json");
   if (is_rank_file(content)) return kind_of_ranks(path);
-  fail("it is no tokenizer that is known: expected a tokenizer.json or ranks of tiktoken");
+  if (is_sentencepiece_model(content)) return kind_named("sentencepiece");
+  fail("it is no tokenizer that is known: expected a tokenizer.json, a SentencePiece model or ranks of tiktoken");
 }
 
 std::string digits_of(std::string_view content) { return xxh64_of(std::as_bytes(std::span(content))); }

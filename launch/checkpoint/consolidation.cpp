@@ -9,6 +9,7 @@
 #include "core/error.h"
 #include "core/files/atomic_file.h"
 #include "core/files/json.h"
+#include "data/tokenizers/stored_tokenizer.h"
 #include "launch/checkpoint/manifest.h"
 #include "launch/checkpoint/safetensors.h"
 #include "launch/job/memory_limit.h"
@@ -60,6 +61,9 @@ std::int64_t consolidate(const CheckpointReader& checkpoint, const std::filesyst
   }
   const std::int64_t written = write_safetensors(folder / "model.safetensors", tensors, {{"format", "pt"}});
   write_file_atomically(folder / "config.json", config_text(manifest));
+  if (const DataConfig& data = manifest.config().data(); data.has_tokenizer()) {
+    load_tokenizer(checkpoint.folder(), parse_tokenizer_id(data.tokenizer())).save(folder);
+  }
   return written;
 }
 

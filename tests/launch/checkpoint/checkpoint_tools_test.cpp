@@ -142,7 +142,7 @@ TEST(CheckpointTools, DifferencesOfWeights) {
 TEST(CheckpointTools, OneFileOfAllWeights) {
   TemporaryFolder folder;
   CheckpointRun run({.bucket_bytes = 200});
-  run.config.mutable_data()->set_tokenizer("gpt2");
+  run.config.mutable_data()->set_tokenizer("byte");
   run.save(folder.path(), 3);
   consolidate(CheckpointReader(checkpoint_path(folder.path(), 3)), folder.path());
   const SafetensorsFile file(folder / "model.safetensors");
@@ -152,7 +152,7 @@ TEST(CheckpointTools, OneFileOfAllWeights) {
   }
   const auto config = nlohmann::json::parse(read_file(folder / "config.json"));
   EXPECT_EQ(config["model"]["width"], 64);
-  EXPECT_EQ(config["tokenizer"], "gpt2");
+  EXPECT_EQ(config["tokenizer"], "byte");
   EXPECT_EQ(config["logit_multiplier"], run.logit_multiplier);
   EXPECT_EQ(config["step"], 3);
 }
