@@ -28,8 +28,9 @@ launch/transfer: $below_transfer
 launch/transfer/coord_check: launch/transfer $below_transfer
 launch/transfer/sweep: launch/transfer $below_transfer
 launch/transfer/scale_up: launch/transfer launch/transfer/sweep $below_transfer
-launch/commands: launch/bench launch/plan $transfer $below_transfer
-launch: launch/commands launch/bench launch/plan $transfer $below_transfer
+launch/interop: $below_transfer
+launch/commands: launch/bench launch/plan launch/interop $transfer $below_transfer
+launch: launch/commands launch/bench launch/plan launch/interop $transfer $below_transfer
 tests:
 "
 

@@ -5,7 +5,7 @@ layering=$(dirname "$(realpath "$0")")/layering.sh
 tree=$(mktemp -d)
 trap 'rm -rf "$tree"' EXIT
 
-make_rooms() { mkdir -p "$tree"/{core/files,kernels/cuda,dist,model,optim,data,launch/{config,job,train,commands,transfer/sweep}}; }
+make_rooms() { mkdir -p "$tree"/{core/files,kernels/cuda,dist,model,optim,data,launch/{config,job,train,interop,commands,transfer/sweep}}; }
 
 # expect pass|fail FILE LINE: the verdict on a tree whose FILE has that one line.
 expect() {
@@ -44,6 +44,8 @@ expect fail launch/job/a.h '#include "launch/train/trainer.h"'
 expect pass launch/transfer/sweep/a.h '#include "launch/transfer/plot.h"'
 expect fail launch/transfer/a.h '#include "launch/transfer/sweep/sweep_plan.h"'
 expect fail launch/train/a.cpp '#include "launch/commands/commands.h"'
+expect fail launch/train/a.cpp '#include "launch/interop/model_folder.h"'
+expect pass launch/commands/a.cpp '#include "launch/interop/model_folder.h"'
 expect fail launch/a.cpp '#include "tests/support/compare.h"'
 expect fail model/config.proto 'import "optim/config.proto";'
 expect fail model/config.proto 'import public "optim/config.proto";'

@@ -120,26 +120,30 @@ std::vector<ParameterSpec> specs_of(const ParameterStore& store) {
 }
 
 void describe_model(const CheckpointContext& context, CheckpointManifest& manifest) {
-  CHECK_EQ(context.scaling.size(), context.store.parameters().size());
-  *manifest.mutable_config() = context.config;
-  manifest.set_optimizer(std::string(name_of(kind_of(context.config.optimizer()))));
-  manifest.set_logit_multiplier(context.logit_multiplier);
+  describe_parameters(context.config, specs_of(context.store), context.scaling, context.logit_multiplier, manifest);
   if (context.data_set != nullptr) {
     *manifest.mutable_data_set()->mutable_train() = describe_shards(context.data_set->train);
     *manifest.mutable_data_set()->mutable_validation() = describe_shards(context.data_set->validation);
   }
-  for (std::size_t i = 0; i < context.scaling.size(); ++i) {
-    const ParameterSpec& spec = context.store.parameters()[i].spec;
-    const ParameterScaling& scaling = context.scaling[i];
+}
+
+void describe_parameters(const RunConfig& config, std::span<const ParameterSpec> specs,
+                         std::span<const ParameterScaling> scaling, double logit_multiplier,
+                         CheckpointManifest& manifest) {
+  CHECK_EQ(scaling.size(), specs.size());
+  *manifest.mutable_config() = config;
+  manifest.set_optimizer(std::string(name_of(kind_of(config.optimizer()))));
+  manifest.set_logit_multiplier(logit_multiplier);
+  for (std::size_t i = 0; i < scaling.size(); ++i) {
     CheckpointParameter& parameter = *manifest.add_parameters();
-    parameter.set_name(spec.name);
-    parameter.set_role(std::string(mudelta::name_of(spec.role)));
-    for (const std::int64_t size : spec.shape.sizes()) parameter.add_shape(size);
-    parameter.set_init_multiplier(scaling.init);
-    parameter.set_lr_multiplier(scaling.lr);
-    parameter.set_eps_multiplier(scaling.eps);
-    parameter.set_decay_multiplier(scaling.decay);
-    parameter.set_clip_multiplier(scaling.clip);
+    parameter.set_name(specs[i].name);
+    parameter.set_role(std::string(mudelta::name_of(specs[i].role)));
+    for (const std::int64_t size : specs[i].shape.sizes()) parameter.add_shape(size);
+    parameter.set_init_multiplier(scaling[i].init);
+    parameter.set_lr_multiplier(scaling[i].lr);
+    parameter.set_eps_multiplier(scaling[i].eps);
+    parameter.set_decay_multiplier(scaling[i].decay);
+    parameter.set_clip_multiplier(scaling[i].clip);
   }
 }
 

@@ -25,6 +25,11 @@ struct CheckpointContext {
 // shapes, roles and multipliers, logit multiplier.
 void describe_model(const CheckpointContext& context, CheckpointManifest& manifest);
 
+// What of it concerns the parameters and the configuration alone: `scaling` has an entry for each of `specs`.
+void describe_parameters(const RunConfig& config, std::span<const ParameterSpec> specs,
+                         std::span<const ParameterScaling> scaling, double logit_multiplier,
+                         CheckpointManifest& manifest);
+
 // Throws Error, naming the checkpoint, the first difference and both values, unless the checkpoint's parameters have
 // the names, order and shapes of `present`.
 void check_parameters(const CheckpointReader& checkpoint, std::span<const ParameterSpec> present);

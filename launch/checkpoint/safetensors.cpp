@@ -198,9 +198,15 @@ const SafetensorsFile::Entry& SafetensorsFile::find(const std::string& key) cons
 }
 
 Tensor SafetensorsFile::read(const std::string& key) const {
+  const Shape& shape = find(key).shape;
+  return read(key, 0, shape.numel()).view(shape);
+}
+
+Tensor SafetensorsFile::read(const std::string& key, std::int64_t begin, std::int64_t numel) const {
   const Entry& entry = find(key);
-  const Tensor tensor = Tensor::empty(entry.shape, entry.dtype);
-  FileReader(path_).read(entry.begin, {tensor.raw(), static_cast<std::size_t>(entry.num_bytes)});
+  const Tensor tensor = Tensor::empty({numel}, entry.dtype);
+  FileReader(path_).read(entry.begin + begin * size_of(entry.dtype),
+                         {tensor.raw(), static_cast<std::size_t>(tensor.num_bytes())});
   return tensor;
 }
 

@@ -47,6 +47,8 @@ class SafetensorsFile {
   const Entry& find(const std::string& key) const;  // throws Error if there is none
   // Throws Error, naming the file, if there is none or the file has become shorter.
   Tensor read(const std::string& key) const;
+  // Elements [begin, begin + numel) of the flattened tensor, which has them. Throws Error as above.
+  Tensor read(const std::string& key, std::int64_t begin, std::int64_t numel) const;
 
  private:
   std::filesystem::path path_;

@@ -14,6 +14,7 @@
 #include "launch/commands/shared_options.h"
 #include "launch/config/documented_config.h"
 #include "launch/config/run_config.h"
+#include "launch/interop/foreign_weights.h"
 #include "launch/job/agreement.h"
 #include "launch/train/initial_weights.h"
 #include "launch/train/training_job.h"
@@ -75,8 +76,8 @@ void add_train_command(CLI::App& app, Command& chosen) {
   command
       ->add_option(
           "--init-from", arguments->init_from,
-          "Start from the weights of a checkpoint or of a run (its newest one), with a new schedule, optimizer "
-          "state and data. What CONFIG leaves out of `model` is theirs")
+          "Start from the weights of a checkpoint, of a run (its newest one) or of a folder that import reads, with a "
+          "new schedule, optimizer state and data. What CONFIG leaves out of `model` is theirs")
       ->type_name("DIR");
   const CLI::Option* print =
       command->add_flag("--print-config", arguments->field,
@@ -92,7 +93,7 @@ void add_train_command(CLI::App& app, Command& chosen) {
     request.out = arguments->out;
     request.from = arguments->from;
     if (!arguments->init_from.empty()) {
-      request.initial_weights = [folder = arguments->init_from] { return std::make_unique<CheckpointWeights>(folder); };
+      request.initial_weights = [folder = arguments->init_from] { return open_weights(folder); };
     }
     if (print->count() > 0 || arguments->dry_run) {
       if (arguments->field == "true") arguments->field.clear();  // what CLI11 has for a flag without a value

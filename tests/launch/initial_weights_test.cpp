@@ -41,6 +41,7 @@ TEST_F(InitialWeightsRuns, AreTheSameModelInEveryLayoutAndParametrization) {
                                    {3, same},
                                    {2, same + "--set parallel.tensor=2"},
                                    {4, same + "--set parallel.tensor=2 --set parallel.sequence_parallel=false"},
+                                   {2, same + "--set parallel.context=2"},
                                    {1, "--set parametrization.kind=SP"},
                                    {2, "--set parametrization.base_width=8 --set parallel.tensor=2"}};
   for (std::size_t i = 0; i < cases.size(); ++i) {
@@ -63,6 +64,38 @@ TEST_F(InitialWeightsRuns, HaveAnotherModelOnlyIfTheWeightsDo) {
   EXPECT_EQ(
       mudelta("train " + path("next.textproto") + " --init-from " + path("data") + " --out " + path("none")).exit_code,
       2);
+}
+
+TEST_F(InitialWeightsRuns, AreThoseOfOtherProgramsToo) {
+  const double expected = final_validation_loss("first");
+  for (const std::string format : {"fla", "qwen3_5", "mudelta"}) {
+    SCOPED_TRACE(format);
+    const std::string folder = path("export-" + format), imported = path("import-" + format);
+    const Outcome exported = mudelta("export " + path("first") + " --format " + format + " --out " + folder);
+    ASSERT_EQ(exported.exit_code, 0) << exported.output;
+    const Outcome outcome =
+        mpirun(2, "train " + path("next.textproto") + " --set data.path=" + path("data") + " --out " +
+                      path("from-" + format) + " --init-from " + folder + " --set parallel.tensor=2");
+    ASSERT_EQ(outcome.exit_code, 0) << outcome.output;
+    EXPECT_NEAR(final_validation_loss("from-" + format), expected, 1e-5);
+
+    std::string checkpoint = folder;
+    if (format != "mudelta") {
+      const Outcome import = mudelta("import " + folder + " --out " + imported);
+      ASSERT_EQ(import.exit_code, 0) << import.output;
+      checkpoint = imported;
+    }
+    const Outcome evaluated =
+        mudelta("eval --checkpoint " + checkpoint + " --data " + path("data") + " --sequence-length 48");
+    ASSERT_THAT(evaluated.output, HasSubstr("loss  "));
+    EXPECT_NEAR(std::stod(evaluated.output.substr(evaluated.output.find("loss  ") + 4)), expected, 1e-5);
+    EXPECT_EQ(mudelta("generate --checkpoint " + checkpoint + " --prompt the --tokens 3").exit_code, 0);
+  }
+  const Outcome again = mudelta("export " + path("first") + " --format fla --out " + path("export-fla"));
+  EXPECT_EQ(again.exit_code, 2);
+  EXPECT_THAT(again.output, HasSubstr("--force"));
+  EXPECT_EQ(mudelta("import " + path("data") + " --out " + path("nothing")).exit_code, 2);
+  EXPECT_THAT(names_in(path("nothing")), ::testing::IsEmpty());
 }
 
 TEST_F(InitialWeightsRuns, ResumeFromTheirOwnCheckpoints) {

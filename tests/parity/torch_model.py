@@ -59,7 +59,7 @@ def mixer(x, weights, prefix, config, cu_seqlens):
     v = path("v", value_heads)
     beta = torch.sigmoid(x @ w("b_proj.weight").T) * (2 if config["allow_neg_eigval"] else 1)
     g = -torch.exp(w("A_log")) * F.softplus(x @ w("a_proj.weight").T + w("dt_bias"))
-    o = gated_delta_rule(q, k, v, g, beta, head_dim**0.5, cu_seqlens)
+    o = gated_delta_rule(q, k, v, g, beta, config.get("scale", head_dim**0.5), cu_seqlens)
     gate = (x @ w("g_proj.weight").T).view_as(o)
     y = rms_norm(o, w("o_norm.weight"), config["o_norm_eps"]) * F.silu(gate)
     return y.reshape(len(x), -1) @ w("o_proj.weight").T
@@ -70,8 +70,7 @@ def mlp(x, weights, prefix):
     return (F.silu(x @ gate.T) * (x @ up.T)) @ down.T
 
 
-def losses(tokens, targets, weights, config, logit_multiplier, cu_seqlens):
-    """Loss of every token's target in nats, 0 where the target is -1."""
+def logits(tokens, weights, config, logit_multiplier, cu_seqlens):
     eps = config["norm_eps"]
     x = weights["model.embeddings.weight"][tokens]
     for layer in range(config["layers"]):
@@ -81,5 +80,10 @@ def losses(tokens, targets, weights, config, logit_multiplier, cu_seqlens):
         normed = rms_norm(x, weights[prefix + "mlp_norm.weight"], eps)
         x = x + mlp(normed, weights, prefix + "mlp.")
     head = weights["model.embeddings.weight" if config["tie_embeddings"] else "lm_head.weight"]
-    logits = logit_multiplier * rms_norm(x, weights["model.norm.weight"], eps) @ head.T
-    return F.cross_entropy(logits, targets, ignore_index=-1, reduction="none")
+    return logit_multiplier * rms_norm(x, weights["model.norm.weight"], eps) @ head.T
+
+
+def losses(tokens, targets, weights, config, logit_multiplier, cu_seqlens):
+    """Loss of every token's target in nats, 0 where the target is -1."""
+    of_tokens = logits(tokens, weights, config, logit_multiplier, cu_seqlens)
+    return F.cross_entropy(of_tokens, targets, ignore_index=-1, reduction="none")
