@@ -59,6 +59,7 @@ double activation_bytes(const RunConfig& config, int data_ranks, Device device) 
 struct ParameterMemory {
   double compute = 0, wide = 0;  // elements of the compute dtype, and of those that are float32 whatever that is
   double optimizer = 0;          // bytes
+  double saved = 0;              // bytes that a checkpoint has of them
 };
 
 ParameterMemory memory_of_few_layers(const RunConfig& config, std::int64_t layers, int data_ranks) {
@@ -79,6 +80,7 @@ ParameterMemory memory_of_few_layers(const RunConfig& config, std::int64_t layer
     (is_wide ? memory.wide : memory.compute) += static_cast<double>(numel);
     LiveTensors state;
     state.add({(numel + shards - 1) / shards}, DType::kFloat32);
+    memory.saved += (moments + 1) * state.bytes();
     states.add(is_wide ? moments : moments + 1, state);  // a float32 parameter is its own master
   }
   memory.optimizer = states.bytes();
@@ -92,7 +94,8 @@ ParameterMemory parameter_memory(const RunConfig& config, int data_ranks) {
   const double others = static_cast<double>(config.model().layers()) - 1;
   return {.compute = one.compute + others * (two.compute - one.compute),
           .wide = one.wide + others * (two.wide - one.wide),
-          .optimizer = one.optimizer + others * (two.optimizer - one.optimizer)};
+          .optimizer = one.optimizer + others * (two.optimizer - one.optimizer),
+          .saved = one.saved + others * (two.saved - one.saved)};
 }
 
 MemoryEstimate estimate_without_activations(const RunConfig& config, int data_ranks) {
@@ -104,7 +107,8 @@ MemoryEstimate estimate_without_activations(const RunConfig& config, int data_ra
   };
   return {.weights = flat(parameters.compute, compute_dtype(config.train())) + flat(parameters.wide, DType::kFloat32),
           .gradients = flat(parameters.compute, DType::kFloat32) + flat(parameters.wide, DType::kFloat32),
-          .optimizer = parameters.optimizer};
+          .optimizer = parameters.optimizer,
+          .snapshot = config.checkpoint().asynchronous() ? parameters.saved : 0};
 }
 
 }  // namespace
@@ -118,6 +122,7 @@ MemoryEstimate estimate_memory(const RunConfig& config, int data_ranks, Device d
 MemoryEstimate estimate_inference_memory(const RunConfig& config, std::int64_t tokens, Device device) {
   MemoryEstimate estimate = estimate_without_activations(config, 1);
   estimate.optimizer = 0;
+  estimate.snapshot = 0;
   if (tokens > 0) {
     estimate.activations =
         most_bytes(LanguageModel::inference_memory(config.model(), pass_shape(config, tokens, 1, device)));
@@ -158,6 +163,17 @@ void require_training_memory(const RunConfig& config, int data_ranks, int local_
                                         train.has_micro_batch() ? std::to_string(train.micro_batch()) : "not given",
                                         train.global_batch(), train.sequence_length());
   require_memory(estimate_memory(config, data_ranks, device), config.model(), batch, local_ranks, device);
+}
+
+void require_snapshot_memory(const RunConfig& config, int data_ranks, int local_ranks, Device device) {
+  const MemoryEstimate estimate = estimate_memory(config, data_ranks, device);
+  if (estimate.snapshot == 0) return;
+  const double host_bytes = estimate.snapshot + (device.is_cuda() ? 0 : estimate.total());
+  require(host_bytes <= memory_share(local_ranks, Device()),
+          "about {} of host memory are needed on a rank, of which {} for a copy of what is saved, and this host has {} "
+          "for each of its {} ranks: expected checkpoint.asynchronous=false, or a smaller model",
+          human_bytes(host_bytes), human_bytes(estimate.snapshot), human_bytes(memory_share(local_ranks, Device())),
+          local_ranks);
 }
 
 std::string human_bytes(double bytes) {

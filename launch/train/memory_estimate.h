@@ -18,6 +18,7 @@ struct MemoryEstimate {
   double optimizer = 0;    // moments, and float32 masters of other parameters; cut over the data and context ranks
   double activations = 0;  // the most that a pass over a micro-batch has at a time, work space included; with
                            // train.cuda_graph, the pool that its recordings share
+  double snapshot = 0;     // in host memory, beside the total: what checkpoint.asynchronous copies; training only
   double total() const { return weights + gradients + optimizer + activations; }
 };
 // During a training step on `data_ranks` x parallel.context x parallel.tensor ranks, and where parallel.tensor ranks
@@ -34,6 +35,10 @@ void require_memory(const MemoryEstimate& estimate, const ModelConfig& model, st
                     Device device);
 // As above for training by `config`.
 void require_training_memory(const RunConfig& config, int data_ranks, int local_ranks, Device device);
+
+// Throws Error unless the host has the memory for the copies that checkpoint.asynchronous makes, on the CPU beside the
+// training itself.
+void require_snapshot_memory(const RunConfig& config, int data_ranks, int local_ranks, Device device);
 
 std::string human_bytes(double bytes);  // "3.25 GiB"
 

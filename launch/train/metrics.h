@@ -28,10 +28,10 @@ struct StepMetrics {
   std::vector<RoleNorms> norms;
 };
 
-// A checkpoint written after `step` steps.
+// A checkpoint of the state after `step` steps. It may come after records of later steps.
 struct CheckpointMetrics {
   std::int64_t step = 0;
-  double seconds = 0;
+  double seconds = 0;  // for which training stood still
 };
 
 // An evaluation after `step` steps.

@@ -29,7 +29,8 @@ Trainer::Trainer(const RunConfig& config, const Mesh& mesh, Device device)
       train_data_(config.data().path(), Split::kTrain),
       validation_data_(config.data().path(), Split::kValidation),
       batches_(Loader(train_data_, training_rows(config, mesh.context())), device, config.model().vocab_size(),
-               config.train().cuda_graph()) {
+               config.train().cuda_graph()),
+      writer_(mesh.world()) {
   // An evaluation must not be the first to find the split too short, or its tokenizer damaged.
   validation_data_.tokenizer();
   const Loader validation_rows(validation_data_, {.sequence_length = config.train().sequence_length()});
@@ -137,6 +138,14 @@ void Trainer::start_from(const WeightSource& weights) {
 void Trainer::save(const std::filesystem::path& run_dir) {
   save_checkpoint(run_dir, checkpoint_context(), state_, trainable_.optimizer(), mesh_.world());
 }
+
+void Trainer::reserve_save() { writer_.reserve(checkpoint_context(), trainable_.optimizer()); }
+
+void Trainer::begin_save(const std::filesystem::path& run_dir) {
+  writer_.begin(run_dir, checkpoint_context(), state_, trainable_.optimizer());
+}
+
+void Trainer::finish_save(const std::filesystem::path& run_dir) { writer_.finish(run_dir); }
 
 RunConfig Trainer::load(const std::filesystem::path& checkpoint) {
   const CheckpointReader reader(checkpoint);

@@ -69,6 +69,12 @@ class Trainer {
   void start_from(const WeightSource& weights);
   // Collective; see launch/checkpoint/checkpoint_save.h.
   void save(const std::filesystem::path& run_dir);
+  // The same while training goes on (CheckpointWriter). reserve_save() takes the memory beforehand.
+  void reserve_save();
+  void begin_save(const std::filesystem::path& run_dir);
+  bool save_is_under_way() const { return writer_.is_under_way(); }
+  bool save_is_written() const { return writer_.is_written(); }
+  void finish_save(const std::filesystem::path& run_dir);
   // Returns the configuration that the checkpoint was written with.
   RunConfig load(const std::filesystem::path& checkpoint);
 
@@ -95,6 +101,7 @@ class Trainer {
   Dataset train_data_, validation_data_;
   BatchSource batches_;
   TrainingState state_;
+  CheckpointWriter writer_;
 };
 
 }  // namespace mudelta

@@ -122,6 +122,7 @@ int run_training(const TrainingRequest& request) {
   std::unique_ptr<Trainer> trainer;
   run_or_fail_together(world, [&, device = device] {
     require_training_memory(config, mesh.data().size(), rank_info().local_size, device);
+    require_snapshot_memory(config, mesh.data().size(), rank_info().local_size, device);
     trainer = std::make_unique<Trainer>(config, mesh, device);
   });
   std::vector<std::string> notes;

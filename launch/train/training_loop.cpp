@@ -1,6 +1,8 @@
 #include "launch/train/training_loop.h"
 
+#include <algorithm>
 #include <chrono>
+#include <functional>
 #include <optional>
 #include <string>
 #include <thread>
@@ -20,12 +22,18 @@ bool due(std::int64_t every, std::int64_t step) { return every > 0 && step % eve
 class TrainingLoop {
  public:
   TrainingLoop(Trainer& trainer, const ProcessGroup& world, const FolderLock* lock, TrainingReport& report)
-      : trainer_(trainer), world_(world), lock_(lock), report_(report), saved_step_(trainer.steps_done()) {}
+      : trainer_(trainer),
+        world_(world),
+        lock_(lock),
+        report_(report),
+        saved_step_(trainer.steps_done()),
+        tried_step_(saved_step_) {}
 
   int run() {
     evaluation_is_due_ = evaluates(trainer_.steps_done()) && report_.lacks_evaluation();
     if (!evaluation_is_due_ && is_finished()) return finish();
     verification_.emplace(world_, trainer_.config().data());
+    if (is_asynchronous()) run_or_fail_together(world_, [&] { trainer_.reserve_save(); });
     try {
       while (!stop_ && (evaluation_is_due_ || !is_finished())) {
         if (evaluation_is_due_) {
@@ -35,13 +43,15 @@ class TrainingLoop {
         }
       }
       if (stop_) {
-        save();
+        save_last();
       } else {
         await_verification();
       }
     } catch (const Divergence&) {
+      finish_save_in_any_case();
       throw;
     } catch (const DamagedData&) {
+      finish_save_in_any_case();
       throw;
     } catch (const SharedError& error) {  // the ranks are in step, and weights as after the last whole step
       save_after(error);
@@ -80,18 +90,26 @@ class TrainingLoop {
     look_at_verification();
     agree();
     if (measure_peak_) report_.measure_peak();
-    if (is_finished() || (is_good && (time_to_save_ || steps_to_save()))) save();
+    finish_written_save();
+    if (is_finished()) {
+      save_last();
+    } else if (is_good && (time_to_save_ || steps_to_save())) {
+      begin_save();
+    }
   }
 
-  // Whether a multiple of every_steps has come since the last save.
+  // Whether a multiple of every_steps has come since the last save, or one that failed is to be tried again.
   bool steps_to_save() const {
-    const std::int64_t every = trainer_.config().checkpoint().every_steps();
-    return every > 0 && trainer_.steps_done() / every > saved_step_ / every;
+    const std::int64_t every = trainer_.config().checkpoint().every_steps(), step = trainer_.steps_done();
+    return (every > 0 && step / every > tried_step_ / every) || (retry_step_ && step >= *retry_step_);
   }
 
   void evaluate() {
     const Stopwatch stopwatch;
-    const auto evaluation = trainer_.evaluate([this] { return stop_ = stop_signalled(world_); });
+    const auto evaluation = trainer_.evaluate([this] {
+      finish_written_save();
+      return stop_ = stop_signalled(world_);
+    });
     if (!evaluation) return;
     evaluation_is_due_ = false;
     report_.evaluation(trainer_.steps_done(), *evaluation, stopwatch.seconds());
@@ -126,22 +144,95 @@ class TrainingLoop {
     measure_peak_ = !stop_ && (agreed & kMeasurePeak) != 0;
   }
 
-  // Writes the checkpoint of the last step, once.
-  void save() {
-    if (saved_step_ == trainer_.steps_done()) return;
-    saved_step_ = trainer_.steps_done();
-    const Stopwatch stopwatch;
-    trainer_.save(folder());
-    report_.checkpoint(saved_step_, stopwatch.seconds());
+  bool is_asynchronous() const { return trainer_.config().checkpoint().asynchronous(); }
+
+  // Saves the last step while training goes on, once nothing else is being saved.
+  void begin_save() {
+    finish_save();
+    tried_step_ = trainer_.steps_done();
+    retry_step_.reset();
     since_save_.lap();
+    const Stopwatch stopwatch;
+    const std::filesystem::path run = folder_of_save();
+    const bool has_begun = attempt([&] { is_asynchronous() ? trainer_.begin_save(run) : trainer_.save(run); });
+    pause_ = stopwatch.seconds();
+    if (has_begun && !is_asynchronous()) saved();
+  }
+
+  // What is under way, if all of it has been written.
+  void finish_written_save() {
+    if (trainer_.save_is_under_way() && trainer_.save_is_written()) finish_save();
+  }
+
+  // Waits for what is under way.
+  void finish_save() {
+    if (!trainer_.save_is_under_way()) return;
+    const Stopwatch stopwatch;
+    const std::filesystem::path run = folder_of_save();
+    const bool is_finished = attempt([&] { trainer_.finish_save(run); });
+    pause_ += stopwatch.seconds();
+    if (is_finished) saved();
+  }
+
+  void saved() {
+    saved_step_ = tried_step_;
+    failures_ = 0;
+    report_.checkpoint(saved_step_, pause_);
+  }
+
+  // Whether it succeeds. A save that fails is tried again later, each time after twice as many steps, if the run is to
+  // go on.
+  bool attempt(const std::function<void()>& part_of_a_save, bool must_succeed = false) {
+    try {
+      part_of_a_save();
+      return true;
+    } catch (const SharedError& error) {
+      if (must_succeed || trainer_.config().checkpoint().on_save_failure() == CheckpointConfig::STOP) {
+        is_ended_by_save_ = true;
+        throw;
+      }
+      constexpr int kMostDoublings = 20;
+      retry_step_ = trainer_.steps_done() + (std::int64_t{1} << std::min(failures_++, kMostDoublings));
+      report_.save_failed(tried_step_, error.what());
+      return false;
+    }
+  }
+
+  // The checkpoint that the run ends with.
+  void save_last() {
+    finish_save();
+    if (saved_step_ == trainer_.steps_done()) return;
+    tried_step_ = trainer_.steps_done();
+    const Stopwatch stopwatch;
+    const std::filesystem::path run = folder_of_save();
+    attempt([&] { trainer_.save(run); }, /*must_succeed=*/true);
+    pause_ = stopwatch.seconds();
+    saved();
   }
 
   void save_after(const Error& error) {
+    if (is_ended_by_save_) return;
     try {
-      save();
+      save_last();
     } catch (const SharedError& second) {
       throw SharedError(fmt::format("{}; then the checkpoint could not be written: {}", error.what(), second.what()));
     }
+  }
+
+  // Of a run that ends on an error of its own.
+  void finish_save_in_any_case() {
+    try {
+      finish_save();
+    } catch (const SharedError& error) {
+      report_.save_failed(tried_step_, error.what());
+    }
+  }
+
+  // There is nothing to go on with where it is gone.
+  std::filesystem::path folder_of_save() {
+    std::filesystem::path run;
+    attempt([&] { run = folder(); }, /*must_succeed=*/true);
+    return run;
   }
 
   // Where the run's folder is now.
@@ -157,8 +248,13 @@ class TrainingLoop {
   const ProcessGroup& world_;
   const FolderLock* const lock_;
   TrainingReport& report_;
-  std::int64_t saved_step_;  // the last whose checkpoint is there, or was tried
+  std::int64_t saved_step_;  // the last whose checkpoint is there
+  std::int64_t tried_step_;  // the last whose checkpoint was begun: of the save that is under way
   Stopwatch since_save_;
+  double pause_ = 0;                        // seconds for which training has stood still for the save that is under way
+  bool is_ended_by_save_ = false;           // by one that failed
+  int failures_ = 0;                        // of saves, in a row
+  std::optional<std::int64_t> retry_step_;  // after which a save that failed is tried again
   std::optional<DataVerification> verification_;
   bool verified_ = false;
   bool evaluation_is_due_ = false;  // of the last step

@@ -8,11 +8,13 @@ namespace mudelta {
 
 // The steps that `trainer` has left, with evaluations and checkpoints as configured. A step's checkpoint is written
 // before its evaluation; a run that an error ends, at a point where its weights are whole, is saved first.
-// On SIGTERM or another stop signal (launch/job/stop_signals.h) to any rank, the step or the evaluation's micro-batch
-// that is under way is finished and a checkpoint written. An evaluation that was due and is not in the metrics, because
-// the run was stopped before it, is made at the start. `lock`: rank 0's, of the run's folder; null on the others. If
-// the folder has been renamed, checkpoints follow it. Collective over all ranks of the job. Returns the exit code: 0,
-// or 143 after a signal.
+// With checkpoint.asynchronous, a checkpoint is written while training goes on, and waited for by the next one, by the
+// last, and by a run that ends on an error. One that fails ends the run only if checkpoint.on_save_failure says so, or
+// if it is the last. On SIGTERM or another stop signal (launch/job/stop_signals.h) to any rank, the step or the
+// evaluation's micro-batch that is under way is finished and a checkpoint written. An evaluation that was due and is
+// not in the metrics, because the run was stopped before it, is made at the start. `lock`: rank 0's, of the run's
+// folder; null on the others. If the folder has been renamed, checkpoints follow it. Collective over all ranks of the
+// job. Returns the exit code: 0, or 143 after a signal.
 int run_training_loop(Trainer& trainer, const ProcessGroup& world, const FolderLock* lock, TrainingReport& report);
 
 }  // namespace mudelta

@@ -147,6 +147,11 @@ void TrainingReport::checkpoint(std::int64_t step, double seconds) {
   });
 }
 
+void TrainingReport::save_failed(std::int64_t step, const std::string& reason) {
+  LOG(WARNING) << "step " << step << ": no checkpoint: " << printable(reason)
+               << "; older ones are as they were, training goes on, and it is tried again soon";
+}
+
 // A GPU is not shared, as a rule, and takes seconds to fill.
 bool TrainingReport::wants_peak() const {
   return !trainer_.device().is_cuda() && since_peak_.seconds() >= peak_interval_;

@@ -32,6 +32,7 @@ class TrainingReport {
   void diverged(const TrainStep& step, double seconds);  // the run's last
   void evaluation(std::int64_t step, const Evaluation& evaluation, double seconds);
   void checkpoint(std::int64_t step, double seconds);
+  void save_failed(std::int64_t step, const std::string& reason);  // in the log of each rank
 
   // Whether it is time to measure the peak again, by this rank's clock: others may have been using the machine.
   bool wants_peak() const;

@@ -1,5 +1,6 @@
 // `mudelta checkpoint` and `train --resume --from`, as a user runs them.
 
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -86,6 +87,64 @@ TEST_F(CheckpointCommand, ResumesFromAnEarlierStep) {
   EXPECT_EQ(losses("back"), losses("straight"));
   for (const int rank : {0, 1}) {
     EXPECT_EQ(shard_bytes("back", "step-00000012", rank, 2), shard_bytes("straight", "step-00000012", rank, 2));
+  }
+}
+
+class Saving : public CheckpointCommand {
+ protected:
+  // 20 steps; files of more than 48 KiB cannot be written.
+  static Outcome train_without_room(const std::string& run, const std::string& more) {
+    return shell("trap '' XFSZ; ulimit -f 48; " + mpirun_command(1, train_arguments(run, more)));
+  }
+};
+
+TEST_F(Saving, BesideTrainingGivesTheSameFilesAsWaiting) {
+  const std::string settings =
+      "--set train.steps=12 --set checkpoint.every_steps=1 --set checkpoint.keep=0 --set train.eval_every=5 ";
+  for (const int ranks : {1, 2}) {
+    const std::string beside = "beside" + std::to_string(ranks), waited = "waited" + std::to_string(ranks);
+    ASSERT_EQ(train(ranks, beside, settings + "--set checkpoint.asynchronous=true").exit_code, 0);
+    ASSERT_EQ(train(ranks, waited, settings + "--set checkpoint.asynchronous=false").exit_code, 0);
+    ASSERT_EQ(checkpoints(beside).size(), 12u);
+    EXPECT_EQ(checkpoints(beside), checkpoints(waited));
+    for (const std::string& name : checkpoints(beside)) {
+      for (int rank = 0; rank < ranks; ++rank) {
+        EXPECT_EQ(shard_bytes(beside, name, rank, ranks), shard_bytes(waited, name, rank, ranks)) << name;
+      }
+    }
+    EXPECT_EQ(losses(beside), losses(waited));
+  }
+}
+
+TEST_F(Saving, AFailureIsTriedAgainAfterTwiceAsManySteps) {
+  for (const std::string how : {"true", "false"}) {
+    const std::string run = "goes-on-" + how;
+    const Outcome outcome =
+        train_without_room(run, "--set checkpoint.every_steps=10 --set checkpoint.asynchronous=" + how);
+    EXPECT_EQ(outcome.exit_code, 2) << outcome.output;  // for the last
+    EXPECT_EQ(count(outcome.output, "mudelta: error:"), 1) << outcome.output;
+    EXPECT_EQ(losses(run).size(), 20u);
+    EXPECT_TRUE(checkpoints(run).empty());
+    EXPECT_THAT(outcome.output, HasSubstr("step 10: no checkpoint: "));
+    if (how == "true") continue;  // whose failure is noticed later
+    for (const int step : {11, 13, 17}) {
+      EXPECT_THAT(outcome.output, HasSubstr(fmt::format("step {}: no checkpoint: ", step)));
+    }
+    EXPECT_EQ(count(outcome.output, ": no checkpoint: "), 4) << outcome.output;
+  }
+}
+
+TEST_F(Saving, AFailureEndsTheRunIfItIsToStop) {
+  for (const std::string how : {"true", "false"}) {
+    const std::string run = "stops-" + how;
+    const Outcome outcome = train_without_room(run,
+                                               "--set checkpoint.every_steps=3 --set checkpoint.on_save_failure=STOP "
+                                               "--set checkpoint.asynchronous=" +
+                                                   how);
+    EXPECT_EQ(outcome.exit_code, 2) << outcome.output;
+    EXPECT_EQ(count(outcome.output, "mudelta: error:"), 1) << outcome.output;
+    EXPECT_THAT(outcome.output, HasSubstr("File too large"));
+    EXPECT_LE(losses(run).size(), how == "true" ? 6u : 3u);
   }
 }
 

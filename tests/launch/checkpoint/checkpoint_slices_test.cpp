@@ -66,7 +66,7 @@ fs::path save(const fs::path& run_dir, const Layout& layout) {
     CheckpointRun run(options_of(layout, rank));
     run.fill(kSalt);
     *manifest.add_files() =
-        write_checkpoint_shard(checkpoint, run.store, run.optimizer.segments(), rank, layout.num_ranks);
+        write_shard(checkpoint, live_shard(run.store, run.optimizer.segments(), rank, layout.num_ranks));
   }
   write_manifest(checkpoint, manifest);
   return checkpoint;

@@ -78,6 +78,8 @@ const std::set<std::string> kSaid = {
     "checkpoint.every_minutes",
     "checkpoint.keep",
     "checkpoint.keep_every",
+    "checkpoint.asynchronous",
+    "checkpoint.on_save_failure",
 };
 
 // Said; refused where a multiplier of a parameter changes with it, which checkpoints hold.

@@ -56,7 +56,7 @@ RunConfig config_of(std::int64_t layers) {
 
 TEST(MemoryEstimate, CountsEveryParameter) {
   for (const int layers : {1, 2, 5}) {
-    const RunConfig config = config_of(layers);
+    RunConfig config = config_of(layers);
     const std::int64_t before = memory_stats({}).allocated;
     const StoredModel stored(config, 1, {}, 1);
     const MemoryEstimate estimate = estimate_inference_memory(config, 0, {});
@@ -65,6 +65,10 @@ TEST(MemoryEstimate, CountsEveryParameter) {
     const double optimizer = estimate_memory(config, 1, {}).optimizer;
     EXPECT_NEAR(optimizer, 3.0 * estimate.gradients, 0.15 * optimizer);
     EXPECT_NEAR(estimate_memory(config, 4, {}).optimizer, optimizer / 4, 0.02 * optimizer);
+    // Masters and both moments.
+    EXPECT_NEAR(estimate_memory(config, 1, {}).snapshot, 3.0 * estimate.gradients, 0.15 * optimizer);
+    config.mutable_checkpoint()->set_asynchronous(false);
+    EXPECT_EQ(estimate_memory(config, 1, {}).snapshot, 0);
   }
 }
 
