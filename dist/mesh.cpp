@@ -49,7 +49,13 @@ Mesh::Mesh(ProcessGroup world, const ParallelConfig& config)
       gradients_(config.context() == 1 ? data_ : world_.split(world_.rank() % config.tensor(), world_.rank())),
       replica_(config.context() == 1
                    ? tensor_
-                   : world_.split(world_.rank() / (config.context() * config.tensor()), world_.rank())) {}
+                   : world_.split(world_.rank() / (config.context() * config.tensor()), world_.rank())) {
+  data_ = data_.named("data");
+  context_ = context_.named("context");
+  tensor_ = tensor_.named("tensor");
+  gradients_ = config.context() == 1 ? data_ : gradients_.named("data x context");
+  replica_ = config.context() == 1 ? tensor_ : replica_.named("context x tensor");
+}
 
 void validate(const ParallelConfig& parallel) {
   constexpr double kMaxBucketMib = 1 << 20;

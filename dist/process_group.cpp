@@ -44,6 +44,9 @@ void copy_unless_same(const Tensor& input, const Tensor& output) {
   if (input.raw() != output.raw()) output.view(input.shape()).copy_from(input);
 }
 
+// Of a whole that goes once around a ring in equal parts, but for its own: what each rank sends.
+std::int64_t ring_bytes(const Tensor& whole, int num_ranks) { return whole.num_bytes() * (num_ranks - 1) / num_ranks; }
+
 double combine(ReduceOp op, double a, double b) {
   if (op == ReduceOp::kSum) return a + b;
   return std::isnan(a) || std::isnan(b) ? a + b : std::max(a, b);
@@ -51,11 +54,17 @@ double combine(ReduceOp op, double a, double b) {
 
 }  // namespace
 
-ProcessGroup::ProcessGroup(std::shared_ptr<const Backend> backend) : backend_(std::move(backend)) {}
+struct ProcessGroup::Family {
+  Traffic traffic;
+  Observer observer;
+};
 
-ProcessGroup ProcessGroup::single() { return ProcessGroup(nullptr); }
+ProcessGroup::ProcessGroup(std::shared_ptr<const Backend> backend, std::shared_ptr<Family> family, std::string name)
+    : backend_(std::move(backend)), family_(std::move(family)), name_(std::move(name)) {}
 
-ProcessGroup ProcessGroup::world() { return ProcessGroup(mpi_world_backend()); }
+ProcessGroup ProcessGroup::single() { return {nullptr, std::make_shared<Family>(), "single"}; }
+
+ProcessGroup ProcessGroup::world() { return {mpi_world_backend(), std::make_shared<Family>(), "world"}; }
 
 int ProcessGroup::rank() const { return backend_ ? backend_->rank() : 0; }
 
@@ -64,19 +73,38 @@ std::string ProcessGroup::transport() const { return backend_ ? backend_->transp
 
 ProcessGroup ProcessGroup::on_devices(DeviceTransport transport) const {
   if (!backend_) return *this;
-  return ProcessGroup(transport == DeviceTransport::kNccl ? nccl_backend(backend_) : host_staged_backend(backend_));
+  return {transport == DeviceTransport::kNccl ? nccl_backend(backend_) : host_staged_backend(backend_), family_, name_};
 }
 
 ProcessGroup ProcessGroup::split(int color, int key) const {
   require(color >= 0, "[split] color is {}, expected >= 0", color);
-  return backend_ ? ProcessGroup(backend_->split(color, key)) : *this;
+  return backend_ ? ProcessGroup(backend_->split(color, key), family_, name_) : *this;
+}
+
+ProcessGroup ProcessGroup::named(std::string name) const { return {backend_, family_, std::move(name)}; }
+
+const Traffic& ProcessGroup::traffic() const { return family_->traffic; }
+
+void ProcessGroup::observe(Observer observer) const { family_->observer = std::move(observer); }
+
+// A collective of the backend.
+template <class Body>
+void ProcessGroup::run(Stream stream, const Body& body) const {
+  if (family_->observer) family_->observer(stream, /*is_end=*/false);
+  body();
+  if (family_->observer) family_->observer(stream, /*is_end=*/true);
+}
+
+void ProcessGroup::count(CollectiveKind kind, std::int64_t bytes) const {
+  if (backend_) family_->traffic.add(name_, kind, bytes);
 }
 
 void ProcessGroup::all_reduce(const Tensor& tensor, ReduceOp op, Stream stream) const {
   require_defined("all_reduce", tensor);
   require(tensor.dtype() != DType::kBFloat16 || op == ReduceOp::kSum,
           "[all_reduce] expected another dtype than bfloat16 for a maximum, got {}", tensor.to_string());
-  if (backend_ && tensor.numel() > 0) backend_->all_reduce(tensor, op, stream);
+  count(CollectiveKind::kAllReduce, 2 * ring_bytes(tensor, size()));
+  if (backend_ && tensor.numel() > 0) run(stream, [&] { backend_->all_reduce(tensor, op, stream); });
 }
 
 void ProcessGroup::reduce_scatter(const Tensor& input, const Tensor& output, Stream stream) const {
@@ -85,10 +113,11 @@ void ProcessGroup::reduce_scatter(const Tensor& input, const Tensor& output, Str
           "[reduce_scatter] expected float32 or bfloat16, got {}", input.to_string());
   require_parts("reduce_scatter", input, output, size());
   require_own_part_or_apart("reduce_scatter", input, output, rank());
+  count(CollectiveKind::kReduceScatter, ring_bytes(input, size()));
   if (!backend_) {
     copy_unless_same(input, output);
   } else if (input.numel() > 0) {
-    backend_->reduce_scatter(input, output, stream);
+    run(stream, [&] { backend_->reduce_scatter(input, output, stream); });
   }
 }
 
@@ -96,17 +125,19 @@ void ProcessGroup::all_gather(const Tensor& input, const Tensor& output, Stream 
   require_same_dtype("all_gather", input, output);
   require_parts("all_gather", output, input, size());
   require_own_part_or_apart("all_gather", output, input, rank());
+  count(CollectiveKind::kAllGather, ring_bytes(output, size()));
   if (!backend_) {
     copy_unless_same(input, output);
   } else if (input.numel() > 0) {
-    backend_->all_gather(input, output, stream);
+    run(stream, [&] { backend_->all_gather(input, output, stream); });
   }
 }
 
 void ProcessGroup::broadcast(const Tensor& tensor, int root, Stream stream) const {
   require_defined("broadcast", tensor);
   require(0 <= root && root < size(), "[broadcast] root is {}, expected a rank of a group of {}", root, size());
-  if (backend_ && tensor.numel() > 0) backend_->broadcast(tensor, root, stream);
+  count(CollectiveKind::kBroadcast, ring_bytes(tensor, size()));
+  if (backend_ && tensor.numel() > 0) run(stream, [&] { backend_->broadcast(tensor, root, stream); });
 }
 
 void ProcessGroup::all_to_all(const Tensor& input, const Tensor& output, Stream stream) const {
@@ -115,10 +146,11 @@ void ProcessGroup::all_to_all(const Tensor& input, const Tensor& output, Stream 
           "[all_to_all] expected input and output of one size, a multiple of {} elements; got {} and {}", size(),
           input.to_string(), output.to_string());
   require(!overlap(input, output), "[all_to_all] {} and {} overlap", input.to_string(), output.to_string());
+  count(CollectiveKind::kAllToAll, ring_bytes(input, size()));
   if (!backend_) {
     copy_unless_same(input, output);
   } else if (input.numel() > 0) {
-    backend_->all_to_all(input, output, stream);
+    run(stream, [&] { backend_->all_to_all(input, output, stream); });
   }
 }
 
@@ -126,17 +158,20 @@ void ProcessGroup::send(const Tensor& tensor, int to, Stream stream) const {
   require_defined("send", tensor);
   require(0 <= to && to < size() && to != rank(), "[send] to is {}, expected a rank of a group of {} other than {}", to,
           size(), rank());
-  if (tensor.numel() > 0) backend_->send(tensor, to, stream);
+  count(CollectiveKind::kSend, tensor.num_bytes());
+  if (tensor.numel() > 0) run(stream, [&] { backend_->send(tensor, to, stream); });
 }
 
 void ProcessGroup::receive(const Tensor& tensor, int from, Stream stream) const {
   require_defined("receive", tensor);
   require(0 <= from && from < size() && from != rank(),
           "[receive] from is {}, expected a rank of a group of {} other than {}", from, size(), rank());
-  if (tensor.numel() > 0) backend_->receive(tensor, from, stream);
+  count(CollectiveKind::kReceive, 0);
+  if (tensor.numel() > 0) run(stream, [&] { backend_->receive(tensor, from, stream); });
 }
 
 void ProcessGroup::barrier() const {
+  count(CollectiveKind::kBarrier, 0);
   if (backend_) backend_->barrier();
 }
 
@@ -146,6 +181,7 @@ bool ProcessGroup::barrier_within(double seconds) const { return !backend_ || ba
 
 std::vector<double> ProcessGroup::all_reduce(std::vector<double> values, ReduceOp op) const {
   if (!backend_) return values;
+  count(CollectiveKind::kHostValues, static_cast<std::int64_t>(values.size() * sizeof(double)) * (size() - 1));
   const std::vector<double> all = backend_->all_gather(values);
   const std::size_t count = values.size();
   for (std::size_t i = 0; i < all.size(); ++i) {
@@ -156,6 +192,7 @@ std::vector<double> ProcessGroup::all_reduce(std::vector<double> values, ReduceO
 
 std::vector<std::string> ProcessGroup::all_gather(const std::string& value) const {
   if (!backend_) return {value};
+  count(CollectiveKind::kHostValues, static_cast<std::int64_t>(value.size()) * (size() - 1));
   return backend_->all_gather(value);
 }
 

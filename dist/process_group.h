@@ -1,12 +1,14 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "core/device.h"
 #include "core/tensor.h"
+#include "dist/traffic.h"
 
 namespace mudelta {
 
@@ -43,8 +45,18 @@ class ProcessGroup {
   // on GPUs are refused in groups of two or more. Collective; each rank has chosen its device (gpu::use_device).
   ProcessGroup on_devices(DeviceTransport transport) const;
 
-  // Ranks that give the same color (>= 0) form a new group, ordered by `key`, then by rank. Collective.
+  // Ranks that give the same color (>= 0) form a new group, ordered by `key`, then by rank. It has the name of this
+  // one. Collective.
   ProcessGroup split(int color, int key) const;
+
+  // The same group under another name, which is for people: traffic() and messages have it. The world's is "world".
+  ProcessGroup named(std::string name) const;
+  // Of this group, those it was split from and those that were split from them.
+  const Traffic& traffic() const;
+  // Of the same groups: `observer` is called with the stream around each of their collectives on tensors, and again
+  // once it is queued (or done, on the host). Empty: nobody is. For those who measure.
+  using Observer = std::function<void(Stream stream, bool is_end)>;
+  void observe(Observer observer) const;
 
   // The collectives on tensors return, for tensors on a GPU, once their work is queued on `stream`.
 
@@ -77,8 +89,16 @@ class ProcessGroup {
   std::vector<std::string> all_gather(const std::string& value) const;
 
  private:
-  explicit ProcessGroup(std::shared_ptr<const Backend> backend);
+  struct Family;  // what groups that were split from one world share
+
+  ProcessGroup(std::shared_ptr<const Backend> backend, std::shared_ptr<Family> family, std::string name);
+  void count(CollectiveKind kind, std::int64_t bytes) const;
+  template <class Body>
+  void run(Stream stream, const Body& body) const;
+
   std::shared_ptr<const Backend> backend_;  // null: a group of one
+  std::shared_ptr<Family> family_;
+  std::string name_;
 };
 
 }  // namespace mudelta

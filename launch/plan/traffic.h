@@ -4,6 +4,7 @@
 #include <string_view>
 #include <vector>
 
+#include "dist/traffic.h"
 #include "launch/config/config.pb.h"
 
 namespace mudelta {
@@ -11,8 +12,6 @@ namespace mudelta {
 // The groups of a mesh that a step communicates over.
 enum class Axis : std::uint8_t { kTensor, kContext, kGradients };  // kGradients: data x context
 std::string_view name_of(Axis axis);
-
-enum class CollectiveKind : std::uint8_t { kAllReduce, kReduceScatter, kAllGather };
 
 // What of a rank's own work a collective may run beside, where the hardware can.
 enum class Beside : std::uint8_t {

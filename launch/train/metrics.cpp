@@ -83,7 +83,8 @@ void MetricsWriter::write(const StepMetrics& metrics) {
                           {{"data", seconds.data},
                            {"forward_backward", seconds.forward_backward},
                            {"communication", seconds.communication},
-                           {"update", seconds.update}}}};
+                           {"update", seconds.update}}},
+                         {"bytes_sent", metrics.bytes_sent}};
   if (metrics.skipped) record["skipped"] = true;
   for (const RoleNorms& norms : metrics.norms) {
     record["norms"][std::string(name_of(norms.role))] = {{"gradient", norms.gradient}, {"weight", norms.weight}};

@@ -2,7 +2,9 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <map>
 #include <nlohmann/json_fwd.hpp>
+#include <string>
 #include <vector>
 
 #include "launch/train/role_norms.h"
@@ -25,6 +27,7 @@ struct StepMetrics {
   double peak_flops = 0;    // FLOP/s of matrix products on all ranks, the most that was measured so far
   std::int64_t memory = 0;  // largest number of bytes allocated on a rank so far
   StepSeconds seconds;      // of rank 0
+  std::map<std::string, std::int64_t> bytes_sent;  // by rank 0 in this step, of tensors, by group (dist/traffic.h)
   std::vector<RoleNorms> norms;
 };
 

@@ -1,18 +1,26 @@
 #include "launch/train/step_timer.h"
 
+#include <ranges>
 #include <utility>
 
 #include "dist/watchdog.h"
 
 namespace mudelta {
 
+StepTimer::StepTimer(Stream stream, ProcessGroup world) : stream_(stream), world_(std::move(world)) {
+  if (!stream_.device().is_cuda()) return;
+  world_.observe([this](Stream of_collective, bool is_end) { see_collective(of_collective, is_end); });
+}
+
 StepTimer::~StepTimer() {
+  if (stream_.device().is_cuda()) world_.observe({});
   for (const std::vector<Mark>& marks : {previous_, marks_}) {
     for (const Mark& mark : marks) gpu::destroy_event(mark.event);
   }
 }
 
 void StepTimer::start_step() {
+  within_step_ = true;
   if (stream_.device().is_cuda()) {
     add_previous();
     previous_ = std::exchange(marks_, {});
@@ -24,10 +32,26 @@ void StepTimer::start_step() {
 }
 
 void StepTimer::end(double StepSeconds::*part) {
-  if (stream_.device().is_cuda()) return mark(part);
+  if (stream_.device().is_cuda()) {
+    mark(part);
+    // Parts that collectives cut short.
+    for (Mark& mark : marks_ | std::views::drop(1)) mark.part = mark.part == nullptr ? part : mark.part;
+    return;
+  }
   const double mpi = std::exchange(mpi_seconds_, seconds_in_mpi());
   sum_.communication += mpi_seconds_ - mpi;
   sum_.*part += since_mark_.lap() - (mpi_seconds_ - mpi);
+}
+
+void StepTimer::end_step(double StepSeconds::*part) {
+  end(part);
+  within_step_ = false;
+}
+
+// The compute stream waits for a collective that is queued in it; those of other streams run beside it.
+void StepTimer::see_collective(Stream stream, bool is_end) {
+  if (!within_step_ || stream.handle() != stream_.handle()) return;
+  mark(is_end ? &StepSeconds::communication : nullptr);
 }
 
 StepSeconds StepTimer::take() {

@@ -25,7 +25,7 @@ Trainer::Trainer(const RunConfig& config, const Mesh& mesh, Device device)
     : config_(config),
       mesh_(mesh),
       trainable_(config, mesh, device),
-      timer_(trainable_.stream()),
+      timer_(trainable_.stream(), mesh.world()),
       train_data_(config.data().path(), Split::kTrain),
       validation_data_(config.data().path(), Split::kValidation),
       batches_(Loader(train_data_, training_rows(config, mesh.context())), device, config.model().vocab_size(),
@@ -46,6 +46,7 @@ std::int64_t Trainer::tokens_per_step() const {
 TrainStep Trainer::step() {
   TrainStep result;
   result.lr = learning_rate_of(config_, state_.step());
+  const auto sent_before = mesh_.world().traffic().tensor_bytes_by_group();
   timer_.start_step();
   trainable_.begin_step();
   const std::string failure = failure_of([&] { forward_backward(); });
@@ -57,7 +58,10 @@ TrainStep Trainer::step() {
   result.gradient_norm = report.gradient_norm;
   result.skipped = report.skipped;
   result.clipped = report.clipped;
-  timer_.end(&StepSeconds::update);
+  timer_.end_step(&StepSeconds::update);
+  result.bytes_sent = mesh_.world().traffic().tensor_bytes_by_group();
+  for (const auto& [group, bytes] : sent_before) result.bytes_sent[group] -= bytes;
+  std::erase_if(result.bytes_sent, [](const auto& entry) { return entry.second == 0; });
 
   state_.set_step(state_.step() + 1);
   state_.set_tokens(state_.tokens() + tokens_per_step());

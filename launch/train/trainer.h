@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <functional>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -27,9 +28,10 @@ struct TrainStep {
   double loss = 0;        // mean over all target tokens of the step, nats per token
   double lr = 0;          // before multipliers
   double gradient_norm = 0;
-  bool skipped = false;          // loss or gradient not finite: nothing was updated
-  bool clipped = false;          // gradients were scaled down to train.grad_clip
-  std::vector<RoleNorms> norms;  // every train.norms_every steps
+  bool skipped = false;                            // loss or gradient not finite: nothing was updated
+  bool clipped = false;                            // gradients were scaled down to train.grad_clip
+  std::map<std::string, std::int64_t> bytes_sent;  // tensors that this rank sent, by group
+  std::vector<RoleNorms> norms;                    // every train.norms_every steps
 };
 
 // train.max_skipped_steps in a row had a loss or gradient that is not finite; `step` was the last of them.

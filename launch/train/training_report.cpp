@@ -12,6 +12,8 @@
 #include "launch/job/agreement.h"
 #include "launch/job/job_devices.h"
 #include "launch/job/printable.h"
+#include "launch/train/memory_estimate.h"
+#include "launch/train/step_traffic.h"
 #include "model/flops.h"
 
 namespace mudelta {
@@ -51,16 +53,17 @@ TrainingReport::TrainingReport(Trainer& trainer, const Mesh& mesh, const RunDire
   if (world_.rank() != 0) return;
   metrics_ = std::make_unique<MetricsWriter>(run.metrics(), trainer.steps_done());
   fmt::print("{}{}\n", mesh.sizes().to_string(), world_.size() > 1 ? ", over " + world_.transport() : "");
-  print_summary(notes);
+  print_summary(mesh, notes);
   progress_ = std::make_unique<Progress>(stdout, "train", trainer.config().train().steps(), trainer.steps_done());
 }
 
-void TrainingReport::print_summary(const std::vector<std::string>& notes) const {
+void TrainingReport::print_summary(const Mesh& mesh, const std::vector<std::string>& notes) const {
   const RunConfig& config = trainer_.config();
   const ModelConfig& model = config.model();
   fmt::print("model      {} parameters: width {}, {} layers, {} heads of {}, vocabulary {}\n",
              short_count(static_cast<double>(trainer_.num_parameters())), model.width(), model.layers(), model.heads(),
              model.head_dim(), model.vocab_size());
+  if (world_.size() > 1) print_share(mesh);
   fmt::print("device     {}\n", describe(trainer_.device()));
   fmt::print("a step     {} sequences x {} tokens, {} FLOP; matrix product peak {:.0f} GFLOP/s\n",
              config.train().global_batch(), config.train().sequence_length(),
@@ -72,6 +75,18 @@ void TrainingReport::print_summary(const std::vector<std::string>& notes) const 
              trainer_.steps_done() > 0 ? fmt::format("goes on from step {}", trainer_.steps_done()) : "from the start");
   for (const std::string& note : notes) fmt::print("           {}\n", printable(note));
   fmt::print("written to {}\n\n", printable(run_.root().string()));
+}
+
+void TrainingReport::print_share(const Mesh& mesh) const {
+  std::int64_t held = 0;
+  for (const Parameter& parameter : trainer_.store().parameters()) held += parameter.slice_map().numel();
+  const auto whole = static_cast<double>(trainer_.num_parameters());
+  const StepTraffic traffic = step_traffic(trainer_.config(), mesh.sizes());
+  fmt::print("a rank     has {} parameters ({:.1f}%), optimizer state of {}\n", short_count(static_cast<double>(held)),
+             100 * static_cast<double>(held) / whole, short_count(static_cast<double>(held) / mesh.gradients().size()));
+  fmt::print("           sends {} a step: tensor {}, context {}, gradients and weights {}\n",
+             human_bytes(traffic.tensor + traffic.context + traffic.gradients), human_bytes(traffic.tensor),
+             human_bytes(traffic.context), human_bytes(traffic.gradients));
 }
 
 bool TrainingReport::lacks_evaluation() const {
@@ -117,6 +132,7 @@ void TrainingReport::write_record(const TrainStep& step) {
                      .peak_flops = peak_.flops_per_second(),
                      .memory = static_cast<std::int64_t>(memory),
                      .seconds = trainer_.take_seconds(),
+                     .bytes_sent = step.bytes_sent,
                      .norms = step.norms});
     progress_->update(step.step,
                       fmt::format("step {}/{}  loss {:.4f}  {} tokens/s", step.step, trainer_.config().train().steps(),

@@ -44,7 +44,8 @@ class TrainingReport {
   void finished();
 
  private:
-  void print_summary(const std::vector<std::string>& notes) const;
+  void print_summary(const Mesh& mesh, const std::vector<std::string>& notes) const;
+  void print_share(const Mesh& mesh) const;  // what each rank holds and sends
   void count(const TrainStep& step, double seconds);
   void write_record(const TrainStep& step);
 

@@ -5,6 +5,7 @@
 #include <mpi.h>
 
 #include <cstdlib>
+#include <map>
 #include <optional>
 
 #include "core/error.h"
@@ -49,6 +50,40 @@ TEST_F(Groups, SplitByParity) {
   half.all_reduce(x, ReduceOp::kSum, kStream);
   EXPECT_EQ(x.data<float>()[0], expected);
   EXPECT_EQ(x.data<float>()[1], half.size());
+}
+
+TEST_F(Groups, TrafficIsCountedByGroupAndKind) {
+  const ProcessGroup all = world.named("all"), half = world.split(rank % 2, rank).named("half");
+  const std::int64_t others = size - 1, half_others = half.size() - 1;
+  const Tensor part = Tensor::zeros({3}), whole = Tensor::zeros({3 * size}), other = Tensor::zeros({3 * size});
+  all.all_gather(part, whole, kStream);
+  all.all_gather(part, whole, kStream);
+  all.reduce_scatter(whole, part, kStream);
+  all.all_to_all(whole, other, kStream);
+  all.all_reduce(whole, ReduceOp::kSum, kStream);
+  half.all_reduce(Tensor::zeros({4 * half.size()}, DType::kFloat64), ReduceOp::kMax, kStream);
+  all.all_reduce(std::vector<double>{1, 2}, ReduceOp::kSum);
+
+  std::map<std::pair<std::string, CollectiveKind>, std::pair<std::int64_t, std::int64_t>> found;
+  for (const Traffic::Entry& entry : world.traffic().entries()) {
+    found[{entry.group, entry.kind}] = {entry.calls, entry.bytes};
+  }
+  using enum CollectiveKind;
+  std::map<std::pair<std::string, CollectiveKind>, std::pair<std::int64_t, std::int64_t>> expected;
+  if (size > 1) {
+    expected = {{{"all", kAllGather}, {2, 2 * 12 * others}},
+                {{"all", kReduceScatter}, {1, 12 * others}},
+                {{"all", kAllToAll}, {1, 12 * others}},
+                {{"all", kAllReduce}, {1, 2 * 12 * others}},
+                {{"all", kHostValues}, {1, 16 * others}}};
+  }
+  if (half.size() > 1) expected[{"half", kAllReduce}] = {1, 2 * 32 * half_others};
+  EXPECT_EQ(found, expected);
+  std::map<std::string, std::int64_t> by_group;
+  if (size > 1) by_group["all"] = 6 * 12 * others;
+  if (half.size() > 1) by_group["half"] = 2 * 32 * half_others;
+  EXPECT_EQ(all.traffic().tensor_bytes_by_group(), by_group);
+  EXPECT_TRUE(ProcessGroup::world().traffic().entries().empty()) << "another world";
 }
 
 TEST_F(Groups, KeyOrdersRanks) {

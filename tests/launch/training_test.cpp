@@ -49,6 +49,10 @@ TEST_F(Training, MetricsTellWhereTimeGoesAndHowLargeThingsAre) {
       EXPECT_GT(seconds["data"], 0);
       EXPECT_GT(seconds["update"], 0);
       EXPECT_GT(seconds["communication"], 0);
+      EXPECT_EQ(record["bytes_sent"].size(), ranks == 1 ? 0u : 1u);
+      if (ranks == 2) {
+        EXPECT_GT(record["bytes_sent"]["data"], 0);
+      }
       EXPECT_EQ(record["clipped"], record["grad_norm"].get<double>() > 0.5);
       EXPECT_GT(record["peak_flops"], 0);
       ASSERT_EQ(record.contains("norms"), step % 8 == 0) << step;
@@ -110,6 +114,11 @@ TEST_F(Training, LayoutsChangeNothingButRounding) {
     const std::string run = "layout" + std::to_string(i);
     const Outcome outcome = train(layouts[i].ranks, run, gentle + layouts[i].settings);
     ASSERT_EQ(outcome.exit_code, 0) << outcome.output;
+    EXPECT_EQ(count(outcome.output, "\na rank     has "), 1) << outcome.output;
+    for (const auto& record : records(run)) {
+      if (!record.contains("loss")) continue;
+      EXPECT_GT(record["bytes_sent"]["tensor"], 0);
+    }
     const auto found = losses(run);
     ASSERT_EQ(found.size(), 20u);
     for (const auto& [step, loss] : losses(reference)) EXPECT_NEAR(found.at(step), loss, 1e-5) << step;

@@ -57,11 +57,12 @@ TEST(Metrics, EachRecordIsALineAtOnce) {
                            .mfu = 0.5,
                            .peak_flops = 2e12,
                            .memory = 1 << 30,
-                           .seconds = {.data = 0.125, .forward_backward = 3, .communication = 0.5, .update = 0.25}});
+                           .seconds = {.data = 0.125, .forward_backward = 3, .communication = 0.5, .update = 0.25},
+                           .bytes_sent = {{"data", 12}, {"tensor", 7}}});
   EXPECT_EQ(read_file(folder / "metrics.jsonl"),
             R"({"step":1,"time":1700000000.0,"loss":0.1,"lr":0.004,"grad_norm":2.5,"clipped":true,"tokens":4096,)"
             R"("tokens_per_second":1000000.0,"mfu":0.5,"peak_flops":2000000000000.0,"memory":1073741824,)"
-            R"("seconds":{"data":0.125,"forward_backward":3.0,"communication":0.5,"update":0.25}})"
+            R"("seconds":{"data":0.125,"forward_backward":3.0,"communication":0.5,"update":0.25},"bytes_sent":{"data":12,"tensor":7}})"
             "\n");
   writer.write(EvalMetrics{.step = 1, .loss = 0.25, .bits_per_byte = 0.5, .tokens = 8, .seconds = 2});
   EXPECT_EQ(records_in(folder / "metrics.jsonl").at(1),
