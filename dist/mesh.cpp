@@ -50,6 +50,7 @@ Mesh::Mesh(ProcessGroup world, const ParallelConfig& config)
       replica_(config.context() == 1
                    ? tensor_
                    : world_.split(world_.rank() / (config.context() * config.tensor()), world_.rank())) {
+  if (config.check_collectives()) world_.check_collectives();
   data_ = data_.named("data");
   context_ = context_.named("context");
   tensor_ = tensor_.named("tensor");

@@ -3,8 +3,10 @@
 #include <algorithm>
 #include <cmath>
 #include <string_view>
+#include <tuple>
 
 #include "core/error.h"
+#include "dist/collective_check.h"
 #include "dist/host_staged_backend.h"
 #include "dist/mpi_backend.h"
 #include "dist/nccl_backend.h"
@@ -47,6 +49,10 @@ void copy_unless_same(const Tensor& input, const Tensor& output) {
 // Of a whole that goes once around a ring in equal parts, but for its own: what each rank sends.
 std::int64_t ring_bytes(const Tensor& whole, int num_ranks) { return whole.num_bytes() * (num_ranks - 1) / num_ranks; }
 
+std::string_view name_of(ReduceOp op) { return op == ReduceOp::kSum ? "sum" : "max"; }
+
+std::string elements(const Tensor& tensor) { return fmt::format("{} {}", tensor.numel(), name_of(tensor.dtype())); }
+
 double combine(ReduceOp op, double a, double b) {
   if (op == ReduceOp::kSum) return a + b;
   return std::isnan(a) || std::isnan(b) ? a + b : std::max(a, b);
@@ -57,6 +63,7 @@ double combine(ReduceOp op, double a, double b) {
 struct ProcessGroup::Family {
   Traffic traffic;
   Observer observer;
+  std::unique_ptr<CollectiveCheck> check;  // null: no checks
 };
 
 ProcessGroup::ProcessGroup(std::shared_ptr<const Backend> backend, std::shared_ptr<Family> family, std::string name)
@@ -95,25 +102,35 @@ void ProcessGroup::run(Stream stream, const Body& body) const {
   if (family_->observer) family_->observer(stream, /*is_end=*/true);
 }
 
-void ProcessGroup::count(CollectiveKind kind, std::int64_t bytes) const {
-  if (backend_) family_->traffic.add(name_, kind, bytes);
+void ProcessGroup::check_collectives() const {
+  if (!family_->check) family_->check = std::make_unique<CollectiveCheck>();
 }
 
-void ProcessGroup::all_reduce(const Tensor& tensor, ReduceOp op, Stream stream) const {
+// What comes before any collective of this group. `arguments`: what must be alike on all ranks.
+template <class... Arguments>
+void ProcessGroup::begin(CollectiveKind kind, std::int64_t bytes, const Place& place,
+                         const Arguments&... arguments) const {
+  if (!backend_) return;
+  family_->traffic.add(name_, kind, bytes);
+  if (!family_->check) return;
+  family_->check->before(*backend_, name_, {kind, fmt::format("{}", fmt::join(std::tuple(arguments...), ", ")), place});
+}
+
+void ProcessGroup::all_reduce(const Tensor& tensor, ReduceOp op, Stream stream, Place place) const {
   require_defined("all_reduce", tensor);
   require(tensor.dtype() != DType::kBFloat16 || op == ReduceOp::kSum,
           "[all_reduce] expected another dtype than bfloat16 for a maximum, got {}", tensor.to_string());
-  count(CollectiveKind::kAllReduce, 2 * ring_bytes(tensor, size()));
+  begin(CollectiveKind::kAllReduce, 2 * ring_bytes(tensor, size()), place, elements(tensor), name_of(op));
   if (backend_ && tensor.numel() > 0) run(stream, [&] { backend_->all_reduce(tensor, op, stream); });
 }
 
-void ProcessGroup::reduce_scatter(const Tensor& input, const Tensor& output, Stream stream) const {
+void ProcessGroup::reduce_scatter(const Tensor& input, const Tensor& output, Stream stream, Place place) const {
   require_same_dtype("reduce_scatter", input, output);
   require(input.dtype() == DType::kFloat32 || input.dtype() == DType::kBFloat16,
           "[reduce_scatter] expected float32 or bfloat16, got {}", input.to_string());
   require_parts("reduce_scatter", input, output, size());
   require_own_part_or_apart("reduce_scatter", input, output, rank());
-  count(CollectiveKind::kReduceScatter, ring_bytes(input, size()));
+  begin(CollectiveKind::kReduceScatter, ring_bytes(input, size()), place, elements(input));
   if (!backend_) {
     copy_unless_same(input, output);
   } else if (input.numel() > 0) {
@@ -121,11 +138,11 @@ void ProcessGroup::reduce_scatter(const Tensor& input, const Tensor& output, Str
   }
 }
 
-void ProcessGroup::all_gather(const Tensor& input, const Tensor& output, Stream stream) const {
+void ProcessGroup::all_gather(const Tensor& input, const Tensor& output, Stream stream, Place place) const {
   require_same_dtype("all_gather", input, output);
   require_parts("all_gather", output, input, size());
   require_own_part_or_apart("all_gather", output, input, rank());
-  count(CollectiveKind::kAllGather, ring_bytes(output, size()));
+  begin(CollectiveKind::kAllGather, ring_bytes(output, size()), place, elements(output));
   if (!backend_) {
     copy_unless_same(input, output);
   } else if (input.numel() > 0) {
@@ -133,20 +150,20 @@ void ProcessGroup::all_gather(const Tensor& input, const Tensor& output, Stream 
   }
 }
 
-void ProcessGroup::broadcast(const Tensor& tensor, int root, Stream stream) const {
+void ProcessGroup::broadcast(const Tensor& tensor, int root, Stream stream, Place place) const {
   require_defined("broadcast", tensor);
   require(0 <= root && root < size(), "[broadcast] root is {}, expected a rank of a group of {}", root, size());
-  count(CollectiveKind::kBroadcast, ring_bytes(tensor, size()));
+  begin(CollectiveKind::kBroadcast, ring_bytes(tensor, size()), place, elements(tensor), fmt::format("root {}", root));
   if (backend_ && tensor.numel() > 0) run(stream, [&] { backend_->broadcast(tensor, root, stream); });
 }
 
-void ProcessGroup::all_to_all(const Tensor& input, const Tensor& output, Stream stream) const {
+void ProcessGroup::all_to_all(const Tensor& input, const Tensor& output, Stream stream, Place place) const {
   require_same_dtype("all_to_all", input, output);
   require(input.numel() == output.numel() && input.numel() % size() == 0,
           "[all_to_all] expected input and output of one size, a multiple of {} elements; got {} and {}", size(),
           input.to_string(), output.to_string());
   require(!overlap(input, output), "[all_to_all] {} and {} overlap", input.to_string(), output.to_string());
-  count(CollectiveKind::kAllToAll, ring_bytes(input, size()));
+  begin(CollectiveKind::kAllToAll, ring_bytes(input, size()), place, elements(input));
   if (!backend_) {
     copy_unless_same(input, output);
   } else if (input.numel() > 0) {
@@ -154,34 +171,37 @@ void ProcessGroup::all_to_all(const Tensor& input, const Tensor& output, Stream 
   }
 }
 
-void ProcessGroup::send(const Tensor& tensor, int to, Stream stream) const {
+void ProcessGroup::send(const Tensor& tensor, int to, Stream stream, Place place) const {
   require_defined("send", tensor);
   require(0 <= to && to < size() && to != rank(), "[send] to is {}, expected a rank of a group of {} other than {}", to,
           size(), rank());
-  count(CollectiveKind::kSend, tensor.num_bytes());
+  begin(CollectiveKind::kSend, tensor.num_bytes(), place, elements(tensor), fmt::format("to {}", to));
   if (tensor.numel() > 0) run(stream, [&] { backend_->send(tensor, to, stream); });
 }
 
-void ProcessGroup::receive(const Tensor& tensor, int from, Stream stream) const {
+void ProcessGroup::receive(const Tensor& tensor, int from, Stream stream, Place place) const {
   require_defined("receive", tensor);
   require(0 <= from && from < size() && from != rank(),
           "[receive] from is {}, expected a rank of a group of {} other than {}", from, size(), rank());
-  count(CollectiveKind::kReceive, 0);
+  begin(CollectiveKind::kReceive, 0, place, elements(tensor), fmt::format("from {}", from));
   if (tensor.numel() > 0) run(stream, [&] { backend_->receive(tensor, from, stream); });
 }
 
-void ProcessGroup::barrier() const {
-  count(CollectiveKind::kBarrier, 0);
+void ProcessGroup::barrier(Place place) const {
+  begin(CollectiveKind::kBarrier, 0, place);
   if (backend_) backend_->barrier();
 }
 
-double ProcessGroup::all_reduce(double value, ReduceOp op) const { return all_reduce(std::vector{value}, op)[0]; }
+double ProcessGroup::all_reduce(double value, ReduceOp op, Place place) const {
+  return all_reduce(std::vector{value}, op, place)[0];
+}
 
 bool ProcessGroup::barrier_within(double seconds) const { return !backend_ || backend_->barrier_within(seconds); }
 
-std::vector<double> ProcessGroup::all_reduce(std::vector<double> values, ReduceOp op) const {
+std::vector<double> ProcessGroup::all_reduce(std::vector<double> values, ReduceOp op, Place place) const {
   if (!backend_) return values;
-  count(CollectiveKind::kHostValues, static_cast<std::int64_t>(values.size() * sizeof(double)) * (size() - 1));
+  begin(CollectiveKind::kHostValues, static_cast<std::int64_t>(values.size() * sizeof(double)) * (size() - 1), place,
+        fmt::format("{} numbers", values.size()), name_of(op));
   const std::vector<double> all = backend_->all_gather(values);
   const std::size_t count = values.size();
   for (std::size_t i = 0; i < all.size(); ++i) {
@@ -190,9 +210,9 @@ std::vector<double> ProcessGroup::all_reduce(std::vector<double> values, ReduceO
   return values;
 }
 
-std::vector<std::string> ProcessGroup::all_gather(const std::string& value) const {
+std::vector<std::string> ProcessGroup::all_gather(const std::string& value, Place place) const {
   if (!backend_) return {value};
-  count(CollectiveKind::kHostValues, static_cast<std::int64_t>(value.size()) * (size() - 1));
+  begin(CollectiveKind::kHostValues, static_cast<std::int64_t>(value.size()) * (size() - 1), place, "a text");
   return backend_->all_gather(value);
 }
 

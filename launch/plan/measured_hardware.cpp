@@ -55,7 +55,8 @@ double measure_step(RunConfig config, Device device, const Hardware& hardware) {
   config.mutable_parallel()->clear_tensor();
   config.mutable_parallel()->clear_context();
   config.mutable_parallel()->clear_sequence_parallel();
-  return measure_training(config, device, 4 * kSeconds).step_seconds / estimate_step_time(config, 1, hardware).total();
+  return measure_training(config, Mesh(), device, 4 * kSeconds).step_seconds /
+         estimate_step_time(config, 1, hardware).total();
 }
 
 // A reduction and a gather of so many floats for each rank, in seconds.

@@ -14,7 +14,7 @@ StepTimer::StepTimer(Stream stream, ProcessGroup world) : stream_(stream), world
 
 StepTimer::~StepTimer() {
   if (stream_.device().is_cuda()) world_.observe({});
-  for (const std::vector<Mark>& marks : {previous_, marks_}) {
+  for (const std::vector<Mark>& marks : {previous_, marks_, previous_collectives_, collectives_}) {
     for (const Mark& mark : marks) gpu::destroy_event(mark.event);
   }
 }
@@ -24,6 +24,7 @@ void StepTimer::start_step() {
   if (stream_.device().is_cuda()) {
     add_previous();
     previous_ = std::exchange(marks_, {});
+    previous_collectives_ = std::exchange(collectives_, {});
     mark(nullptr);
   } else {
     since_mark_.lap();
@@ -40,6 +41,7 @@ void StepTimer::end(double StepSeconds::*part) {
   }
   const double mpi = std::exchange(mpi_seconds_, seconds_in_mpi());
   sum_.communication += mpi_seconds_ - mpi;
+  sum_.collectives += mpi_seconds_ - mpi;
   sum_.*part += since_mark_.lap() - (mpi_seconds_ - mpi);
 }
 
@@ -50,8 +52,10 @@ void StepTimer::end_step(double StepSeconds::*part) {
 
 // The compute stream waits for a collective that is queued in it; those of other streams run beside it.
 void StepTimer::see_collective(Stream stream, bool is_end) {
-  if (!within_step_ || stream.handle() != stream_.handle()) return;
-  mark(is_end ? &StepSeconds::communication : nullptr);
+  if (!within_step_ || !stream.device().is_cuda()) return;
+  if (stream.handle() == stream_.handle()) mark(is_end ? &StepSeconds::communication : nullptr);
+  collectives_.push_back({gpu::create_event(), is_end ? &StepSeconds::collectives : nullptr});
+  gpu::record(collectives_.back().event, stream.handle());
 }
 
 StepSeconds StepTimer::take() {
@@ -66,11 +70,17 @@ void StepTimer::mark(double StepSeconds::*part) {
 
 // The host has waited for the gradient norm of the step since, so all of these events have been reached.
 void StepTimer::add_previous() {
-  for (std::size_t i = 1; i < previous_.size(); ++i) {
-    sum_.*previous_[i].part += gpu::elapsed_ms(previous_[i - 1].event, previous_[i].event) / 1e3;
+  add_and_destroy(previous_);
+  add_and_destroy(previous_collectives_);
+}
+
+void StepTimer::add_and_destroy(std::vector<Mark>& marks) {
+  for (std::size_t i = 1; i < marks.size(); ++i) {
+    if (marks[i].part == nullptr) continue;
+    sum_.*marks[i].part += gpu::elapsed_ms(marks[i - 1].event, marks[i].event) / 1e3;
   }
-  for (const Mark& mark : previous_) gpu::destroy_event(mark.event);
-  previous_.clear();
+  for (const Mark& mark : marks) gpu::destroy_event(mark.event);
+  marks.clear();
 }
 
 }  // namespace mudelta

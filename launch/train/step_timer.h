@@ -13,10 +13,11 @@ namespace mudelta {
 struct StepSeconds {
   double data = 0;              // reading rows and bringing them to the device
   double forward_backward = 0;  // and the zeroing of gradients
-  double communication =
-      0;              // exposed, that is time in which nothing is computed: on a CPU all calls into MPI; on a
-                      // GPU collectives in the compute stream, and gradients as far as backward does not hide them
-  double update = 0;  // gradient norm, optimizer, new values
+  // Exposed, that is while nothing is computed: on a CPU all calls into MPI; on a GPU collectives in the compute
+  // stream, and those of gradients as far as backward does not hide them.
+  double communication = 0;
+  double update = 0;       // gradient norm, optimizer, new values
+  double collectives = 0;  // all of them, those that run beside the parts above too; no part itself
   friend bool operator==(const StepSeconds&, const StepSeconds&) = default;
 };
 
@@ -45,6 +46,7 @@ class StepTimer {
   };
   void mark(double StepSeconds::*part);
   void see_collective(Stream stream, bool is_end);
+  void add_and_destroy(std::vector<Mark>& marks);
   void add_previous();
 
   Stream stream_;
@@ -54,6 +56,7 @@ class StepTimer {
   Stopwatch since_mark_;
   double mpi_seconds_ = 0;              // at the last mark
   std::vector<Mark> previous_, marks_;  // of the step before, and of this one
+  std::vector<Mark> previous_collectives_, collectives_;
 };
 
 }  // namespace mudelta

@@ -50,6 +50,7 @@ TrainStep Trainer::step() {
   timer_.start_step();
   trainable_.begin_step();
   const std::string failure = failure_of([&] { forward_backward(); });
+  const ProfileRange range("end of the step");
   trainable_.reduce();  // after a failure, too: other ranks wait for it
   timer_.end(&StepSeconds::communication);
   const StepSums sums = agree(failure);

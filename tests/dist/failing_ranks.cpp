@@ -41,5 +41,25 @@ TEST(Rank1, StaysAwayWhileOthersWait) {
   world.barrier();
 }
 
+// In check_collectives() mode, which knows more to say.
+TEST(Checked, Rank1LeavesACollectiveOut) {
+  const ProcessGroup world = ProcessGroup::world();
+  world.check_collectives();
+  world.barrier();
+  limit_mpi_calls(1);
+  while (world.rank() == 1) pause();
+  world.named("tensor").all_reduce(Tensor::zeros({3}), ReduceOp::kSum, Stream());
+}
+
+TEST(Checked, RanksTakeTwoGroupsInDifferentOrders) {
+  const ProcessGroup world = ProcessGroup::world();
+  const ProcessGroup a = world.split(0, world.rank()).named("tensor"), b = world.split(0, world.rank()).named("data");
+  world.check_collectives();
+  world.barrier();
+  limit_mpi_calls(1);
+  (world.rank() == 0 ? a : b).barrier();
+  (world.rank() == 0 ? b : a).barrier();
+}
+
 }  // namespace
 }  // namespace mudelta

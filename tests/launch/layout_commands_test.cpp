@@ -55,6 +55,26 @@ TEST_F(LayoutCommands, CoordCheckMeasuresTheSameInAnyLayout) {
   }
 }
 
+// How long things take is not tested.
+TEST_F(LayoutCommands, BenchTimesStepsInALayout) {
+  const std::string bench =
+      "bench --no-kernels --no-rule --widths 64 --layers 1 --sequences 2 --sequence-length 16 --vocab-size 16 "
+      "--seconds 0.001 ";
+  const Outcome alone = mudelta(bench);
+  ASSERT_EQ(alone.exit_code, 0) << alone.output;
+  EXPECT_EQ(count(alone.output, "exposed"), 0) << alone.output;
+  const Outcome layout = mpirun(4, bench + "--set parallel.tensor=2");
+  ASSERT_EQ(layout.exit_code, 0) << layout.output;
+  EXPECT_EQ(count(layout.output, "4 ranks = 2 data x 1 context x 2 tensor, over MPI"), 1) << layout.output;
+  EXPECT_EQ(count(layout.output, "s/step: compute "), 1) << layout.output;
+  EXPECT_EQ(count(layout.output, "; sent: data 0."), 1) << layout.output;
+  EXPECT_EQ(count(layout.output, ", tensor 0."), 1) << layout.output;
+  const Outcome uneven = mpirun(3, bench + "--set parallel.tensor=2");
+  EXPECT_EQ(uneven.exit_code, 2);
+  EXPECT_EQ(count(uneven.output, "mudelta: error: 3 ranks: expected a multiple of parallel.tensor 2"), 1)
+      << uneven.output;
+}
+
 TEST_F(LayoutCommands, BadInputIsToldOnce) {
   const auto expect_told_once = [](const Outcome& outcome, const std::string& message) {
     EXPECT_EQ(outcome.exit_code, 2) << outcome.output;

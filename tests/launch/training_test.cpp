@@ -126,6 +126,18 @@ TEST_F(Training, LayoutsChangeNothingButRounding) {
   }
 }
 
+TEST_F(Training, CheckedCollectivesChangeNoBit) {
+  const std::string layout = "--set parallel.tensor=2 --set train.steps=6 ";
+  ASSERT_EQ(train(4, "unchecked", layout).exit_code, 0);
+  const Outcome outcome = train(4, "checked", layout + "--set parallel.check_collectives=true");
+  ASSERT_EQ(outcome.exit_code, 0) << outcome.output;
+  EXPECT_EQ(losses("checked"), losses("unchecked"));
+  std::string log;
+  for (const std::string& name : names_in(path("checked") + "/log")) log += read_file(path("checked") + "/log/" + name);
+  EXPECT_THAT(log, HasSubstr("of the tensor group: reduce_scatter("));
+  EXPECT_THAT(log, HasSubstr("forward and backward > mixer backward"));
+}
+
 TEST_F(Training, SgdOverRanks) {
   const std::string sgd = "--set 'optimizer.sgd={lr: 0.05 momentum: 0.9}'";
   ASSERT_EQ(train(1, "sgd1", sgd).exit_code, 0);

@@ -57,12 +57,14 @@ TEST_F(StepTimerOnDevice, CollectivesInTheComputeStreamAreExposed) {
   EXPECT_GT(seconds.forward_backward, 0);
   EXPECT_GT(seconds.update, 0);
   EXPECT_EQ(seconds.data, 0);
+  EXPECT_GT(seconds.collectives, 0);
 }
 
 TEST_F(StepTimerOnDevice, ThoseBesideItAreNot) {
   const SideStream side(Device::cuda());
   const StepSeconds seconds = step([&] { communicate(side); });
   EXPECT_EQ(seconds.communication, 0);
+  EXPECT_GT(seconds.collectives, 0);
   EXPECT_GT(seconds.forward_backward, 0);
 }
 

@@ -38,6 +38,7 @@ TEST(StepTimer, CallsIntoMpiAreCommunicationWhereverTheyStand) {
   timer.end(&StepSeconds::forward_backward);
   const StepSeconds seconds = timer.take();
   EXPECT_DOUBLE_EQ(seconds.communication, in_mpi);
+  EXPECT_DOUBLE_EQ(seconds.collectives, in_mpi);
   EXPECT_GE(seconds.forward_backward, 0);
   EXPECT_EQ(seconds.update, 0);
 }
