@@ -40,15 +40,13 @@ std::string Decoder::text_of(std::string spelling) const {
   return spelling;
 }
 
-std::string Decoder::join(std::span<const std::string_view> texts) const {
-  std::string text;
-  for (const std::string_view part : texts) {
-    const bool is_first = text.empty();
-    text += part;
-    if (first_token_has_no_space_ && is_first) std::erase(text, ' ');
-  }
+std::string Decoder::first_text_of(std::string spelling) const {
+  for (const Step& step : of_first_token_) step(spelling);
+  return spelling;
+}
+
+void Decoder::trim(std::string& text) const {
   for (const Step& step : of_text_) step(text);
-  return text;
 }
 
 void Decoder::read(const Json& json, const std::string& where) {
@@ -63,10 +61,18 @@ void Decoder::read(const Json& json, const std::string& where) {
   object.refuse_others();
 }
 
+void Decoder::add(const Step& step) { add(step, step); }
+
+void Decoder::add(const Step& step, const Step& of_first) {
+  of_token_.push_back(step);
+  of_first_token_.push_back(of_first);
+}
+
 void Decoder::read_one(const JsonObject& object) {
   const std::string type = object.type();
   if (type == "Strip") {
-    (fused_ ? of_text_ : of_token_).push_back(read_strip(object));
+    const Step strip = read_strip(object);
+    fused_ ? of_text_.push_back(strip) : add(strip);
     return;
   }
   if (type == "Fuse") {
@@ -79,19 +85,20 @@ void Decoder::read_one(const JsonObject& object) {
       object.get<bool>(of_encoding, true);
     }
     byte_level_ = true;
-    of_token_.push_back([](std::string& token) {
+    add([](std::string& token) {
       if (auto bytes = spelt_bytes(token)) token = std::move(*bytes);
     });
   } else if (type == "Metaspace") {
     object.get<std::string>("str_rep", "");
     object.get<bool>("split", true);
-    first_token_has_no_space_ = read_prepend_scheme(object) != PrependScheme::kNever;
-    of_token_.push_back(replacement(Regex(quote(object.get<std::string>("replacement"))), " "));
+    const std::string sign = quote(object.get<std::string>("replacement"));
+    const bool is_prepended = read_prepend_scheme(object) != PrependScheme::kNever;
+    add(replacement(Regex(sign), " "), replacement(Regex(sign), is_prepended ? "" : " "));
   } else if (type == "ByteFallback") {
-    of_token_.push_back(to_byte);
+    add(to_byte);
   } else if (type == "Replace") {
-    of_token_.push_back(replacement(read_pattern(object.field("pattern"), object.where("pattern")),
-                                    object.get<std::string>("content")));
+    add(replacement(read_pattern(object.field("pattern"), object.where("pattern")),
+                    object.get<std::string>("content")));
   } else {
     fail(
         "{} is \"{}\": this decoder is not supported (ByteFallback, ByteLevel, Fuse, Metaspace, Replace, Strip and "

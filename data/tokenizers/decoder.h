@@ -1,9 +1,7 @@
 #pragma once
 
 #include <functional>
-#include <span>
 #include <string>
-#include <string_view>
 #include <vector>
 
 #include "data/tokenizers/json_object.h"
@@ -18,20 +16,22 @@ class Decoder {
   Decoder(const Json& json, const std::string& where);
 
   bool byte_level() const { return byte_level_; }
-  std::string text_of(std::string spelling) const;  // in the middle of a text
-  // The text of tokens of these texts: without what a text's ends have too much.
-  std::string join(std::span<const std::string_view> texts) const;
+  std::string text_of(std::string spelling) const;        // in the middle of a text
+  std::string first_text_of(std::string spelling) const;  // at the start of one
+  // Takes away what a text's ends have too much.
+  void trim(std::string& text) const;
 
  private:
   using Step = std::function<void(std::string&)>;
 
   void read(const Json& json, const std::string& where);
   void read_one(const JsonObject& object);
+  void add(const Step& step);
+  void add(const Step& step, const Step& of_first);
   Step read_strip(const JsonObject& object) const;
 
-  std::vector<Step> of_token_, of_text_;
+  std::vector<Step> of_token_, of_first_token_, of_text_;
   bool byte_level_ = false, fused_ = false;
-  bool first_token_has_no_space_ = false;
 };
 
 }  // namespace mudelta

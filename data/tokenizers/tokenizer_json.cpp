@@ -147,12 +147,16 @@ class JsonTokenizer : public Tokenizer {
   }
 
   std::string decode(std::span<const std::int32_t> ids) const override {
-    std::vector<std::string_view> texts;
+    std::string text;
+    bool is_first = true;
     for (const std::int32_t id : ids) {
-      const std::string_view text = text_of(id);
-      if (!text.empty()) texts.push_back(text);
+      const std::string_view part = text_of(id);
+      if (part.empty()) continue;
+      const bool is_spelt = std::exchange(is_first, false) && !decoder_.byte_level();
+      text += is_spelt ? decoder_.first_text_of(spelling_of(id)) : std::string(part);
     }
-    return decoder_.join(texts);
+    decoder_.trim(text);
+    return text;
   }
 
   std::int64_t num_bytes(std::int32_t id) const override {

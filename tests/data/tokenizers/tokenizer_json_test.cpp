@@ -180,6 +180,7 @@ TEST(TokenizerJson, Metaspace) {
   EXPECT_EQ(tokenizer->spelling_of(tokenizer->separator()), "</s>");
   EXPECT_EQ(cut(*tokenizer, "a  b\u00e9"), "\u2581a|\u2581|\u2581b|<0xC3>|<0xA9>");
   EXPECT_EQ(tokenizer->decode(tokenizer->encode("a  b\u00e9")), "a  b\u00e9");
+  EXPECT_EQ(tokenizer->decode(tokenizer->encode("  a")), " a") << "the first sign is dropped, and no other";
   EXPECT_EQ(cut(*tokenizer, "a\xff"), "\u2581a|<0xEF>|<0xBF>|<0xBD>");
   file["pre_tokenizer"]["prepend_scheme"] = "never";
   EXPECT_EQ(cut(*make(file), "a b"), "a|\u2581b");
