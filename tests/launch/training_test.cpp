@@ -117,7 +117,11 @@ TEST_F(Training, LayoutsChangeNothingButRounding) {
     EXPECT_EQ(count(outcome.output, "\na rank     has "), 1) << outcome.output;
     for (const auto& record : records(run)) {
       if (!record.contains("loss")) continue;
-      EXPECT_GT(record["bytes_sent"]["tensor"], 0);
+      for (const std::string group : {"tensor", "context"}) {
+        EXPECT_EQ(record["bytes_sent"].value(group, 0.0) > 0,
+                  layouts[i].settings.find("parallel." + group) != std::string::npos)
+            << group;
+      }
     }
     const auto found = losses(run);
     ASSERT_EQ(found.size(), 20u);

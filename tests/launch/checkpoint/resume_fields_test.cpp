@@ -74,6 +74,7 @@ const std::set<std::string> kSaid = {
     "parallel.gpu_transport",
     "parallel.bucket_mib",
     "parallel.timeout_seconds",
+    "parallel.check_collectives",
     "checkpoint.every_steps",
     "checkpoint.every_minutes",
     "checkpoint.keep",

@@ -61,9 +61,10 @@ TEST(ConfigText, FieldOfAnotherMessageIsPointedOut) {
 }
 
 TEST(ConfigText, FieldLikeNoOtherGetsTheListOfFields) {
-  EXPECT_EQ(
-      parse_error("checkpoint { zzzzzzzz: 1 }"),
-      "run.textproto:1:14: `checkpoint` has no field `zzzzzzzz`; its fields are every_steps, every_minutes, keep, keep_every");
+  EXPECT_EQ(parse_error("checkpoint { zzzzzzzz: 1 }"),
+            "run.textproto:1:14: `checkpoint` has no field `zzzzzzzz`; its fields are every_steps, every_minutes, "
+            "keep, keep_every, "
+            "asynchronous, on_save_failure");
 }
 
 TEST(ConfigText, WrongTypeIsPointedAt) {
