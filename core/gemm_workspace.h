@@ -15,7 +15,8 @@ LiveTensors linear_backward_workspace(std::int64_t tokens, std::int64_t in, std:
                                       Device device);
 
 namespace gpu {
-std::int64_t gemm_workspace_bytes();  // of gpu::gemm, beside which it is defined
+inline constexpr std::int64_t kCublasWorkspaceBytes = 32 * 1024 * 1024;  // what NVIDIA advises for Hopper
+std::int64_t gemm_workspace_bytes();  // of gpu::gemm; a program without CUDA tells what one with CUDA takes
 }
 
 }  // namespace mudelta

@@ -36,6 +36,6 @@ void fill_zero(void*, std::int64_t, StreamHandle) { refuse(); }
 void push_range(const char*) {}
 void pop_range() {}
 void gemm(const Tensor&, const Tensor&, const Tensor&, const GemmOptions&, StreamHandle) { refuse(); }
-std::int64_t gemm_workspace_bytes() { return 0; }
+std::int64_t gemm_workspace_bytes() { return kCublasWorkspaceBytes; }
 
 }  // namespace mudelta::gpu

@@ -14,8 +14,6 @@
 namespace mudelta::gpu {
 namespace {
 
-constexpr std::int64_t kWorkspaceBytes = 32 * 1024 * 1024;  // what NVIDIA advises for Hopper
-
 cudaDataType_t cuda_type(DType dtype) { return dtype == DType::kBFloat16 ? CUDA_R_16BF : CUDA_R_32F; }
 
 cublasLtHandle_t handle() {
@@ -88,7 +86,7 @@ Plan make_plan(const Tensor& a, const Tensor& b, const Tensor& c, const Key& key
 
   cublasLtMatmulPreference_t preference = nullptr;
   MUDELTA_CUBLAS(cublasLtMatmulPreferenceCreate(&preference));
-  set(preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, static_cast<std::uint64_t>(kWorkspaceBytes));
+  set(preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, static_cast<std::uint64_t>(kCublasWorkspaceBytes));
   set(preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, key.alignment_b);
   set(preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, key.alignment_a);
   set(preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, key.alignment_c);
@@ -133,12 +131,12 @@ void gemm(const Tensor& a, const Tensor& b, const Tensor& c, const GemmOptions& 
   const Plan& plan = found->second;
 
   const float one = 1.0f, old = options.accumulate ? 1.0f : 0.0f;
-  const auto workspace = mudelta::allocate(kWorkspaceBytes, c.device());
+  const auto workspace = mudelta::allocate(kCublasWorkspaceBytes, c.device());
   MUDELTA_CUBLAS(cublasLtMatmul(handle(), plan.product, &one, b.raw(), plan.first, a.raw(), plan.second, &old, c.raw(),
                                 plan.result, c.raw(), plan.result, &plan.algorithm, workspace.get(),
-                                static_cast<std::size_t>(kWorkspaceBytes), static_cast<cudaStream_t>(stream)));
+                                static_cast<std::size_t>(kCublasWorkspaceBytes), static_cast<cudaStream_t>(stream)));
 }
 
-std::int64_t gemm_workspace_bytes() { return kWorkspaceBytes; }
+std::int64_t gemm_workspace_bytes() { return kCublasWorkspaceBytes; }
 
 }  // namespace mudelta::gpu
