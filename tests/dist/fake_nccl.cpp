@@ -1,8 +1,6 @@
-// The calls into NCCL that dist/nccl_backend.cpp makes, without GPUs and without other ranks: the life of a
-// communicator, and the sum over one rank.
+// The calls into NCCL that dist/nccl_backend.cpp makes, without GPUs and without other ranks: the life of
+// communicators, and a list of the work that they were given.
 #include "tests/dist/fake_nccl.h"
-
-#include <nccl.h>
 
 #include <atomic>
 
@@ -10,8 +8,17 @@ struct ncclComm {};
 
 namespace mudelta::testing::fake_nccl {
 namespace {
+
 std::atomic<bool> lost = false;
+int open_groups = 0;
+
+ncclResult_t add(Call call) {
+  call.in_group = open_groups > 0;
+  calls.push_back(std::move(call));
+  return ncclSuccess;
 }
+
+}  // namespace
 
 void lose_a_rank() { lost = true; }
 
@@ -41,20 +48,35 @@ ncclResult_t ncclCommGetAsyncError(ncclComm_t, ncclResult_t* error) {
 const char* ncclGetErrorString(ncclResult_t) { return "remote process exited or there was a network error"; }
 const char* ncclGetLastError(ncclComm_t) { return "the fake link is down"; }
 
-ncclResult_t ncclGroupStart() { return ncclInternalError; }
-ncclResult_t ncclGroupEnd() { return ncclInternalError; }
-// Of one rank, in place.
-ncclResult_t ncclAllReduce(const void* from, void* to, size_t, ncclDataType_t, ncclRedOp_t, ncclComm_t, cudaStream_t) {
-  return from == to ? ncclSuccess : ncclInternalError;
+ncclResult_t ncclGroupStart() {
+  ++fake::open_groups;
+  return ncclSuccess;
 }
-ncclResult_t ncclReduceScatter(const void*, void*, size_t, ncclDataType_t, ncclRedOp_t, ncclComm_t, cudaStream_t) {
-  return ncclInternalError;
+ncclResult_t ncclGroupEnd() {
+  --fake::open_groups;
+  return ncclSuccess;
 }
-ncclResult_t ncclAllGather(const void*, void*, size_t, ncclDataType_t, ncclComm_t, cudaStream_t) {
-  return ncclInternalError;
+ncclResult_t ncclAllReduce(const void* send, void* receive, size_t count, ncclDataType_t type, ncclRedOp_t op,
+                           ncclComm_t comm, cudaStream_t stream) {
+  return fake::add({"ncclAllReduce", comm, stream, send, receive, count, type, op});
 }
-ncclResult_t ncclBroadcast(const void*, void*, size_t, ncclDataType_t, int, ncclComm_t, cudaStream_t) {
-  return ncclInternalError;
+ncclResult_t ncclReduceScatter(const void* send, void* receive, size_t count, ncclDataType_t type, ncclRedOp_t op,
+                               ncclComm_t comm, cudaStream_t stream) {
+  return fake::add({"ncclReduceScatter", comm, stream, send, receive, count, type, op});
 }
-ncclResult_t ncclSend(const void*, size_t, ncclDataType_t, int, ncclComm_t, cudaStream_t) { return ncclInternalError; }
-ncclResult_t ncclRecv(void*, size_t, ncclDataType_t, int, ncclComm_t, cudaStream_t) { return ncclInternalError; }
+ncclResult_t ncclAllGather(const void* send, void* receive, size_t count, ncclDataType_t type, ncclComm_t comm,
+                           cudaStream_t stream) {
+  return fake::add({"ncclAllGather", comm, stream, send, receive, count, type});
+}
+ncclResult_t ncclBroadcast(const void* send, void* receive, size_t count, ncclDataType_t type, int root,
+                           ncclComm_t comm, cudaStream_t stream) {
+  return fake::add({"ncclBroadcast", comm, stream, send, receive, count, type, root});
+}
+ncclResult_t ncclSend(const void* send, size_t count, ncclDataType_t type, int peer, ncclComm_t comm,
+                      cudaStream_t stream) {
+  return fake::add({"ncclSend", comm, stream, send, nullptr, count, type, peer});
+}
+ncclResult_t ncclRecv(void* receive, size_t count, ncclDataType_t type, int peer, ncclComm_t comm,
+                      cudaStream_t stream) {
+  return fake::add({"ncclRecv", comm, stream, nullptr, receive, count, type, peer});
+}

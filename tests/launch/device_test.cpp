@@ -62,6 +62,44 @@ TEST_F(DeviceTraining, Float32IsThatOfTheCpu) {
   expect_close("parts", "cpu", 2e-5);
 }
 
+// Through the host, as the ranks may share a device.
+TEST_F(DeviceTraining, TensorRanksAreThoseOfTheCpu) {
+  const std::string gentle = kGentle, host = "--set parallel.gpu_transport=HOST --set parallel.tensor=2 ";
+  ASSERT_EQ(train(1, "whole_cpu", kCpu + gentle).exit_code, 0);
+  const std::pair<int, std::string> layouts[] = {{2, ""},
+                                                 {4, "--set train.micro_batch=1 --set model.recompute=FULL"},
+                                                 {2, "--set parallel.sequence_parallel=false"}};
+  for (const auto& [ranks, settings] : layouts) {
+    SCOPED_TRACE(std::to_string(ranks) + " ranks " + settings);
+    const Outcome outcome = train(ranks, "parts", kGpu + gentle + host + settings);
+    ASSERT_EQ(outcome.exit_code, 0) << outcome.output;
+    expect_close("parts", "whole_cpu", 2e-5);
+    for (const auto& record : records("parts")) {
+      if (record.contains("loss") && record["step"] > 1) {  // the first record comes before a device's times do
+        EXPECT_GT(record["seconds"]["communication"], 0);
+      }
+    }
+    if (ranks == 2 && settings.empty()) {
+      const std::string eval = "eval --checkpoint " + path("parts") + " --data " + path("data") + " --sequences 6";
+      const auto loss_of = [](const Outcome& evaluated) {
+        EXPECT_EQ(evaluated.exit_code, 0) << evaluated.output;
+        return std::stod(evaluated.output.substr(evaluated.output.find("loss ") + std::string_view("loss ").size()));
+      };
+      EXPECT_NEAR(loss_of(mpirun(2, eval + " --tensor 2 --device cuda")), loss_of(mudelta(eval + " --device cpu")),
+                  2e-6);
+      const std::string generate = "generate --checkpoint " + path("parts") + " --prompt g --tokens 8 --temperature 0";
+      const auto text_of = [](const std::string& output) { return output.substr(0, output.find("\n(")); };
+      EXPECT_EQ(text_of(mpirun(2, generate + " --device cuda").output),
+                text_of(mudelta(generate + " --device cpu").output));
+    }
+    std::filesystem::remove_all(path("parts"));
+  }
+  ASSERT_EQ(train(1, "wide_cpu", std::string(kCpu) + kGentle + "--set model.head_dim=32").exit_code, 0);
+  const Outcome narrow = train(2, "narrow", std::string(kGpu) + kGentle + kBFloat16 + host);
+  ASSERT_EQ(narrow.exit_code, 0) << narrow.output;
+  expect_close("narrow", "wide_cpu", 1e-2);
+}
+
 TEST_F(DeviceTraining, BFloat16IsNearTheCpusFloat32) {
   ASSERT_EQ(train(1, "cpu32", std::string(kCpu) + kGentle + "--set model.head_dim=32").exit_code, 0);
   const Outcome outcome = train(1, "gpu16", std::string(kGpu) + kGentle + kBFloat16);
