@@ -1,37 +1,11 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
 #include <map>
-#include <string>
-#include <string_view>
 
 #include "core/rng.h"
 
 namespace mudelta {
-
-// Cuts the text of a file, which comes part after part, into documents: the pieces between separators (leftmost first,
-// not overlapping) that are not empty. A line end (\n) of the separator matches a carriage return before it too, so
-// that one separator fits both kinds of text files. An empty separator leaves the text whole.
-class DocumentSplitter {
- public:
-  // Called with each document in one piece or more, none of them empty.
-  using Visitor = std::function<void(std::string_view piece, bool starts_document)>;
-
-  DocumentSplitter(std::string separator, Visitor visit);
-
-  void append(std::string_view text);
-  void finish();  // at the end of the text
-
- private:
-  void cut(std::size_t num_kept);
-  void visit(std::string_view piece);
-
-  std::string separator_;
-  Visitor visit_;
-  std::string text_;  // not visited yet: its end may be the beginning of a separator
-  bool starts_document_ = true;
-};
 
 // The sizes of documents, all of them in little memory: different sizes are few, as their sum is the text's.
 class DocumentSizes {

@@ -4,7 +4,6 @@
 #include <cmath>
 #include <limits>
 #include <memory>
-#include <numeric>
 #include <optional>
 #include <span>
 #include <string_view>
@@ -18,7 +17,7 @@
 #include "data/dataset_info.h"
 #include "data/documents.h"
 #include "data/shard.h"
-#include "data/text_file.h"
+#include "data/text/text_inputs.h"
 #include "data/tokenizers/stored_tokenizer.h"
 #include "data/tokenizers/utf8.h"
 
@@ -133,7 +132,7 @@ class SplitWriter {
 };
 
 void check(const PrepareOptions& options) {
-  require(!options.inputs.empty(), "no input file was given, expected at least one");
+  require(!options.text.files.empty(), "no input file was given, expected at least one");
   require(options.validation_fraction > 0 && options.validation_fraction < 1,
           "the validation fraction is {}, expected between 0 and 1, both excluded", options.validation_fraction);
   require(options.shard_tokens >= 1 && options.shard_tokens <= std::numeric_limits<std::int32_t>::max(),
@@ -144,54 +143,6 @@ void check(const PrepareOptions& options) {
   require(!fs::exists(dataset_info_path(options.out), ignored),
           "{} holds a data set already, expected a new or empty folder", options.out.string());
 }
-
-// The text files, one open at a time.
-class Inputs {
- public:
-  // Looks at each, and counts in `report` what it finds.
-  Inputs(const PrepareOptions& options, PrepareReport& report) : options_(options) {
-    std::int64_t num_refused = 0;
-    std::string refused;  // the first
-    for (const fs::path& path : options.inputs) {
-      const FileReader file(path);
-      num_bytes_.push_back(file.num_bytes());
-      const std::string head = file.text(std::min(file.num_bytes(), FileReader::kBlockBytes));
-      if (head.empty()) ++report.num_empty_inputs;
-      if (has_crlf_line_ends(head)) ++report.num_crlf_inputs;
-      const std::string reason = why_not_text(path, head);
-      if (!reason.empty() && num_refused++ == 0) refused = fmt::format("input {} {}", path.string(), reason);
-    }
-    report.num_inputs = std::ssize(num_bytes_);
-    require(num_refused == 0, "{}{}", refused,
-            num_refused > 1 ? fmt::format("; {} other inputs are no text either", num_refused - 1) : "");
-    require(report.num_empty_inputs<report.num_inputs, "input {} is empty{}", options.inputs.front().string(),
-                                    report.num_inputs> 1
-                ? ", as all others are"
-                : "");
-  }
-
-  std::int64_t num_bytes() const { return std::accumulate(num_bytes_.begin(), num_bytes_.end(), std::int64_t{0}); }
-
-  // Calls progress(bytes) after each block of a file.
-  void for_each_document(const DocumentSplitter::Visitor& visit,
-                         const std::function<void(std::int64_t)>& progress) const {
-    for (std::size_t i = 0; i < num_bytes_.size(); ++i) {
-      const FileReader file(options_.inputs[i]);
-      require(file.num_bytes() == num_bytes_[i], "input {} has changed from {} to {} bytes while it was in use",
-              file.path().string(), num_bytes_[i], file.num_bytes());
-      DocumentSplitter splitter(options_.document_separator, visit);
-      file.for_each_block([&](std::span<const std::byte> block) {
-        splitter.append({reinterpret_cast<const char*>(block.data()), block.size()});
-        progress(std::ssize(block));
-      });
-      splitter.finish();
-    }
-  }
-
- private:
-  const PrepareOptions& options_;
-  std::vector<std::int64_t> num_bytes_;  // of each input
-};
 
 std::int64_t sum_tokens(const std::vector<DatasetInfo::ShardInfo>& shards) {
   std::int64_t sum = 0;
@@ -208,7 +159,7 @@ std::int64_t size_of_head(std::int64_t num_bytes, double validation_fraction) {
 
 // Makes two documents of a lone one: its first `head` bytes and the rest. With whole_characters, the first one ends
 // before the character that it would cut, if that begins in the same piece of it.
-DocumentSplitter::Visitor cut_in_two(std::int64_t head, bool whole_characters, DocumentSplitter::Visitor visit) {
+DocumentVisitor cut_in_two(std::int64_t head, bool whole_characters, DocumentVisitor visit) {
   return [head, whole_characters, visit = std::move(visit), begin = std::int64_t{0}](std::string_view piece,
                                                                                      bool starts) mutable {
     auto middle = static_cast<std::size_t>(std::clamp<std::int64_t>(head - begin, 0, std::ssize(piece)));
@@ -245,9 +196,9 @@ void save_tokenizer(const StoredTokenizer& stored, const fs::path& folder, Creat
 }
 
 // Of all documents, by a first reading.
-DocumentSizes measure_documents(const Inputs& inputs, const PrepareProgress& progress) {
+DocumentSizes measure_documents(const TextInputs& inputs, const PrepareProgress& progress, BadLines& bad) {
   DocumentSizes sizes;
-  std::int64_t size = 0;
+  std::int64_t size = 0, bytes_done = 0;
   const auto add_last = [&] {
     if (size > 0) sizes.add(size);
     size = 0;
@@ -256,16 +207,18 @@ DocumentSizes measure_documents(const Inputs& inputs, const PrepareProgress& pro
     if (starts_document) add_last();
     size += std::ssize(piece);
   };
-  inputs.for_each_document(visit, [&](std::int64_t) {
-    if (progress) progress(0, inputs.num_bytes());
-  });
+  const auto add_block = [&](std::int64_t num_bytes) {
+    bytes_done += num_bytes;
+    if (progress) progress(PrepareStage::kLook, bytes_done, inputs.num_bytes());
+  };
+  inputs.for_each_document(visit, add_block, &bad);
   add_last();
-  require(sizes.num_documents() > 0, "the input holds no document, only separators");
+  require(sizes.num_documents() > 0, "the input holds no document, only separators or empty texts");
   return sizes;
 }
 
 // The inputs' documents, each to its split.
-void write_documents(const Inputs& inputs, const DocumentSizes& sizes, const PrepareOptions& options,
+void write_documents(const TextInputs& inputs, const DocumentSizes& sizes, const PrepareOptions& options,
                      bool whole_characters, SplitWriter& train, SplitWriter& validation,
                      const PrepareProgress& progress) {
   const bool lone = sizes.num_documents() == 1;
@@ -273,7 +226,7 @@ void write_documents(const Inputs& inputs, const DocumentSizes& sizes, const Pre
   if (!lone) draw.emplace(options.seed, options.validation_fraction, sizes.num_documents());
   std::int64_t num_documents = 0, bytes_done = 0;
   SplitWriter* split = nullptr;
-  DocumentSplitter::Visitor write = [&](std::string_view piece, bool starts_document) {
+  DocumentVisitor write = [&](std::string_view piece, bool starts_document) {
     if (starts_document) {
       const std::int64_t number = num_documents++;
       split = (draw ? (*draw)(number) : number == 1) ? &validation : &train;
@@ -284,7 +237,7 @@ void write_documents(const Inputs& inputs, const DocumentSizes& sizes, const Pre
   if (lone) write = cut_in_two(size_of_head(sizes.median(), options.validation_fraction), whole_characters, write);
   inputs.for_each_document(write, [&](std::int64_t num_bytes) {
     bytes_done += num_bytes;
-    if (progress) progress(bytes_done, inputs.num_bytes());
+    if (progress) progress(PrepareStage::kWrite, bytes_done, inputs.num_bytes());
   });
   require(num_documents == sizes.num_documents() + (lone ? 1 : 0), "the inputs have changed while they were in use");
 }
@@ -295,9 +248,12 @@ PrepareReport prepare(const PrepareOptions& options, const PrepareProgress& prog
   check(options);
   const StoredTokenizer stored = open_tokenizer(options.tokenizer, options.separator_token);
   const Tokenizer& tokenizer = *stored.tokenizer;
-  PrepareReport report;
-  const Inputs inputs(options, report);
-  const DocumentSizes sizes = measure_documents(inputs, progress);
+  const TextInputs inputs(options.text);
+  PrepareReport report{.num_inputs = inputs.num_files(),
+                       .num_json_lines_inputs = inputs.num_json_lines(),
+                       .num_empty_inputs = inputs.num_empty(),
+                       .num_crlf_inputs = inputs.num_crlf()};
+  const DocumentSizes sizes = measure_documents(inputs, progress, report.bad_lines);
   report.num_documents = sizes.num_documents();
   report.median_document_bytes = sizes.median();
 

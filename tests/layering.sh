@@ -5,7 +5,7 @@ set -euo pipefail
 cd "$1"
 
 # ROOM: the rooms that it may include, beside itself. A file belongs to the room with the longest name that fits.
-below_launch="core core/files kernels dist model optim data data/tokenizers"
+below_launch="core core/files kernels dist model optim data data/text data/tokenizers"
 below_transfer="launch/train launch/checkpoint launch/job launch/config $below_launch"
 transfer="launch/transfer launch/transfer/coord_check launch/transfer/sweep launch/transfer/scale_up"
 rooms="
@@ -16,8 +16,9 @@ kernels/cuda: core
 dist: core kernels
 model: core kernels dist
 optim: core kernels dist
-data: data/tokenizers core core/files kernels dist
-data/tokenizers: core core/files
+data: data/text data/tokenizers core core/files kernels dist
+data/text: core core/files
+data/tokenizers: data/text core core/files
 launch/config: $below_launch
 launch/job: launch/config $below_launch
 launch/checkpoint: launch/job launch/config $below_launch

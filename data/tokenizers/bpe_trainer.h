@@ -1,7 +1,6 @@
 #pragma once
 
 #include <cstdint>
-#include <filesystem>
 #include <functional>
 #include <string>
 #include <string_view>
@@ -9,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "data/text/text_inputs.h"
 #include "data/tokenizers/bpe.h"
 
 namespace mudelta {
@@ -16,11 +16,11 @@ namespace mudelta {
 // How often each piece of a text occurs.
 using PieceCounts = std::unordered_map<std::string, std::int64_t, TextHash, std::equal_to<>>;
 
-// The pieces of text files, cut as a trained tokenizer will cut them, by all threads of OpenMP. Bytes that are no UTF-8
-// are left out. Calls progress(bytes) with what was read of all files so far; what that throws ends it. Throws Error on
-// a file that is missing or cannot be read.
-PieceCounts count_pieces(const std::vector<std::filesystem::path>& files,
-                         const std::function<void(std::int64_t num_bytes)>& progress);
+// The pieces of documents, cut as a trained tokenizer will cut them, by all threads of OpenMP. Bytes that are no UTF-8
+// are left out. Calls progress(bytes) with what was read of all files so far; what that throws ends it. Throws Error,
+// and adds to `bad`, as TextInputs does.
+PieceCounts count_pieces(const TextInputs& inputs, const std::function<void(std::int64_t num_bytes)>& progress,
+                         BadLines* bad = nullptr);
 
 using ByteMerges = std::vector<std::pair<std::string, std::string>>;  // pairs of tokens, by rank
 

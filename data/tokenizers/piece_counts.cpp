@@ -1,9 +1,8 @@
 #include <omp.h>
 
 #include <exception>
-#include <span>
+#include <utility>
 
-#include "core/files/file_reader.h"
 #include "data/tokenizers/bpe_trainer.h"
 #include "data/tokenizers/regex.h"
 #include "data/tokenizers/training_pattern.h"
@@ -13,7 +12,7 @@ namespace mudelta {
 namespace {
 
 constexpr std::size_t kBlockBytes = 1 << 20;
-constexpr std::size_t kBlocksAtATime = 64;
+constexpr std::size_t kBytesAtATime = 64 << 20;
 constexpr std::string_view kSpaces = " \t\n\v\f\r\xc2\xe1\xe2\xe3";  // first bytes of white space
 
 // Where to cut `text` so that no piece is cut: before the last line that does not begin with white space. Its size if
@@ -32,8 +31,9 @@ class Counter {
   }
 
   void add(std::string block) {
+    num_bytes_ += block.size();
     blocks_.push_back(std::move(block));
-    if (blocks_.size() == kBlocksAtATime) count_blocks();
+    if (num_bytes_ >= kBytesAtATime) count_blocks();
   }
 
   PieceCounts finish() {
@@ -61,6 +61,7 @@ class Counter {
     }
     if (failure) std::rethrow_exception(failure);
     blocks_.clear();
+    num_bytes_ = 0;
   }
 
   static void count(std::string_view text, const Regex& pattern, PieceCounts& counts) {
@@ -78,31 +79,33 @@ class Counter {
   }
 
   std::vector<std::string> blocks_;
+  std::size_t num_bytes_ = 0;        // of the blocks
   std::vector<PieceCounts> counts_;  // of each thread
   std::vector<Regex> patterns_;      // of each thread
 };
 
 }  // namespace
 
-PieceCounts count_pieces(const std::vector<std::filesystem::path>& files,
-                         const std::function<void(std::int64_t num_bytes)>& progress) {
+PieceCounts count_pieces(const TextInputs& inputs, const std::function<void(std::int64_t num_bytes)>& progress,
+                         BadLines* bad) {
   Counter counter;
   std::int64_t num_bytes = 0;
-  for (const std::filesystem::path& file : files) {
-    std::string text;
-    FileReader(file).for_each_block([&](std::span<const std::byte> block) {
-      text.append(reinterpret_cast<const char*>(block.data()), block.size());
-      num_bytes += std::ssize(block);
-      if (text.size() < kBlockBytes) return;
-      const std::size_t end = end_of_whole_lines(text);
-      std::string rest = text.substr(end);
-      text.resize(end);
-      counter.add(std::move(text));
-      text = std::move(rest);
-      if (progress) progress(num_bytes);
-    });
-    counter.add(std::move(text));
-  }
+  std::string text;
+  const auto add_piece = [&](std::string_view piece, bool starts_document) {
+    if (starts_document) counter.add(std::exchange(text, {}));
+    text += piece;
+    if (text.size() < kBlockBytes) return;
+    const std::size_t end = end_of_whole_lines(text);
+    std::string rest = text.substr(end);
+    text.resize(end);
+    counter.add(std::exchange(text, std::move(rest)));
+  };
+  const auto add_bytes = [&](std::int64_t more) {
+    num_bytes += more;
+    if (progress) progress(num_bytes);
+  };
+  inputs.for_each_document(add_piece, add_bytes, bad);
+  counter.add(std::move(text));
   return counter.finish();
 }
 

@@ -11,8 +11,8 @@
 #include "data/prepare.h"
 #include "launch/commands/commands.h"
 #include "launch/commands/number_options.h"
+#include "launch/commands/text_options.h"
 #include "launch/job/agreement.h"
-#include "launch/job/progress.h"
 #include "launch/job/stop_signals.h"
 
 namespace mudelta {
@@ -60,17 +60,32 @@ void print_report(const PrepareReport& report, const std::string& out) {
              report.num_shards, out);
 }
 
-void run_prepare(const PrepareOptions& options) {
-  constexpr double kMegabyte = 1e6;
-  catch_stop_signals();
-  std::optional<Progress> progress;
-  const PrepareReport report = prepare(options, [&](std::int64_t done, std::int64_t total) {
+PrepareReport prepare_with_progress(const PrepareOptions& options) {
+  std::optional<ByteProgress> progress;
+  std::optional<PrepareStage> stage;
+  const auto show = [&](PrepareStage now, std::int64_t done, std::int64_t total) {
     require(!stop_signalled(), "stopped by a signal: nothing is kept in {}", options.out.string());
-    if (!progress) progress.emplace(stdout, "prepare", total);
-    progress->update(done, fmt::format("{:.1f} of {:.1f} MB", done / kMegabyte, total / kMegabyte));
-  });
+    if (stage != now) {
+      if (progress) progress->finish();
+      progress.emplace(now == PrepareStage::kLook ? "look through" : "prepare", total);
+      stage = now;
+    }
+    progress->update(done);
+  };
+  PrepareReport report = prepare(options, show);
   if (progress) progress->finish();
+  return report;
+}
+
+void run_prepare(const PrepareOptions& options, bool separator_by_default) {
+  catch_stop_signals();
+  const PrepareReport report = prepare_with_progress(options);
+  print_bad_lines(report.bad_lines);
   print_report(report, options.out.string());
+  if (!separator_by_default || report.num_inputs == report.num_json_lines_inputs) return;
+  fmt::print(
+      "A document ended at each empty line. In a plain text that makes every paragraph one of its own, and with "
+      "data.reset_at_documents a model does not see those before it: --whole-files makes each file one.\n");
 }
 
 }  // namespace
@@ -85,9 +100,15 @@ void add_prepare_command(CLI::App& app, Command& chosen) {
   auto arguments = std::make_shared<Arguments>();
   PrepareOptions& options = arguments->options;
 
-  CLI::App* command = app.add_subcommand("prepare", "Turn text files into a tokenized data set");
-  command->footer("Example: mudelta prepare --input corpus/*.txt --out data/corpus");
-  command->add_option("--input", arguments->inputs, "Text files, not compressed")->type_name("FILE")->required();
+  CLI::App* command = app.add_subcommand("prepare", "Turn text into a tokenized data set");
+  command->footer(
+      "Example: mudelta prepare --input corpus/*.txt --out data/corpus\n"
+      "         mudelta prepare --input corpus.jsonl.zst --tokenizer tokenizer.json --out data/corpus");
+  command
+      ->add_option("--input", arguments->inputs,
+                   "Text files, or JSON lines (.jsonl), each line a document; plain, .gz or .zst")
+      ->type_name("FILE")
+      ->required();
   command->add_option("--out", arguments->out, "Folder for the data set; must not hold one")
       ->type_name("DIR")
       ->required();
@@ -102,11 +123,13 @@ void add_prepare_command(CLI::App& app, Command& chosen) {
   CLI::Option* separator =
       command
           ->add_option("--separator", arguments->separator,
-                       "Text that ends a document, as each file's end does. \\n (which a CRLF matches too), \\t, \\f, "
+                       "Text that ends a document of a text file, as the file's end does. \\n (which a CRLF matches "
+                       "too), \\t, \\f, "
                        "\\x1e and the like stand for their characters. The default is an empty line: each paragraph "
                        "of a plain text becomes a document of its own")
           ->capture_default_str();
-  command->add_flag("--whole-files", arguments->whole_files, "Each file is one document")->excludes(separator);
+  add_json_lines_options(*command, options.text);
+  command->add_flag("--whole-files", arguments->whole_files, "Each text file is one document")->excludes(separator);
   command->add_option("--validation-fraction", options.validation_fraction, "Share of documents kept for validation")
       ->check(finite_number())
       ->capture_default_str();
@@ -117,17 +140,11 @@ void add_prepare_command(CLI::App& app, Command& chosen) {
     const bool by_default = separator->count() == 0 && !arguments->whole_files;
     chosen = [arguments, by_default] {
       return run_on_first_rank([&] {
-        PrepareOptions& chosen_options = arguments->options;
-        chosen_options.inputs.assign(arguments->inputs.begin(), arguments->inputs.end());
-        chosen_options.out = arguments->out;
-        chosen_options.document_separator = arguments->whole_files ? "" : unescape(arguments->separator);
-        run_prepare(chosen_options);
-        if (by_default) {
-          fmt::print(
-              "A document ended at each empty line. In a plain text that makes every paragraph one of its own, and "
-              "with "
-              "data.reset_at_documents a model does not see those before it: --whole-files makes each file one.\n");
-        }
+        TextOptions& text = arguments->options.text;
+        text.files.assign(arguments->inputs.begin(), arguments->inputs.end());
+        text.document_separator = arguments->whole_files ? "" : unescape(arguments->separator);
+        arguments->options.out = arguments->out;
+        run_prepare(arguments->options, by_default);
         return 0;
       });
     };

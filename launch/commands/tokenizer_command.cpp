@@ -17,6 +17,7 @@
 #include "launch/commands/commands.h"
 #include "launch/commands/number_options.h"
 #include "launch/commands/shared_options.h"
+#include "launch/commands/text_options.h"
 #include "launch/job/agreement.h"
 #include "launch/job/output_path.h"
 #include "launch/job/progress.h"
@@ -29,28 +30,34 @@ constexpr std::int32_t kOtherTokens = 257;  // than merged ones: single bytes an
 
 struct TrainArguments {
   std::vector<std::string> inputs;
+  TextOptions text{.document_separator = ""};
   std::string out;
   std::int32_t vocab_size = 0;
   bool force = false;
 };
 
-PieceCounts count_pieces_of(const std::vector<std::filesystem::path>& files) {
-  constexpr double kMegabyte = 1e6;
-  std::int64_t total = 0;
-  for (const auto& file : files) total += FileReader(file).num_bytes();
-  Progress progress(stdout, "count pieces", total);
-  PieceCounts pieces = count_pieces(files, [&](std::int64_t bytes) {
-    require(!stop_signalled(), "stopped by a signal: nothing is written");
-    progress.update(bytes, fmt::format("{:.1f} of {:.1f} MB", bytes / kMegabyte, total / kMegabyte));
-  });
+PieceCounts count_pieces_of(const TextOptions& options) {
+  const TextInputs inputs(options);
+  ByteProgress progress("count pieces", inputs.num_bytes());
+  BadLines bad;
+  PieceCounts pieces = count_pieces(
+      inputs,
+      [&](std::int64_t bytes) {
+        require(!stop_signalled(), "stopped by a signal: nothing is written");
+        progress.update(bytes);
+      },
+      &bad);
   progress.finish();
+  print_bad_lines(bad);
   return pieces;
 }
 
 void train(const TrainArguments& arguments) {
   require_free_file(arguments.out, arguments.force);
   catch_stop_signals();
-  const PieceCounts pieces = count_pieces_of({arguments.inputs.begin(), arguments.inputs.end()});
+  TextOptions text = arguments.text;
+  text.files.assign(arguments.inputs.begin(), arguments.inputs.end());
+  const PieceCounts pieces = count_pieces_of(text);
   const std::int32_t num_merged = arguments.vocab_size - kOtherTokens;
   Progress progress(stdout, "find tokens", num_merged);
   const ByteMerges merges = train_byte_merges(pieces, num_merged, [&](std::int32_t found) {
@@ -108,8 +115,11 @@ void add_tokenizer_option(CLI::App& command, std::string& tokenizer) {
 
 void add_train(CLI::App& tokenizer, Command& chosen) {
   auto arguments = std::make_shared<TrainArguments>();
-  CLI::App* command = tokenizer.add_subcommand("train", "Make a byte-level BPE tokenizer from text files");
-  command->add_option("TEXT", arguments->inputs, "Text files, in UTF-8")->type_name("FILE")->required();
+  CLI::App* command = tokenizer.add_subcommand("train", "Make a byte-level BPE tokenizer from text");
+  command->add_option("TEXT", arguments->inputs, "Text files, in UTF-8, or JSON lines (.jsonl); plain, .gz or .zst")
+      ->type_name("FILE")
+      ->required();
+  add_json_lines_options(*command, arguments->text);
   add_whole_number(*command, "--vocab", arguments->vocab_size, kOtherTokens,
                    "Tokens in all: 256 single bytes, the ones that are found, and <|endoftext|>")
       ->required();

@@ -10,7 +10,7 @@ build=(
   libopenmpi-dev openmpi-bin
   libprotobuf-dev protobuf-compiler
   libcli11-dev libdnnl-dev libfmt-dev libgoogle-glog-dev libhwy-dev libpcre2-dev libutf8proc-dev libxxhash-dev
-  nlohmann-json3-dev
+  libzstd-dev nlohmann-json3-dev zlib1g-dev
   gnuplot-nox
 )
 test=(libboost-context-dev libgtest-dev libgmock-dev librapidcheck-dev procps)
@@ -18,7 +18,7 @@ corpus=(dict-gcide)
 run=(
   openmpi-bin
   libdnnl2 libfmt9 libgomp1 libgoogle-glog0v6 libhwy1 libopenmpi3 libpcre2-8-0 libprotobuf32 libutf8proc2 libxxhash0
-  gnuplot-nox
+  libzstd1 zlib1g gnuplot-nox
 )
 
 wanted=()

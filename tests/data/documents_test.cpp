@@ -7,6 +7,8 @@
 #include <string>
 #include <vector>
 
+#include "data/text/document_splitter.h"
+
 namespace mudelta {
 namespace {
 

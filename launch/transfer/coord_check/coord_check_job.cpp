@@ -49,7 +49,7 @@ void make_up_data(const std::filesystem::path& folder) {
   const std::filesystem::path data = folder / kMadeUpData, file = folder / kMadeUpText;
   if (std::filesystem::exists(data / "dataset.json")) return;
   write_file_atomically(file, made_up_text());
-  prepare({.inputs = {file}, .out = data, .validation_fraction = 0.1}, {});
+  prepare({.text = {.files = {file}}, .out = data, .validation_fraction = 0.1}, {});
 }
 
 // The configuration of every run but for its seed and parametrization.

@@ -92,9 +92,10 @@ TEST(CountPieces, DoNotDependOnThreadsOrBlocks) {
   write_file(folder / "b.txt", "line");
   const int threads = omp_get_max_threads();
   omp_set_num_threads(1);
-  const PieceCounts alone = count_pieces({folder / "a.txt", folder / "b.txt"}, {});
+  const TextInputs inputs({.files = {folder / "a.txt", folder / "b.txt"}, .document_separator = ""});
+  const PieceCounts alone = count_pieces(inputs, {});
   omp_set_num_threads(3);
-  EXPECT_EQ(count_pieces({folder / "a.txt", folder / "b.txt"}, {}), alone);
+  EXPECT_EQ(count_pieces(inputs, {}), alone);
   omp_set_num_threads(threads);
   std::int64_t lines = 0;
   for (std::size_t at = text.find("line"); at != text.npos; at = text.find("line", at + 1)) ++lines;

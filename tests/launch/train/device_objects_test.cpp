@@ -20,7 +20,7 @@ TEST(DeviceObjects, ATrainerLeavesNone) {
   std::string text;
   for (int i = 0; i < 100; ++i) text += "a text of some length, number " + std::to_string(i) + "\n\n";
   write_file(folder / "a.txt", text);
-  prepare({.inputs = {folder / "a.txt"}, .out = folder / "data", .validation_fraction = 0.1}, {});
+  prepare({.text = {.files = {folder / "a.txt"}}, .out = folder / "data", .validation_fraction = 0.1}, {});
   const auto file = write_file(folder / "run.textproto", R"(
       data { path: ')" + (folder / "data").string() + R"(' }
       model { width: 16 layers: 1 heads: 1 }

@@ -38,7 +38,7 @@ class TrainerTest : public ::testing::Test {
     std::string text;
     for (int i = 0; i < 400; ++i) text += "a text of some length, number " + std::to_string(i) + "\n\n";
     write_file(folder_ / "a.txt", text);
-    prepare({.inputs = {folder_ / "a.txt"}, .out = folder_ / "data", .validation_fraction = 0.1}, {});
+    prepare({.text = {.files = {folder_ / "a.txt"}}, .out = folder_ / "data", .validation_fraction = 0.1}, {});
     const auto file = write_file(folder_ / "run.textproto", R"(
         data { path: ')" + (folder_ / "data").string() + R"(' }
         model { width: 32 layers: 2 heads: 2 init_std: 0.1 }

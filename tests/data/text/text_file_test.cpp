@@ -1,4 +1,4 @@
-#include "data/text_file.h"
+#include "data/text/text_file.h"
 
 #include <gmock/gmock.h>
 
@@ -8,6 +8,7 @@ namespace mudelta {
 namespace {
 
 using namespace std::string_literals;
+using ::testing::AllOf;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 
@@ -20,9 +21,6 @@ TEST(WhyNotText, TextIsText) {
 }
 
 TEST(WhyNotText, CompressedFilesAreNot) {
-  EXPECT_THAT(why_not_text("a.gz", "\x1f\x8b\x08"),
-              HasSubstr("is compressed by gzip: unpack it first (gunzip -k a.gz)"));
-  EXPECT_THAT(why_not_text("a", "\x28\xb5\x2f\xfd..."), HasSubstr("zstd -d a"));
   EXPECT_THAT(why_not_text("a", "\xfd"s + "7zXZ\0"s), HasSubstr("xz -dk a"));
   EXPECT_THAT(why_not_text("a", "BZh91AY&SY"), HasSubstr("bunzip2 -k a"));
   EXPECT_THAT(why_not_text("a", "PK\x03\x04"), HasSubstr("unzip a"));
@@ -30,7 +28,8 @@ TEST(WhyNotText, CompressedFilesAreNot) {
 
 TEST(WhyNotText, OtherFormatsAreNot) {
   EXPECT_THAT(why_not_text("a.pdf", "%PDF-1.7"), HasSubstr("pdftotext a.pdf"));
-  EXPECT_THAT(why_not_text("a", "PAR1"), HasSubstr("Parquet"));
+  EXPECT_THAT(why_not_text("a.parquet", "PAR1"),
+              AllOf(HasSubstr("Parquet"), HasSubstr("pandas"), HasSubstr("a.parquet")));
   EXPECT_THAT(why_not_text("a",
                            "\xff\xfe"
                            "a\0"s),
@@ -41,10 +40,15 @@ TEST(WhyNotText, OtherFormatsAreNot) {
               HasSubstr("is not text: its byte 7 is zero"));
 }
 
-TEST(WhyNotText, JsonLinesAreNot) {
-  EXPECT_THAT(why_not_text("a.jsonl", "whatever"), HasSubstr("JSON lines"));
-  EXPECT_THAT(why_not_text("a.ndjson", "whatever"), HasSubstr("jq -j"));
-  EXPECT_THAT(why_not_text("a.txt", "\n{\"text\": \"a\"}\r\n{\"text\": \"b\"}\n{"), HasSubstr("JSON lines"));
+TEST(JsonLines, AreKnownByNameOrFirstLines) {
+  for (const char* name : {"a.jsonl", "a.ndjson", "a.b.jsonl.gz", "a.ndjson.zst"})
+    EXPECT_TRUE(is_json_lines(name, "")) << name;
+  for (const char* name : {"a.json", "jsonl", "a.jsonl.txt", "a.gz", "jsonl.gz"})
+    EXPECT_FALSE(is_json_lines(name, "{}\n")) << name;
+  EXPECT_TRUE(is_json_lines("a.txt", "\n{\"text\": \"a\"}\r\n{\"text\": \"b\"}\n{"));
+  for (const char* head : {"{\"a\": 1}\n", "{a}\n{b}\n", "[1]\n[2]\n", "{}\nno JSON\n", "{}\n{}"}) {
+    EXPECT_FALSE(is_json_lines("a.txt", head)) << head;
+  }
 }
 
 TEST(CrlfLineEnds, AreSeen) {
