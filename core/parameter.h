@@ -62,11 +62,13 @@ struct ParameterSpec {
 struct Parameter {
   ParameterSpec spec;
   ParameterPart part;
-  Tensor value;     // compute dtype, or float32 where spec.keep_float32
-  Tensor gradient;  // float32; every backward accumulates (+=)
+  DType dtype = DType::kFloat32;  // of the value: the compute dtype, or float32 where spec.keep_float32
+  Tensor value;                   // absent while this rank does not have it (ParameterStore)
+  Tensor gradient;                // float32, or absent; every backward accumulates (+=)
 
   // From elements of this rank's part to those of the whole parameter.
   SliceMap slice_map() const { return {spec.shape, part.slice}; }
+  Shape local_shape() const { return slice_map().local_shape(); }
 };
 
 // Element `index` (row-major, of the whole parameter) of the initial value drawn for `seed`, with the spread of

@@ -1,8 +1,8 @@
 #include "core/parameter_store.h"
 
 #include <algorithm>
-#include <numeric>
 #include <set>
+#include <utility>
 
 #include "core/error.h"
 
@@ -29,8 +29,8 @@ void check_part(const ParameterSpec& spec, const ParameterPart& part) {
 }  // namespace
 
 ParameterStore::ParameterStore(std::vector<ParameterSpec> specs, DType compute_dtype, Device device, int num_shards,
-                               std::vector<ParameterPart> parts)
-    : num_shards_(num_shards) {
+                               std::vector<ParameterPart> parts, WholeBuffers whole)
+    : device_(device), num_shards_(num_shards), whole_(whole) {
   require(num_shards >= 1, "[parameter_store] num_shards is {}, expected >= 1", num_shards);
   std::set<std::string_view> names;
   for (const ParameterSpec& spec : specs) {
@@ -39,46 +39,73 @@ ParameterStore::ParameterStore(std::vector<ParameterSpec> specs, DType compute_d
   if (parts.empty()) parts.resize(specs.size());
   require(parts.size() == specs.size(), "[parameter_store] {} parts of {} parameters", parts.size(), specs.size());
   parameters_.reserve(specs.size());
-  std::vector<Shape> local_shapes;
   for (std::size_t i = 0; i < specs.size(); ++i) {
     check_part(specs[i], parts[i]);
-    parameters_.push_back({std::move(specs[i]), parts[i], {}, {}});
-    local_shapes.push_back(parameters_[i].slice_map().local_shape());
+    const DType dtype = specs[i].keep_float32 ? DType::kFloat32 : compute_dtype;
+    parameters_.push_back({std::move(specs[i]), parts[i], dtype, {}, {}});
   }
+  for (const DType dtype : {DType::kBFloat16, DType::kFloat32}) lay_out(dtype);
+}
 
-  std::vector<std::size_t> by_unit(parameters_.size());
-  std::iota(by_unit.begin(), by_unit.end(), 0);
-  std::ranges::stable_sort(by_unit, {}, [&](std::size_t i) { return parameters_[i].spec.unit; });
-  for (const DType dtype : {DType::kBFloat16, DType::kFloat32}) {
-    FlatGroup group{dtype, {}, {}, {}, {}};
-    std::int64_t end = 0;
-    const auto end_unit = [&] {
-      if (group.units.empty()) return;
-      end = group.units.back().end = round_up(end, kAlignElements * num_shards);
-    };
-    for (const std::size_t i : by_unit) {
-      const ParameterSpec& spec = parameters_[i].spec;
-      const std::int64_t numel = local_shapes[i].numel();
-      if ((spec.keep_float32 ? DType::kFloat32 : compute_dtype) != dtype) continue;
-      if (group.units.empty() || group.units.back().unit != spec.unit) {
-        end_unit();
-        group.units.push_back({spec.unit, end, end});
-      }
-      group.entries.push_back({i, end, numel});
-      require(numel < kMaxElements - end, "[parameter_store] up to {} there are {} elements or more", spec.name,
-              kMaxElements);
-      end += round_up(numel, kAlignElements);
+void ParameterStore::lay_out(DType dtype) {
+  std::vector<std::size_t> order;
+  for (std::size_t i = 0; i < parameters_.size(); ++i) {
+    if (parameters_[i].dtype == dtype) order.push_back(i);
+  }
+  if (order.empty()) return;
+  std::ranges::stable_sort(order, {}, [&](std::size_t i) {
+    const ParameterPart& part = parameters_[i].part;
+    return std::pair(parameters_[i].spec.unit, part.is_partial ? part.copies : 0);
+  });
+
+  FlatGroup group{.dtype = dtype};
+  std::int64_t end = 0;
+  const auto end_unit = [&] {
+    if (!group.units.empty()) end = group.units.back().end = round_up(end, kAlignElements * num_shards_);
+  };
+  for (const std::size_t i : order) {
+    const ParameterSpec& spec = parameters_[i].spec;
+    if (group.units.empty() || group.units.back().unit != spec.unit) {
+      end_unit();
+      group.units.push_back({spec.unit, end, end, {}, {}});
     }
-    if (group.entries.empty()) continue;
-    end_unit();
-    group.values = Tensor::zeros({end}, dtype, device);
-    group.gradients = Tensor::zeros({end}, DType::kFloat32, device);
-    for (const FlatGroup::Entry& entry : group.entries) {
-      Parameter& parameter = parameters_[entry.parameter];
-      parameter.value = group.values.flat_view(entry.begin, local_shapes[entry.parameter]);
-      parameter.gradient = group.gradients.flat_view(entry.begin, local_shapes[entry.parameter]);
-    }
-    groups_.push_back(std::move(group));
+    const std::int64_t numel = parameters_[i].slice_map().numel();
+    group.entries.push_back({i, end, numel});
+    require(numel < kMaxElements - end, "[parameter_store] up to {} there are {} elements or more", spec.name,
+            kMaxElements);
+    end += round_up(numel, kAlignElements);
+  }
+  end_unit();
+  group.numel = end;
+  if (whole_.values) group.values = Tensor::zeros({end}, dtype, device_);
+  if (whole_.gradients) group.gradients = Tensor::zeros({end}, DType::kFloat32, device_);
+  groups_.push_back(std::move(group));
+  const FlatGroup& made = groups_.back();
+  for (std::size_t i = 0; i < made.units.size(); ++i) {
+    const auto& [unit, begin, unit_end, values, gradients] = made.units[i];
+    if (whole_.values) lend_values(groups_.size() - 1, i, made.values.slice(begin, unit_end));
+    if (whole_.gradients) lend_gradients(groups_.size() - 1, i, made.gradients.slice(begin, unit_end));
+  }
+}
+
+void ParameterStore::lend_values(std::size_t group, std::size_t unit, const Tensor& buffer) {
+  FlatGroup& flat = groups_[group];
+  flat.units[unit].values = buffer;
+  lend(flat, flat.units[unit], buffer, &Parameter::value);
+}
+
+void ParameterStore::lend_gradients(std::size_t group, std::size_t unit, const Tensor& buffer) {
+  FlatGroup& flat = groups_[group];
+  flat.units[unit].gradients = buffer;
+  lend(flat, flat.units[unit], buffer, &Parameter::gradient);
+}
+
+void ParameterStore::lend(const FlatGroup& group, const FlatGroup::Unit& unit, const Tensor& buffer,
+                          Tensor Parameter::*tensor) {
+  const auto unit_of = [&](const FlatGroup::Entry& entry) { return parameters_[entry.parameter].spec.unit; };
+  for (const FlatGroup::Entry& entry : std::ranges::equal_range(group.entries, unit.unit, {}, unit_of)) {
+    Parameter& parameter = parameters_[entry.parameter];
+    parameter.*tensor = buffer ? buffer.flat_view(entry.begin - unit.begin, parameter.local_shape()) : Tensor();
   }
 }
 
@@ -96,7 +123,8 @@ std::int64_t ParameterStore::num_elements() const {
 }
 
 void ParameterStore::zero_gradients() {
-  for (FlatGroup& group : groups_) group.gradients.fill_zero();
+  if (!whole_.gradients) return;
+  for (const FlatGroup& group : groups_) group.gradients.fill_zero();
 }
 
 }  // namespace mudelta

@@ -38,6 +38,8 @@ bool sequence_parallel(const ParallelConfig& config) {
   return config.has_sequence_parallel() ? config.sequence_parallel() : config.tensor() > 1;
 }
 
+int zero_stage(const ParallelConfig& config, int num_ranks) { return num_ranks == 1 ? 1 : config.zero_stage(); }
+
 // rank = (data rank x context + context rank) x tensor + tensor rank.
 Mesh::Mesh(ProcessGroup world, const ParallelConfig& config)
     : world_(checked(std::move(world), config)),
@@ -60,7 +62,7 @@ Mesh::Mesh(ProcessGroup world, const ParallelConfig& config)
 
 void validate(const ParallelConfig& parallel) {
   constexpr double kMaxBucketMib = 1 << 20;
-  require(parallel.zero_stage() == 1, "parallel.zero_stage is {}: expected 1, others are not yet supported",
+  require(parallel.zero_stage() >= 0 && parallel.zero_stage() <= 3, "parallel.zero_stage is {}: expected 0, 1, 2 or 3",
           parallel.zero_stage());
   require(parallel.bucket_mib() > 0 && parallel.bucket_mib() <= kMaxBucketMib,
           "parallel.bucket_mib is {}: expected more than 0 and at most {}", parallel.bucket_mib(), kMaxBucketMib);

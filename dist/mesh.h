@@ -19,6 +19,10 @@ MeshSizes mesh_sizes(int num_ranks, const ParallelConfig& config);
 // Whether the residual stream is cut over the tensor group: as the configuration says, or else where there is one.
 bool sequence_parallel(const ParallelConfig& config);
 
+// The ZeRO stage of `num_ranks` ranks that hold the same parameters: as the configuration says, but 1 for one rank,
+// which has nobody to share with.
+int zero_stage(const ParallelConfig& config, int num_ranks);
+
 // The groups that a rank belongs to: world = data x context x tensor, the tensor group's ranks being neighbours.
 // Along `data` ranks have other rows of a batch, along `context` other tokens of the same rows, along `tensor` other
 // parts of the parameters.

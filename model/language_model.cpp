@@ -55,6 +55,7 @@ LanguageModel::LanguageModel(const ModelConfig& resolved, ParameterStore& store,
                              double logit_multiplier, TensorGroup tensor, ContextGroup context)
     : config_(resolved),
       compute_dtype_(compute_dtype),
+      device_(store.device()),
       logit_multiplier_(static_cast<float>(logit_multiplier)),
       tensor_(std::move(tensor)),
       context_(std::move(context)),
@@ -151,7 +152,7 @@ Tensor LanguageModel::whole_logits(const Tensor& part) const {
 
 DecodeState LanguageModel::make_state(std::int64_t sequences) const {
   DecodeState state;
-  for (const Block& block : blocks_) state.layers.push_back(block.make_state(sequences, embeddings_->value.device()));
+  for (const Block& block : blocks_) state.layers.push_back(block.make_state(sequences, device_));
   return state;
 }
 

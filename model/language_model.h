@@ -71,6 +71,7 @@ class LanguageModel {
 
   ModelConfig config_;
   DType compute_dtype_;
+  Device device_;
   float logit_multiplier_;
   TensorGroup tensor_;
   ContextGroup context_;

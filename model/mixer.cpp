@@ -20,7 +20,7 @@ constexpr float kL2NormEps = 1e-6f;
 
 // Of the part that this rank holds, which is the whole without tensor parallelism.
 Mixer::Sizes sizes_of(const ModelConfig& c, const Parameter& v_proj) {
-  return Mixer::part_sizes(c, static_cast<int>(v_proj.spec.shape[0] / v_proj.value.size(0)));
+  return Mixer::part_sizes(c, static_cast<int>(v_proj.spec.shape[0] / v_proj.local_shape()[0]));
 }
 
 // Undefined of an undefined one.

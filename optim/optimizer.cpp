@@ -14,11 +14,6 @@ namespace {
 
 constexpr double kClipEps = 1e-6;  // as in PyTorch's clip_grad_norm_
 
-// Elements of the segment in one of its parameter's local tensors.
-Tensor view_of(const OptimizerSegment& segment, const Tensor& local) {
-  return local.flat_view(segment.begin, {segment.numel});
-}
-
 // A float32 parameter is its own master; another dtype gets a copy.
 Tensor master_of(const Tensor& value) {
   if (value.dtype() == DType::kFloat32) return value;
@@ -27,15 +22,30 @@ Tensor master_of(const Tensor& value) {
   return master;
 }
 
-// The parts of `range` that parameters take up: padding falls between them.
-std::vector<OptimizerSegment> segments_of(const FlatGroup& group, const FlatRange& range) {
+// The parts of the shard that parameters take up: padding falls between them.
+std::vector<OptimizerSegment> segments_of(const FlatGroup& group, const Shard& shard,
+                                          const std::vector<std::pair<std::string, Tensor>>& state) {
   std::vector<OptimizerSegment> segments;
   for (const FlatGroup::Entry& entry : group.entries) {
-    const std::int64_t begin = std::max(range.begin, entry.begin);
-    const std::int64_t end = std::min(range.end, entry.begin + entry.numel);
-    if (begin < end) segments.push_back({entry.parameter, begin - entry.begin, end - begin, {}});
+    const std::int64_t begin = std::max(shard.range.begin, entry.begin);
+    const std::int64_t end = std::min(shard.range.end, entry.begin + entry.numel);
+    if (begin >= end) continue;
+    const auto own = [&](const Tensor& flat) { return flat.slice(begin - shard.range.begin, end - shard.range.begin); };
+    segments.push_back({.parameter = entry.parameter,
+                        .begin = begin - entry.begin,
+                        .numel = end - begin,
+                        .is_own = shard.is_own,
+                        .value = own(shard.values),
+                        .gradient = own(shard.gradients),
+                        .state = {}});
+    for (const auto& [name, all] : state) segments.back().state.emplace_back(name, own(all));
   }
   return segments;
+}
+
+// Rounds the segment's master into its value; a float32 value is the master itself.
+void write_value(const OptimizerSegment& segment, Stream stream) {
+  if (segment.value.dtype() != DType::kFloat32) kernels::convert(segment.state[0].second, segment.value, stream);
 }
 
 double clip_factor(double norm, double grad_clip) {
@@ -49,19 +59,18 @@ Optimizer::Optimizer(const OptimizerConfig& config, ParameterStore& store, Param
     : config_(config), store_(store), shards_(shards), scaling_(std::move(scaling)), world_(std::move(world)) {
   require(scaling_.size() == store_.parameters().size(), "[optimizer] {} scaling entries for {} parameters",
           scaling_.size(), store_.parameters().size());
-  for (const FlatRange& range : shards_.owned()) {
-    for (OptimizerSegment& segment : segments_of(store_.groups()[range.group], range)) {
-      const Tensor value = view_of(segment, store_.parameters()[segment.parameter].value);
-      segment.state.emplace_back("weight", master_of(value));
-      for (const std::string_view name : state_names(kind_of(config_))) {
-        segment.state.emplace_back(name, Tensor::zeros({segment.numel}, DType::kFloat32, value.device()));
-      }
+  for (const Shard& shard : shards_.shards()) {
+    std::vector<std::pair<std::string, Tensor>> state = {{"weight", master_of(shard.values)}};
+    for (const std::string_view name : state_names(kind_of(config_))) {
+      state.emplace_back(name, Tensor::zeros(shard.values.shape(), DType::kFloat32, store_.device()));
+    }
+    for (OptimizerSegment& segment : segments_of(store_.groups()[shard.range.group], shard, state)) {
       segments_.push_back(std::move(segment));
     }
-    bucket_ends_.push_back(segments_.size());
+    bucket_ends_.resize(shard.bucket + 1);
+    bucket_ends_[shard.bucket] = segments_.size();
   }
-  const Device device = store_.groups().empty() ? Device() : store_.groups()[0].values.device();
-  square_sum_ = Tensor::zeros({1}, DType::kFloat64, device);
+  square_sum_ = Tensor::zeros({1}, DType::kFloat64, store_.device());
 }
 
 StepReport Optimizer::step(double lr, double grad_clip, Stream stream) {
@@ -71,9 +80,9 @@ StepReport Optimizer::step(double lr, double grad_clip, Stream stream) {
 double Optimizer::square_sum(Stream stream) {
   square_sum_.fill_zero();
   for (const OptimizerSegment& segment : segments_) {
-    const Parameter& parameter = store_.parameters()[segment.parameter];
-    kernels::add_sum_of_squares(view_of(segment, parameter.gradient),
-                                scaling_[segment.parameter].clip / parameter.part.copies, square_sum_, stream);
+    if (!segment.is_own) continue;
+    const int copies = store_.parameters()[segment.parameter].part.copies;
+    kernels::add_sum_of_squares(segment.gradient, scaling_[segment.parameter].clip / copies, square_sum_, stream);
   }
   return square_sum_.to(Device()).span<double>()[0];
 }
@@ -90,14 +99,13 @@ StepReport Optimizer::update(double square_sum, double lr, double grad_clip, Str
       update_segment(segments_[i], lr, gradient_scale, stream);
       write_value(segments_[i], stream);
     }
-    shards_.all_gather_bucket(bucket, stream);
+    shards_.gather_bucket(bucket, stream);
   }
-  shards_.all_gather_values(stream);
+  shards_.gather_values(stream);
   return {.gradient_norm = norm, .clipped = gradient_scale < 1};
 }
 
 void Optimizer::update_segment(const OptimizerSegment& segment, double lr, double gradient_scale, Stream stream) {
-  const Tensor gradient = view_of(segment, store_.parameters()[segment.parameter].gradient);
   const ParameterScaling& scaling = scaling_[segment.parameter];
   const auto decay = static_cast<float>(lr * weight_decay(config_) * scaling.decay);
   switch (kind_of(config_)) {
@@ -107,7 +115,7 @@ void Optimizer::update_segment(const OptimizerSegment& segment, double lr, doubl
       return kernels::adamw_update({.weight = segment.state[0].second,
                                     .exp_avg = segment.state[1].second,
                                     .exp_avg_sq = segment.state[2].second,
-                                    .gradient = gradient,
+                                    .gradient = segment.gradient,
                                     .gradient_scale = static_cast<float>(gradient_scale),
                                     .lr = static_cast<float>(lr * scaling.lr),
                                     .beta1 = static_cast<float>(adamw.beta1()),
@@ -122,7 +130,7 @@ void Optimizer::update_segment(const OptimizerSegment& segment, double lr, doubl
       const SgdConfig& sgd = config_.sgd();
       return kernels::sgd_update({.weight = segment.state[0].second,
                                   .momentum_buffer = segment.state[1].second,
-                                  .gradient = gradient,
+                                  .gradient = segment.gradient,
                                   .gradient_scale = static_cast<float>(gradient_scale),
                                   .lr = static_cast<float>(lr * scaling.lr),
                                   .momentum = static_cast<float>(sgd.momentum()),
@@ -133,16 +141,10 @@ void Optimizer::update_segment(const OptimizerSegment& segment, double lr, doubl
   }
 }
 
-// Rounds the segment's master into the parameter's value; a float32 value is the master itself.
-void Optimizer::write_value(const OptimizerSegment& segment, Stream stream) {
-  const Tensor value = view_of(segment, store_.parameters()[segment.parameter].value);
-  if (value.dtype() != DType::kFloat32) kernels::convert(segment.state[0].second, value, stream);
-}
-
 void Optimizer::state_loaded(std::int64_t num_updates, Stream stream) {
   num_updates_ = num_updates;
   for (const OptimizerSegment& segment : segments_) write_value(segment, stream);
-  shards_.all_gather_values(stream);
+  shards_.gather_values(stream);
 }
 
 }  // namespace mudelta

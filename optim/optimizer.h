@@ -11,11 +11,14 @@
 
 namespace mudelta {
 
-// One run of consecutive elements of this rank's part of one parameter that this rank owns, with its float32 state.
+// One run of consecutive elements of this rank's part of one parameter that this rank updates, with its float32 state.
 struct OptimizerSegment {
   std::size_t parameter;  // index into the store's parameters
   std::int64_t begin;     // first element within the (flattened) local part
   std::int64_t numel;
+  bool is_own;      // of the ranks that hold the same elements, and at ZeRO stage 0 all update them, one owns them
+  Tensor value;     // [numel], in the parameter's dtype
+  Tensor gradient;  // [numel] float32, once reduced
   // Named tensors of numel float32 elements, views of live state: "weight" (the float32 master), then "exp_avg" and
   // "exp_avg_sq" (AdamW) or "momentum_buffer" (SGD).
   std::vector<std::pair<std::string, Tensor>> state;
@@ -27,11 +30,11 @@ struct StepReport {
   bool clipped = false;      // gradients were scaled down
 };
 
-// AdamW or SGD over the parts of a store's flat buffers that this rank owns (ZeRO stage 1).
+// AdamW or SGD over the elements of a store that this rank updates: its shards.
 class Optimizer {
  public:
   // Takes the store's present values as the float32 masters; who has unrounded ones writes them into the segments'
-  // "weight". `scaling`: one entry per parameter. `world`: all ranks, whose segments together hold the model, each
+  // "weight". `scaling`: one entry per parameter. `world`: all ranks, whose own segments together hold the model, each
   // element as often as its parameter has copies (ParameterPart).
   // The store and the shards must outlive the optimizer.
   Optimizer(const OptimizerConfig& config, ParameterStore& store, ParameterShards& shards,
@@ -51,14 +54,13 @@ class Optimizer {
   std::int64_t num_updates() const { return num_updates_; }
 
   // State as it is saved; loading writes into the segments' tensors, then calls `state_loaded`. Segments follow the
-  // shards' owned ranges; padding belongs to none.
+  // shards; padding belongs to none.
   std::vector<OptimizerSegment>& segments() { return segments_; }
   // Copies the loaded masters into the values of all ranks. Collective over the shards' group.
   void state_loaded(std::int64_t num_updates, Stream stream);
 
  private:
   void update_segment(const OptimizerSegment& segment, double lr, double gradient_scale, Stream stream);
-  void write_value(const OptimizerSegment& segment, Stream stream);
 
   OptimizerConfig config_;
   ParameterStore& store_;

@@ -21,7 +21,7 @@ std::string make_key(const Parameter& parameter, const std::string& state, const
   std::string key = parameter.spec.name;
   if (state != "weight") key += "#" + state;
   if (!slice.is_whole()) key += fmt::format("@dim{}[{}:{}]", slice.dim, slice.begin, slice.end);
-  if (segment.numel != parameter.value.numel()) {
+  if (segment.numel != parameter.slice_map().numel()) {
     key += fmt::format("[{}:{}]", segment.begin, segment.begin + segment.numel);
   }
   return key;
@@ -56,12 +56,12 @@ CheckpointShard live_shard(const ParameterStore& store, std::span<const Optimize
   shard.file.set_name(fmt::format("shard-{:05}-of-{:05}.safetensors", rank, num_ranks));
   for (const OptimizerSegment& segment : segments) {
     const Parameter& parameter = store.parameters()[segment.parameter];
-    if (parameter.part.copy != 0) continue;
-    const bool is_whole = segment.numel == parameter.value.numel();
+    if (!segment.is_own || parameter.part.copy != 0) continue;
+    const bool is_whole = segment.numel == parameter.slice_map().numel();
     for (const auto& [state, live] : segment.state) {
       CHECK_EQ(live.numel(), segment.numel) << parameter.spec.name << " " << state;
       *shard.file.add_segments() = describe(parameter, state, segment);
-      shard.tensors.push_back(live.view(is_whole ? parameter.value.shape() : Shape{segment.numel}));
+      shard.tensors.push_back(live.view(is_whole ? parameter.local_shape() : Shape{segment.numel}));
     }
   }
   return shard;

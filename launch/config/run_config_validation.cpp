@@ -67,6 +67,11 @@ void validate_cuda_graph(const TrainConfig& train, const ParallelConfig& paralle
           "train.cuda_graph is true: not yet possible with parallel.tensor above 1, which is {}", parallel.tensor());
   require(!train.cuda_graph() || parallel.context() == 1,
           "train.cuda_graph is true: not yet possible with parallel.context above 1, which is {}", parallel.context());
+  require(
+      !train.cuda_graph() || parallel.zero_stage() < 2,
+      "train.cuda_graph is true: expected parallel.zero_stage 0 or 1, got {}, which moves weights or gradients from "
+      "step to step",
+      parallel.zero_stage());
 }
 
 // "36 or 40", "4": the multiples of `step` next to a number that is none.

@@ -6,7 +6,7 @@
 #include "core/error.h"
 #include "launch/bench/bench_rule.h"
 #include "launch/plan/local_shape.h"
-#include "launch/plan/traffic.h"
+#include "launch/train/step_traffic.h"
 #include "launch/train/stored_model.h"
 #include "model/block.h"
 #include "optim/optimizer_kind.h"
@@ -67,7 +67,8 @@ PassTime pass_time(const RunConfig& config, const LocalShape& local, const Hardw
 
 double update_time(const RunConfig& config, const LocalShape& local, const Hardware& hardware) {
   const int gradient_ranks = local.mesh.data * local.mesh.context;
-  const double owned = config.parallel().zero_stage() == 0 ? local.elements : local.elements / gradient_ranks;
+  const double owned =
+      zero_stage(config.parallel(), gradient_ranks) == 0 ? local.elements : local.elements / gradient_ranks;
   const auto states = static_cast<double>(state_names(kind_of(config.optimizer())).size());
   // The norm and the update each read the gradient; states and master are read and written; the value is written.
   const double bytes_owned = 2 * 4 + 8 * states + 8 + static_cast<double>(size_of(compute_dtype(config.train())));
@@ -77,18 +78,10 @@ double update_time(const RunConfig& config, const LocalShape& local, const Hardw
 
 // Between neighbouring members of the group.
 int stride_of(Axis axis, const MeshSizes& mesh) { return axis == Axis::kTensor ? 1 : mesh.tensor; }
-int ranks_of(Axis axis, const MeshSizes& mesh) {
-  switch (axis) {
-    case Axis::kTensor: return mesh.tensor;
-    case Axis::kContext: return mesh.context;
-    case Axis::kGradients: return mesh.data * mesh.context;
-  }
-  return 1;
-}
 
 // Of one call. A ring over nodes leaves each by as many links as the group has members there.
 double seconds_of(const Collective& collective, const MeshSizes& mesh, const Hardware& hardware) {
-  const int ranks = ranks_of(collective.axis, mesh), stride = stride_of(collective.axis, mesh);
+  const int ranks = collective.ranks, stride = stride_of(collective.axis, mesh);
   const int members = std::clamp(hardware.devices_per_node() / stride, 1, ranks);
   double bytes_per_second = INFINITY, latency = 0;
   const auto add_link = [&](bool has_link, const char* name, const Hardware::Link& link, double links,
@@ -105,7 +98,7 @@ double seconds_of(const Collective& collective, const MeshSizes& mesh, const Har
     add_link(hardware.has_between_nodes(), "between_nodes", hardware.between_nodes(), members,
              std::log2(static_cast<double>(ranks) / members));
   }
-  return latency + collective.sent_bytes(ranks) / bytes_per_second;
+  return latency + collective.sent_bytes() / bytes_per_second;
 }
 
 // The rest of a transfer that runs beside `work`; a first or last piece runs beside nothing.
@@ -119,7 +112,7 @@ StepTime estimate_step_time(const RunConfig& config, int devices, const Hardware
   StepTime time{.compute = static_cast<double>(local.micro_batches) * (pass.forward + pass.backward),
                 .update = update_time(config, local, hardware)};
   const double pieces = static_cast<double>(config.model().layers()) + 2;  // units
-  for (const Collective& collective : traffic_of(config, devices)) {
+  for (const Collective& collective : step_traffic(config, local.mesh, local.mesh.tensor - 1)) {
     const double seconds = seconds_of(collective, local.mesh, hardware);
     double exposed = seconds;
     if (hardware.gpu()) {

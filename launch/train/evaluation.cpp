@@ -42,15 +42,20 @@ std::optional<Evaluation> evaluate(const LanguageModel& model, const Dataset& da
   for (std::int64_t done = 0; done < largest_share; done += options.micro_batch) {
     if (options.stop && options.stop()) return std::nullopt;
     const std::int64_t count = std::min(options.micro_batch, end - begin - done);
-    // The ranks of a replica have the same rows, and communicate as they score them.
+    // Ranks that communicate in a pass begin it together; the ranks of a replica have the same rows.
+    const bool together = options.same_passes || mesh.replica().size() > 1;
     Batch batch, input;
     run_or_fail_together(mesh.world(), [&] {
-      if (count <= 0) return;
-      batch = loader.batch(begin + done, count);
+      if (count <= 0 && !options.same_passes) return;
+      batch = count > 0 ? loader.batch(begin + done, count) : loader.batch(0, 1);
       input = upload(batch);
-      if (mesh.replica().size() == 1) score(begin + done, batch, input);
+      if (!together) score(begin + done, batch, input);
     });
-    if (count > 0 && mesh.replica().size() > 1) score(begin + done, batch, input);
+    if (!together) continue;
+    if (count > 0)
+      score(begin + done, batch, input);
+    else if (options.same_passes)
+      model.losses({input.tokens, input.cu_seqlens, input.edges}, input.targets, stream);
   }
 
   Evaluation result;

@@ -26,6 +26,7 @@ struct EvaluationOptions {
   std::int64_t micro_batch = 1;    // sequences at a time
   std::int64_t max_sequences = 0;  // 0: all
   bool reset_at_documents = true;
+  bool same_passes = false;  // every rank must make as many passes of the model as the others (ZeRO stage 3)
   // Asked between micro-batches; the same answer on every rank. True ends the evaluation. May be empty.
   std::function<bool()> stop;
 };

@@ -7,11 +7,11 @@
 #include "core/error.h"
 #include "core/gpu.h"
 #include "core/live_tensors.h"
+#include "dist/mesh.h"
 #include "launch/job/memory_limit.h"
 #include "launch/train/stored_model.h"
+#include "launch/train/unit_elements.h"
 #include "model/language_model.h"
-#include "model/parameter_parts.h"
-#include "model/parameters.h"
 #include "optim/optimizer_kind.h"
 
 namespace mudelta {
@@ -55,66 +55,64 @@ double activation_bytes(const RunConfig& config, int data_ranks, Device device) 
   return train.cuda_graph() ? pool_bytes(moments) : most_bytes(moments);
 }
 
-// Of all parameters: what a ParameterStore and an optimizer hold of them.
-struct ParameterMemory {
-  double compute = 0, wide = 0;  // elements of the compute dtype, and of those that are float32 whatever that is
-  double optimizer = 0;          // bytes
-  double saved = 0;              // bytes that a checkpoint has of them
+double block_bytes(double elements, DType dtype) {
+  LiveTensors buffer;
+  if (elements > 0) buffer.add_bytes(elements * static_cast<double>(size_of(dtype)));
+  return buffer.bytes();
+}
+
+double value_bytes(const Elements& elements, DType compute_dtype) {
+  return block_bytes(elements.compute, compute_dtype) + block_bytes(elements.wide, DType::kFloat32);
+}
+double gradient_bytes(const Elements& elements) { return value_bytes(elements, DType::kFloat32); }
+
+struct WholeUnits {
+  double values = 0, gradients = 0;  // bytes
 };
 
-ParameterMemory memory_of_few_layers(const RunConfig& config, std::int64_t layers, int data_ranks) {
-  const std::int64_t shards = std::int64_t{data_ranks} * config.parallel().context();
-  ModelConfig model = config.model();
-  model.set_layers(layers);
-  const auto moments = static_cast<double>(state_names(kind_of(config.optimizer())).size());
-  ParameterMemory memory;
-  LiveTensors states;
-  const std::vector<ParameterSpec> specs = parameter_specs(model);
-  // The last rank's parts are the largest.
-  const int tensor_ranks = config.parallel().tensor();
-  const std::vector<ParameterPart> parts = parameter_parts(specs, {.rank = tensor_ranks - 1, .ranks = tensor_ranks});
-  for (std::size_t i = 0; i < specs.size(); ++i) {
-    const ParameterSpec& spec = specs[i];
-    const std::int64_t numel = parts.empty() ? spec.shape.numel() : SliceMap(spec.shape, parts[i].slice).numel();
-    const bool is_wide = spec.keep_float32 || compute_dtype(config.train()) == DType::kFloat32;
-    (is_wide ? memory.wide : memory.compute) += static_cast<double>(numel);
-    LiveTensors state;
-    state.add({(numel + shards - 1) / shards}, DType::kFloat32);
-    memory.saved += (moments + 1) * state.bytes();
-    states.add(is_wide ? moments : moments + 1, state);  // a float32 parameter is its own master
+// At the fullest moment of a pass in which units have whole values (`gathers`) and gradients in turn: those of a place,
+// and of the next, whose values are gathered meanwhile, or of the last, whose gradients are reduced.
+WholeUnits fullest_moment(const UnitElements& units, const RunConfig& config, bool gathers) {
+  const DType dtype = compute_dtype(config.train());
+  const double values = value_bytes(units.block, dtype), gradients = gradient_bytes(units.block);
+  const bool tied = config.model().tie_embeddings(), several = config.model().layers() > 1;
+  const double tied_values = tied ? value_bytes(units.embedding, dtype) : 0;
+  const double tied_gradients = tied ? gradient_bytes(units.embedding) : 0;
+  const double head_values = value_bytes(units.head, dtype) + tied_values, head_gradients = gradient_bytes(units.head);
+  std::vector<WholeUnits> moments = {
+      {value_bytes(units.embedding, dtype) + values, 0},
+      {values + head_values, tied_gradients + head_gradients},
+      {several ? 2 * values : values, tied_gradients + head_gradients + gradients},
+      {several ? 2 * values : values, tied_gradients + (several ? 2 * gradients : gradients)},
+      {0, gradient_bytes(units.embedding) + gradients}};
+  if (!gathers) {
+    for (WholeUnits& moment : moments) moment.values = 0;
   }
-  memory.optimizer = states.bytes();
-  return memory;
+  return *std::ranges::max_element(moments, {}, [](const WholeUnits& m) { return m.values + m.gradients; });
 }
 
-// All layers are alike.
-ParameterMemory parameter_memory(const RunConfig& config, int data_ranks) {
-  const ParameterMemory one = memory_of_few_layers(config, 1, data_ranks);
-  const ParameterMemory two = memory_of_few_layers(config, 2, data_ranks);
-  const double others = static_cast<double>(config.model().layers()) - 1;
-  return {.compute = one.compute + others * (two.compute - one.compute),
-          .wide = one.wide + others * (two.wide - one.wide),
-          .optimizer = one.optimizer + others * (two.optimizer - one.optimizer),
-          .saved = one.saved + others * (two.saved - one.saved)};
-}
-
-MemoryEstimate estimate_without_activations(const RunConfig& config, int data_ranks) {
-  const ParameterMemory parameters = parameter_memory(config, data_ranks);
-  const auto flat = [](double elements, DType dtype) {
-    LiveTensors buffer;
-    if (elements > 0) buffer.add_bytes(elements * static_cast<double>(size_of(dtype)));
-    return buffer.bytes();
-  };
-  return {.weights = flat(parameters.compute, compute_dtype(config.train())) + flat(parameters.wide, DType::kFloat32),
-          .gradients = flat(parameters.compute, DType::kFloat32) + flat(parameters.wide, DType::kFloat32),
-          .optimizer = parameters.optimizer,
-          .snapshot = config.checkpoint().asynchronous() ? parameters.saved : 0};
+// `sharing_ranks` ranks hold the same parameters.
+MemoryEstimate estimate_without_activations(const RunConfig& config, int sharing_ranks) {
+  const int stage = zero_stage(config.parallel(), sharing_ranks);
+  const DType dtype = compute_dtype(config.train());
+  const int tensor_ranks = config.parallel().tensor();
+  const UnitElements units = unit_elements(config.model(), dtype, {.rank = tensor_ranks - 1, .ranks = tensor_ranks});
+  const Elements all = units.all(), part = all * (1.0 / sharing_ranks);
+  const Elements& updated = stage == 0 ? all : part;
+  const auto moments = static_cast<double>(state_names(kind_of(config.optimizer())).size());
+  const WholeUnits whole = stage >= 2 ? fullest_moment(units, config, stage == 3) : WholeUnits();
+  return {.weights = stage == 3 ? value_bytes(part, dtype) + whole.values : value_bytes(all, dtype),
+          .gradients = stage >= 2 ? gradient_bytes(part) + whole.gradients : gradient_bytes(all),
+          // A float32 parameter is its own master.
+          .optimizer = moments * gradient_bytes(updated) +
+                       (dtype == DType::kFloat32 ? 0 : block_bytes(updated.compute, DType::kFloat32)),
+          .snapshot = config.checkpoint().asynchronous() ? (moments + 1) * gradient_bytes(part) : 0};
 }
 
 }  // namespace
 
 MemoryEstimate estimate_memory(const RunConfig& config, int data_ranks, Device device) {
-  MemoryEstimate estimate = estimate_without_activations(config, data_ranks);
+  MemoryEstimate estimate = estimate_without_activations(config, data_ranks * config.parallel().context());
   estimate.activations = activation_bytes(config, data_ranks, device);
   return estimate;
 }

@@ -12,10 +12,11 @@ namespace mudelta {
 // Bytes that a rank takes from the allocator (core/allocator.h), within a tenth. Rows are counted as one sequence each:
 // a document that begins within a row adds half a chunk's states to what the gated delta rule keeps. With tensor ranks,
 // the residual stream counts whole though sequence parallelism cuts it, so that the estimate is too high then.
+// What a collective needs for itself, at most parallel.bucket_mib, is left out.
 struct MemoryEstimate {
-  double weights = 0;
-  double gradients = 0;
-  double optimizer = 0;    // moments, and float32 masters of other parameters; cut over the data and context ranks
+  double weights = 0;      // from ZeRO stage 3 on a rank's own part, and units whole at the fullest moment of a pass
+  double gradients = 0;    // so from stage 2 on
+  double optimizer = 0;    // moments, and float32 masters of other parameters; from stage 1 on a rank's own part
   double activations = 0;  // the most that a pass over a micro-batch has at a time, work space included; with
                            // train.cuda_graph, the pool that its recordings share
   double snapshot = 0;     // in host memory, beside the total: what checkpoint.asynchronous copies; training only

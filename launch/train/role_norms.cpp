@@ -16,12 +16,12 @@ std::vector<RoleNorms> role_norms(const ParameterStore& store, std::span<const O
                                   const ProcessGroup& world, Stream stream) {
   const Tensor sums = Tensor::zeros({2 * kNumRoles}, DType::kFloat64, stream.device());  // gradients, then weights
   for (const OptimizerSegment& segment : segments) {
+    if (!segment.is_own) continue;
     const Parameter& parameter = store.parameters()[segment.parameter];
     const auto role = static_cast<std::int64_t>(parameter.spec.role);
-    const Tensor gradient = parameter.gradient.flat_view(segment.begin, {segment.numel});
     const Tensor weight = segment.state[0].second;
     const double share = 1.0 / parameter.part.copies;
-    kernels::add_sum_of_squares(gradient, share, sums.slice(role, role + 1), stream);
+    kernels::add_sum_of_squares(segment.gradient, share, sums.slice(role, role + 1), stream);
     kernels::add_sum_of_squares(weight, share, sums.slice(kNumRoles + role, kNumRoles + role + 1), stream);
   }
   const Tensor totals = sums.to(Device());

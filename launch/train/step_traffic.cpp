@@ -1,9 +1,12 @@
 #include "launch/train/step_traffic.h"
 
 #include <algorithm>
+#include <map>
+#include <utility>
 
 #include "core/dtype.h"
 #include "launch/train/stored_model.h"
+#include "launch/train/unit_elements.h"
 #include "model/mixer.h"
 #include "model/parameter_parts.h"
 #include "model/parameters.h"
@@ -11,60 +14,154 @@
 namespace mudelta {
 namespace {
 
-// What goes around a ring of `ranks` ranks, but for each rank's own part.
-double ring_share(int ranks) { return (ranks - 1.0) / ranks; }
+using Kind = CollectiveKind;
 
-// Within the tensor group, of a token: what travels is the residual stream, in the compute dtype between layers and in
-// float32 at the embedding, and the statistics of the loss. Sums over rows (all_reduce) are twice what gathers and
-// scatters of rows are, and replace a pair of them; but rows that are cut are gathered a second time for the backward
-// pass.
-double bytes_of_token(const RunConfig& config) {
-  constexpr double kFloat32 = 4, kLossSums = 3;
-  const auto width = static_cast<double>(config.model().width());
-  const auto narrow = static_cast<double>(size_of(compute_dtype(config.train())));
-  const double forward = 4, backward = sequence_parallel(config.parallel()) ? 6 : 4;
-  const double again = config.model().recompute() == ModelConfig::FULL ? forward : 0;
-  const double layers = config.model().layers() * (forward + again + backward) * narrow;
-  const double ends = 2 * kFloat32 + 2 * narrow;
-  return (layers + ends) * width + 2 * kFloat32 * kLossSums;
-}
+constexpr double kFloat = 4;  // bytes
 
-// Within the context group, of a row: at each layer the states of a rank's part (forward: H and M, backward: dH and M)
-// and rows of the convolutions, from every rank to every other.
-double bytes_of_row(const RunConfig& config, const MeshSizes& sizes) {
-  constexpr double kFloat32 = 4;
-  const Mixer::Sizes s = Mixer::part_sizes(config.model(), sizes.tensor);
-  const auto narrow = static_cast<double>(size_of(compute_dtype(config.train())));
-  const auto states = static_cast<double>(s.value_heads * s.head_dim * (s.value_dim + s.head_dim)) * kFloat32;
-  const auto channels = static_cast<double>(2 * s.keys() + s.values());
-  const std::int64_t taps = s.conv_size - 1;
-  const std::int64_t tail = std::min(taps, config.train().sequence_length() / sizes.context);
-  const double forward = states + static_cast<double>(tail) * channels * narrow;
-  const double backward = states + static_cast<double>(taps) * channels * kFloat32;
-  const double again = config.model().recompute() == ModelConfig::FULL ? forward : 0;
-  return config.model().layers() * (forward + again + backward) * (sizes.context - 1.0);
-}
+class StepCollectives {
+ public:
+  StepCollectives(const RunConfig& config, const MeshSizes& sizes, int tensor_rank)
+      : config_(config),
+        model_(config.model()),
+        sizes_(sizes),
+        place_{tensor_rank, sizes.tensor, sequence_parallel(config.parallel()) && sizes.tensor > 1},
+        stage_(zero_stage(config.parallel(), sharing_ranks())),
+        value_bytes_(static_cast<double>(size_of(compute_dtype(config.train())))),
+        forward_passes_(model_.recompute() == ModelConfig::FULL ? 2 : 1) {
+    const TrainConfig& train = config.train();
+    const std::int64_t share = train.global_batch() / sizes.data;
+    const std::int64_t micro = train.has_micro_batch() ? std::min(train.micro_batch(), share) : share;
+    micro_batches_ = static_cast<double>(share / micro);
+    rows_ = static_cast<double>(micro);
+    row_length_ = train.sequence_length() / sizes.context;
+  }
+
+  std::vector<Collective> all() && {
+    if (sizes_.tensor > 1) add_rows();
+    if (sizes_.tensor > 1) add_partial_gradients();
+    if (sizes_.context > 1) add_states();
+    if (sharing_ranks() > 1) add_gradients_and_values();
+    return std::move(found_);
+  }
+
+ private:
+  int sharing_ranks() const { return sizes_.data * sizes_.context; }
+  double layers() const { return static_cast<double>(model_.layers()); }
+  // From ZeRO stage 2 on each micro-batch's gradients are summed.
+  double sums_of_gradients() const { return stage_ >= 2 ? micro_batches_ : 1; }
+
+  // Of the residual stream, around the mixer and the MLP of each block, at the readout, and at the embedding, where
+  // they are float32; and of the loss, a maximum and two sums a token.
+  void add_rows() {
+    const double tokens = rows_ * static_cast<double>(row_length_);
+    const double elements = tokens * static_cast<double>(model_.width()), rows = elements * value_bytes_;
+    const auto add = [&](Kind kind, double bytes, double calls) {
+      found_.push_back({Axis::kTensor, sizes_.tensor, kind, bytes, calls * micro_batches_});
+    };
+    if (place_.cuts_rows) {
+      add(Kind::kAllGather, rows, layers() * (2 * forward_passes_ + 4) + 1);
+      add(Kind::kReduceScatter, rows, layers() * (2 * forward_passes_ + 2) + 1);
+      add(Kind::kAllGather, elements * kFloat, 1);
+      add(Kind::kReduceScatter, elements * kFloat, 1);
+    } else {
+      add(Kind::kAllReduce, rows, layers() * (2 * forward_passes_ + 2) + 1);
+      add(Kind::kAllReduce, elements * kFloat, 1);
+    }
+    add(Kind::kAllReduce, tokens * kFloat, 1);
+    add(Kind::kAllReduce, 2 * tokens * kFloat, 1);
+  }
+
+  // Those of a unit that the same ranks hold are summed together.
+  void add_partial_gradients() {
+    ModelConfig one_block = model_;
+    one_block.set_layers(1);
+    const std::vector<ParameterSpec> specs = parameter_specs(one_block);
+    const std::vector<ParameterPart> parts = parameter_parts(specs, place_);
+    std::map<std::pair<int, int>, double> elements;  // by unit and number of ranks
+    for (std::size_t i = 0; i < specs.size(); ++i) {
+      if (!parts[i].is_partial) continue;
+      elements[{specs[i].unit, parts[i].copies}] +=
+          static_cast<double>(SliceMap(specs[i].shape, parts[i].slice).numel());
+    }
+    for (const auto& [key, count] : elements) {
+      const auto [unit, copies] = key;
+      found_.push_back({Axis::kTensor, copies, Kind::kAllReduce, count * kFloat,
+                        sums_of_gradients() * (unit == 1 ? layers() : 1), Beside::kBackward});
+    }
+  }
+
+  // Of each row: forward H and M, backward dH and M; rows of the convolutions, and their gradients.
+  void add_states() {
+    const Mixer::Sizes s = Mixer::part_sizes(model_, sizes_.tensor);
+    const double parts = rows_ * sizes_.context;
+    const double states = parts * static_cast<double>(s.value_heads * s.head_dim * (s.value_dim + s.head_dim)) * kFloat;
+    const double halo_row = parts * static_cast<double>(2 * s.keys() + s.values());
+    const std::int64_t taps = s.conv_size - 1;
+    const auto add = [&](double bytes, double calls) {
+      if (bytes > 0)
+        found_.push_back({Axis::kContext, sizes_.context, Kind::kAllGather, bytes, calls * layers() * micro_batches_});
+    };
+    add(states, forward_passes_ + 1);
+    add(halo_row * static_cast<double>(std::min(taps, row_length_)) * value_bytes_, forward_passes_);
+    add(halo_row * static_cast<double>(taps) * kFloat, 1);
+  }
+
+  void add_gradients_and_values() {
+    const UnitElements units = unit_elements(model_, compute_dtype(config_.train()), place_);
+    const auto value_bytes = [&](const Elements& e) { return e.compute * value_bytes_ + e.wide * kFloat; };
+    const auto add = [&](Kind kind, double bytes, double calls, Beside beside) {
+      found_.push_back({Axis::kGradients, sharing_ranks(), kind, bytes, calls, beside});
+    };
+    add(stage_ == 0 ? Kind::kAllReduce : Kind::kReduceScatter, units.all().count() * kFloat, sums_of_gradients(),
+        Beside::kBackward);
+    if (stage_ == 1 || stage_ == 2) add(Kind::kAllGather, value_bytes(units.all()), 1, Beside::kUpdate);
+    if (stage_ < 3) return;
+    // A tied head needs the embedding; it is still there behind a single block.
+    const bool embeds_again = model_.tie_embeddings() && model_.layers() > 1;
+    add(Kind::kAllGather, value_bytes(embeds_again ? units.all() + units.embedding : units.all()), micro_batches_,
+        Beside::kForward);
+    add(Kind::kAllGather, value_bytes(units.block * units.blocks), micro_batches_, Beside::kBackward);
+  }
+
+  const RunConfig& config_;
+  const ModelConfig& model_;
+  MeshSizes sizes_;
+  TensorPlace place_;
+  int stage_;
+  double value_bytes_;           // of an element in the compute dtype
+  double forward_passes_;        // a micro-batch, through each block
+  double micro_batches_ = 0;     // a step
+  double rows_ = 0;              // of each
+  std::int64_t row_length_ = 0;  // of a rank's part
+  std::vector<Collective> found_;
+};
 
 }  // namespace
 
-StepTraffic step_traffic(const RunConfig& config, const MeshSizes& sizes, int tensor_rank) {
-  const std::vector<ParameterSpec> specs = parameter_specs(config.model());
-  const std::vector<ParameterPart> parts =
-      parameter_parts(specs, {tensor_rank, sizes.tensor, sequence_parallel(config.parallel()) && sizes.tensor > 1});
-  const double dtype_bytes = static_cast<double>(size_of(compute_dtype(config.train())));
-  const auto rows = static_cast<double>(config.train().global_batch() / sizes.data);
-  const double tokens = rows * static_cast<double>(config.train().sequence_length() / sizes.context);
-
-  StepTraffic traffic{.tensor = tokens * bytes_of_token(config) * ring_share(sizes.tensor),
-                      .context = rows * bytes_of_row(config, sizes)};
-  for (std::size_t i = 0; i < specs.size(); ++i) {
-    const ParameterPart part = parts.empty() ? ParameterPart() : parts[i];
-    const auto numel = static_cast<double>(SliceMap(specs[i].shape, part.slice).numel());
-    if (part.is_partial) traffic.tensor += 2 * 4 * numel * ring_share(part.copies);
-    const double value_bytes = specs[i].keep_float32 ? 4 : dtype_bytes;
-    traffic.gradients += numel * (4 + value_bytes) * ring_share(sizes.data * sizes.context);
+std::string_view name_of(Axis axis) {
+  switch (axis) {
+    case Axis::kTensor: return "tensor";
+    case Axis::kContext: return "context";
+    case Axis::kGradients: return "data x context";
   }
-  return traffic;
+  return "";
+}
+
+double Collective::sent_bytes() const {
+  const double share = bytes * (ranks - 1) / ranks;
+  return kind == CollectiveKind::kAllReduce ? 2 * share : share;
+}
+
+std::vector<Collective> step_traffic(const RunConfig& config, const MeshSizes& sizes, int tensor_rank) {
+  return StepCollectives(config, sizes, tensor_rank).all();
+}
+
+double sent_bytes(const std::vector<Collective>& traffic, Axis axis) {
+  double sum = 0;
+  for (const Collective& collective : traffic) {
+    if (collective.axis == axis) sum += collective.calls * collective.sent_bytes();
+  }
+  return sum;
 }
 
 }  // namespace mudelta

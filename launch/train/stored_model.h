@@ -10,7 +10,8 @@ DType compute_dtype(const TrainConfig& config);
 
 // A model with its storage. Neither copied nor moved: the language model points into the store.
 struct StoredModel {
-  // config.model must be resolved. The store has this rank's part of the model on `tensor`, cut into `num_shards`.
+  // config.model must be resolved. The store has this rank's part of the model on `tensor`, cut into `num_shards`, and
+  // holds whole what the ZeRO stage leaves whole (docs/parallelism.md).
   StoredModel(const RunConfig& config, double logit_multiplier, Device device = {}, int num_shards = 1,
               const TensorGroup& tensor = {}, const ContextGroup& context = {});
   StoredModel(const StoredModel&) = delete;

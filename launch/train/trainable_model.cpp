@@ -1,5 +1,7 @@
 #include "launch/train/trainable_model.h"
 
+#include <vector>
+
 #include "core/error.h"
 #include "kernels/reduce.h"
 #include "launch/train/scaling.h"
@@ -21,21 +23,21 @@ TrainableModel::TrainableModel(const RunConfig& config, const Mesh& mesh, Device
       parametrization_(make_parametrization(config)),
       stored_(config, parametrization_.logit_multiplier(), device, mesh.gradients().size(),
               TensorGroup(mesh.tensor(), sequence_parallel(config.parallel())), ContextGroup(mesh.context())),
-      shards_(stored_.store, mesh.gradients(), bucket_bytes(config.parallel()), mesh.tensor()),
+      shards_(stored_.store, mesh.gradients(), bucket_bytes(config.parallel()), mesh.tensor(),
+              zero_stage(config.parallel(), mesh.gradients().size())),
       optimizer_(config.optimizer(), stored_.store, shards_, parametrization_.scaling(), mesh.world()),
+      reduces_each_pass_(zero_stage(config.parallel(), mesh.gradients().size()) >= 2),
       loss_sum_(Tensor::zeros({1}, DType::kFloat64, device)),
       host_loss_sum_(device.is_cuda() ? Tensor::zeros({1}, DType::kFloat64, {DeviceType::kPinned}) : loss_sum_) {
   require(device.is_cuda() || !config.train().cuda_graph(),
           "train.cuda_graph is true: expected a GPU, but the device is {}", device.to_string());
   if (config.train().cuda_graph()) recorded_.emplace(stream_, [this](const Batch& batch) { pass(batch); });
-  stored_.model.set_hooks({.gradients_final = [this](int unit) {
-    if (is_last_) shards_.reduce_scatter_final(unit, stream_);
-  }});
-  initialize(stored_.store, optimizer_, parametrization_, config.train().seed());
+  stored_.model.set_hooks(hooks());
+  initialize(stored_.store, optimizer_, parametrization_, config.train().seed(), stream_);
 }
 
 void TrainableModel::begin_step() {
-  stored_.store.zero_gradients();
+  shards_.zero_gradients();
   loss_sum_.fill_zero();
   is_last_ = false;
 }
@@ -48,7 +50,7 @@ void TrainableModel::add_last(const Batch& batch) {
   pass(batch);
 }
 
-void TrainableModel::reduce() { shards_.reduce_scatter_gradients(stream_); }
+void TrainableModel::reduce() { shards_.finish_gradients(stream_); }
 
 StepSums TrainableModel::sums() {
   // The optimizer waits for what is queued after it.
@@ -59,6 +61,31 @@ StepSums TrainableModel::sums() {
 
 StepReport TrainableModel::update(double squares, double lr, double grad_clip) {
   return optimizer_.update(squares, lr, grad_clip, stream_);
+}
+
+// Values of the next place are gathered beside the work of the present one.
+PassHooks TrainableModel::hooks() {
+  const int head = stored_.model.config().layers() + 1;
+  const bool tied = stored_.model.config().tie_embeddings();
+  const auto units_of = [head, tied](int place) -> std::vector<int> {
+    if (place == head && tied) return {head, 0};
+    return {place};
+  };
+  using Units = std::vector<int>;
+  return {.before_forward =
+              [=, this](int place) {
+                shards_.read_units(units_of(place), place < head ? units_of(place + 1) : Units(), stream_);
+              },
+          .before_backward =
+              [=, this](int place) {
+                shards_.read_units(place > 0 ? units_of(place) : Units(), place > 1 ? units_of(place - 1) : Units(),
+                                   stream_);
+                for (const int unit : units_of(place)) shards_.open_gradients(unit, stream_);
+              },
+          .gradients_final =
+              [this](int unit) {
+                if (is_last_ || reduces_each_pass_) shards_.gradients_final(unit, stream_);
+              }};
 }
 
 void TrainableModel::pass(const Batch& batch) {

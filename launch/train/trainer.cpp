@@ -100,8 +100,8 @@ void Trainer::forward_backward() {
   for (std::int64_t row = 0; row < share; row += micro) {
     Batch input;
     const auto load = [&] { input = batches_.rows(first + row, std::min(micro, share - row)); };
-    // Tensor and context ranks communicate in a pass: none begins it alone.
-    mesh_.replica().size() > 1 ? run_or_fail_together(mesh_.replica(), load) : load();
+    // Some ranks communicate in a pass: none of them begins it alone.
+    passes_together().size() > 1 ? run_or_fail_together(passes_together(), load) : load();
     timer_.end(&StepSeconds::data);
     row + micro < share ? trainable_.add(input) : trainable_.add_last(input);
     timer_.end(&StepSeconds::forward_backward);
@@ -109,6 +109,11 @@ void Trainer::forward_backward() {
   batches_.fetch_ahead(first + config_.train().global_batch(), std::min(micro, share));
   timer_.end(&StepSeconds::data);
 }
+
+// The ranks that communicate in a pass.
+const ProcessGroup& Trainer::passes_together() const { return zero_stage() >= 2 ? mesh_.world() : mesh_.replica(); }
+
+int Trainer::zero_stage() const { return mudelta::zero_stage(config_.parallel(), mesh_.gradients().size()); }
 
 // Sequences of a step that this rank's part of the mesh sees.
 std::int64_t Trainer::rows_per_rank() const { return config_.train().global_batch() / mesh_.data().size(); }
@@ -123,6 +128,7 @@ std::optional<Evaluation> Trainer::evaluate(const std::function<bool()>& stop) c
                             .micro_batch = micro_batch(),
                             .max_sequences = config_.train().eval_sequences(),
                             .reset_at_documents = config_.data().reset_at_documents(),
+                            .same_passes = zero_stage() == 3,
                             .stop = stop},
                            mesh_, trainable_.stream());
 }

@@ -4,6 +4,7 @@
 #include <glog/logging.h>
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <cstdio>
 #include <utility>
@@ -81,12 +82,20 @@ void TrainingReport::print_share(const Mesh& mesh) const {
   std::int64_t held = 0;
   for (const Parameter& parameter : trainer_.store().parameters()) held += parameter.slice_map().numel();
   const auto whole = static_cast<double>(trainer_.num_parameters());
-  const StepTraffic traffic = step_traffic(trainer_.config(), mesh.sizes());
-  fmt::print("a rank     has {} parameters ({:.1f}%), optimizer state of {}\n", short_count(static_cast<double>(held)),
-             100 * static_cast<double>(held) / whole, short_count(static_cast<double>(held) / mesh.gradients().size()));
+  const std::vector<Collective> traffic = step_traffic(trainer_.config(), mesh.sizes(), mesh.tensor().rank());
+  const double tensor = sent_bytes(traffic, Axis::kTensor), context = sent_bytes(traffic, Axis::kContext);
+  const double gradients = sent_bytes(traffic, Axis::kGradients);
+  constexpr std::array kCut = {"", "optimizer state", "gradients and optimizer state",
+                               "weights, gradients and optimizer state"};
+  const int sharing = mesh.gradients().size(), stage = zero_stage(trainer_.config().parallel(), sharing);
+  const std::string part = stage == 0 ? ""
+                                      : fmt::format(", {} of {}", kCut.at(static_cast<std::size_t>(stage)),
+                                                    short_count(static_cast<double>(held) / sharing));
+  fmt::print("a rank     has {} parameters ({:.1f}%){}\n", short_count(static_cast<double>(held)),
+             100 * static_cast<double>(held) / whole, part);
   fmt::print("           sends {} a step: tensor {}, context {}, gradients and weights {}\n",
-             human_bytes(traffic.tensor + traffic.context + traffic.gradients), human_bytes(traffic.tensor),
-             human_bytes(traffic.context), human_bytes(traffic.gradients));
+             human_bytes(tensor + context + gradients), human_bytes(tensor), human_bytes(context),
+             human_bytes(gradients));
 }
 
 bool TrainingReport::lacks_evaluation() const {

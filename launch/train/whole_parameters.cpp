@@ -39,9 +39,7 @@ std::vector<Tensor> whole_weights(const ParameterStore& store, std::span<const O
 
 std::vector<Tensor> whole_gradients(const ParameterStore& store, std::span<const OptimizerSegment> segments,
                                     const ProcessGroup& world) {
-  return put_together(store, segments, world, [&](const OptimizerSegment& segment) {
-    return store.parameters()[segment.parameter].gradient.flat_view(segment.begin, {segment.numel});
-  });
+  return put_together(store, segments, world, [](const OptimizerSegment& segment) { return segment.gradient; });
 }
 
 }  // namespace mudelta

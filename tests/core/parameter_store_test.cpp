@@ -52,15 +52,45 @@ TEST(ParameterStore, UnitsAreRangesThatCanBeCutEvenly) {
   ASSERT_EQ(group.units.size(), 3u);
   const std::size_t parameters[] = {1, 0, 2};
   for (int i = 0; i < 3; ++i) {
-    const auto& [unit, begin, end] = group.units[static_cast<std::size_t>(i)];
+    const auto& [unit, begin, end, values, gradients] = group.units[static_cast<std::size_t>(i)];
     const FlatGroup::Entry& entry = group.entries[static_cast<std::size_t>(i)];
     EXPECT_EQ(entry.parameter, parameters[i]) << "in the order of units";
     EXPECT_EQ(unit, specs[entry.parameter].unit);
     EXPECT_EQ(begin, entry.begin);
     EXPECT_EQ(begin, 48 * i);
     EXPECT_EQ(end, 48 * (i + 1));
+    EXPECT_EQ(values.raw(), group.values.slice(begin, end).raw());
+    EXPECT_EQ(gradients.raw(), store.parameters()[entry.parameter].gradient.raw());
   }
   EXPECT_EQ(group.values.numel(), 144);
+}
+
+TEST(ParameterStore, HasWhatItIsLent) {
+  std::vector<ParameterSpec> specs = three_specs();
+  specs[1].unit = 1;
+  ParameterStore store(specs, DType::kFloat32, {}, 1, {}, {.values = false, .gradients = false});
+  const FlatGroup& group = store.groups()[0];
+  EXPECT_EQ(group.numel, 64);
+  EXPECT_FALSE(group.values || group.gradients || store.find("a").value || store.find("a").gradient);
+  const Tensor buffer = Tensor::zeros({32});
+  store.lend_values(0, 0, buffer);
+  EXPECT_EQ(store.find("b").value.to_string(), "float32[2, 2, 4]");
+  EXPECT_EQ(store.find("b").value.data<float>(), buffer.data<float>() + 16);
+  EXPECT_FALSE(store.find("norm").value || store.find("b").gradient);
+  store.lend_gradients(0, 1, buffer);
+  EXPECT_EQ(store.find("norm").gradient.data<float>(), buffer.data<float>());
+  store.lend_values(0, 0, {});
+  EXPECT_FALSE(store.find("a").value || group.units[0].values);
+  store.zero_gradients();
+}
+
+TEST(ParameterStore, PartialGradientsAreNeighbours) {
+  std::vector<ParameterPart> parts(3);
+  parts[0] = {.copies = 2, .is_partial = true};
+  ParameterStore store(three_specs(), DType::kFloat32, {}, 1, parts);
+  std::vector<std::size_t> order;
+  for (const FlatGroup::Entry& entry : store.groups()[0].entries) order.push_back(entry.parameter);
+  EXPECT_EQ(order, (std::vector<std::size_t>{1, 2, 0}));
 }
 
 TEST(ParameterStore, ElementsMustBeCountable) {

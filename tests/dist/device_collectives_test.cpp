@@ -121,16 +121,17 @@ TEST_P(DeviceCollectives, OfBuckets) {
       to.copy_from(from);
     }
   }
-  host_shards.reduce_scatter_gradients({});
-  device_shards.reduce_scatter_final(1, stream_);
-  device_shards.reduce_scatter_gradients(stream_);
-  host_shards.all_gather_values({});
-  device_shards.all_gather_bucket(2, stream_);
-  device_shards.all_gather_values(stream_);
+  host_shards.finish_gradients({});
+  device_shards.gradients_final(1, stream_);
+  device_shards.finish_gradients(stream_);
+  host_shards.gather_values({});
+  device_shards.gather_bucket(2, stream_);
+  device_shards.gather_values(stream_);
   for (std::size_t i = 0; i < host.groups().size(); ++i) {
     EXPECT_TRUE(same_bits(there.groups()[i].values.to(Device()), host.groups()[i].values));
     const Tensor gradients = there.groups()[i].gradients.to(Device());
-    for (const FlatRange& part : host_shards.owned()) {
+    for (const Shard& shard : host_shards.shards()) {
+      const FlatRange& part = shard.range;
       if (part.group != i) continue;
       EXPECT_TRUE(
           same_bits(gradients.slice(part.begin, part.end), host.groups()[i].gradients.slice(part.begin, part.end)));

@@ -1,7 +1,8 @@
-// Cutting flat buffers into buckets and parts, and moving gradients and values. Run under mpirun with 1 to 4 ranks.
+// Cutting parameters into buckets and shards, and moving gradients and values. Run under mpirun with 1 to 4 ranks.
 
 #include "dist/parameter_shards.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -11,8 +12,12 @@
 namespace mudelta {
 namespace {
 
+using ::testing::Each;
+
 const Stream kStream;
 constexpr std::int64_t kRun = 16;  // elements that are never cut apart
+constexpr int kLastUnit = 2;
+constexpr auto kStages = {0, 1, 2, 3};
 
 // Odd sizes, some of which end in padding, in three units; two groups if the compute dtype is bfloat16.
 std::vector<ParameterSpec> odd_specs() {
@@ -27,117 +32,224 @@ std::vector<ParameterSpec> odd_specs() {
 struct Case {
   DType dtype;
   std::int64_t bucket_bytes;
+  int stage;
 };
-void PrintTo(const Case& c, std::ostream* out) { *out << name_of(c.dtype) << " in " << c.bucket_bytes << " bytes"; }
-
-class Buckets : public ::testing::TestWithParam<Case> {
- protected:
-  const ProcessGroup world = ProcessGroup::world();
-  const std::int64_t unit = kRun * world.size();
-  ParameterStore store{odd_specs(), GetParam().dtype, {}, world.size()};
-  ParameterShards shards{store, world, GetParam().bucket_bytes};
-
-  // The bucket that this rank's part belongs to.
-  FlatRange whole(const FlatRange& part) const {
-    const std::int64_t numel = part.end - part.begin;
-    const std::int64_t begin = part.begin - world.rank() * numel;
-    return {part.group, begin, begin + world.size() * numel};
-  }
-};
-
-INSTANTIATE_TEST_SUITE_P(Sizes, Buckets,
-                         ::testing::Values(Case{DType::kFloat32, 1}, Case{DType::kFloat32, 1000},
-                                           Case{DType::kFloat32, 4096}, Case{DType::kFloat32, std::int64_t{1} << 40},
-                                           Case{DType::kBFloat16, 1}, Case{DType::kBFloat16, 1000},
-                                           Case{DType::kBFloat16, 1 << 20}));
-
-TEST_P(Buckets, CutEachGroupFromItsEndWithoutGaps) {
-  std::vector<std::int64_t> left;  // elements of each group that no bucket has taken yet
-  for (const FlatGroup& group : store.groups()) left.push_back(group.values.numel());
-  std::size_t group = 0;
-  for (const FlatRange& part : shards.owned()) {
-    const FlatRange bucket = whole(part);
-    EXPECT_GE(bucket.group, group) << "groups follow each other";
-    group = bucket.group;
-    EXPECT_EQ(bucket.end, left[group]);
-    EXPECT_EQ((bucket.end - bucket.begin) % unit, 0);
-    EXPECT_GT(bucket.end, bucket.begin);
-    EXPECT_LE((bucket.end - bucket.begin) * 4, std::max(GetParam().bucket_bytes, unit * 4));
-    left[group] = bucket.begin;
-  }
-  for (const std::int64_t elements : left) EXPECT_EQ(elements, 0);
+void PrintTo(const Case& c, std::ostream* out) {
+  *out << name_of(c.dtype) << " in " << c.bucket_bytes << " bytes at stage " << c.stage;
 }
 
-// Parts reduced before the end count once, and not before their units' gradients are final; a rank that leaves all
-// to the end keeps in step.
-TEST_P(Buckets, ReduceWhatIsFinalBeforeTheRest) {
-  const int rank_sum = world.size() * (world.size() + 1) / 2;
-  for (int step = 1; step <= 2; ++step) {
-    store.zero_gradients();
-    for (int last = 2; last >= 0; --last) {
-      for (const Parameter& parameter : store.parameters()) {
-        if (parameter.spec.unit != last) continue;
-        const auto gradient = parameter.gradient.span<float>();
-        std::ranges::fill(gradient, static_cast<float>(world.rank() + 1) * static_cast<float>(step));
-      }
-      if (step == 1 || world.rank() > 0) shards.reduce_scatter_final(last, kStream);
+std::vector<Case> cases() {
+  std::vector<Case> all;
+  for (const int stage : kStages) {
+    for (const std::int64_t bytes : {std::int64_t{1}, std::int64_t{1000}, std::int64_t{4096}, std::int64_t{1} << 40}) {
+      for (const DType dtype : {DType::kFloat32, DType::kBFloat16}) all.push_back({dtype, bytes, stage});
     }
-    shards.reduce_scatter_gradients(kStream);
-    for (const FlatRange& part : shards.owned()) {
-      const FlatGroup& group = store.groups()[part.group];
-      for (const FlatGroup::Entry& entry : group.entries) {
-        for (std::int64_t i = std::max(part.begin, entry.begin); i < std::min(part.end, entry.begin + entry.numel);
-             ++i) {
-          ASSERT_EQ(group.gradients.data<float>()[i], static_cast<float>(rank_sum * step)) << "step " << step;
+  }
+  return all;
+}
+
+class Shards : public ::testing::TestWithParam<Case> {
+ protected:
+  const ProcessGroup world = ProcessGroup::world();
+  const int stage = GetParam().stage;
+  const std::int64_t least = kRun * world.size();
+  ParameterStore store{odd_specs(), GetParam().dtype, {}, world.size(), {}, whole_buffers(stage)};
+  ParameterShards shards{store, world, GetParam().bucket_bytes, ProcessGroup::single(), stage};
+
+  // A backward pass that adds value(parameter, element) to the gradients, unit by unit.
+  template <class Value>
+  void pass(const Value& value, bool is_last) {
+    for (int unit = kLastUnit; unit >= 0; --unit) {
+      shards.open_gradients(unit, kStream);
+      for (const Parameter& parameter : store.parameters()) {
+        if (parameter.spec.unit != unit) continue;
+        const auto gradient = parameter.gradient.span<float>();
+        for (std::size_t i = 0; i < gradient.size(); ++i) gradient[i] += value(parameter.spec, i);
+      }
+      if (is_last || stage >= 2) shards.gradients_final(unit, kStream);
+    }
+  }
+
+  // Calls visit(parameter's spec, element, its place in the shard) for what the shards hold of parameters.
+  template <class Visit>
+  void for_each_element(const Visit& visit) {
+    for (const Shard& shard : shards.shards()) {
+      for (const FlatGroup::Entry& entry : store.groups()[shard.range.group].entries) {
+        const std::int64_t begin = std::max(shard.range.begin, entry.begin);
+        for (std::int64_t i = begin; i < std::min(shard.range.end, entry.begin + entry.numel); ++i) {
+          visit(store.parameters()[entry.parameter].spec, static_cast<std::size_t>(i - entry.begin), shard,
+                static_cast<std::size_t>(i - shard.range.begin));
         }
       }
     }
   }
+};
+INSTANTIATE_TEST_SUITE_P(Cases, Shards, ::testing::ValuesIn(cases()));
+
+// Different for each element, and exact in bfloat16 and in sums over ranks.
+float value_at(const ParameterSpec& spec, std::size_t i) {
+  return static_cast<float>((i * 7 + spec.name.size()) % 120) - 60;
 }
 
-TEST_P(Buckets, SumGradientsIntoTheOwnedRanges) {
-  const auto value = [](std::int64_t rank, std::int64_t i) { return static_cast<float>((rank + 1) * (i % 251 - 99)); };
-  const int rank_sum = world.size() * (world.size() + 1) / 2;
-  for (FlatGroup& group : store.groups()) {
-    const auto gradients = group.gradients.span<float>();
-    for (std::size_t i = 0; i < gradients.size(); ++i) gradients[i] = value(world.rank(), static_cast<std::int64_t>(i));
+TEST_P(Shards, CutEachGroupFromItsEndWithoutGaps) {
+  std::vector<std::int64_t> left;  // elements of each group that no bucket has taken yet
+  for (const FlatGroup& group : store.groups()) left.push_back(group.numel);
+  std::size_t number = 0, group = 0;
+  const int parts = stage == 0 ? world.size() : 1;  // of a bucket, that this rank updates
+  ASSERT_EQ(shards.shards().size() % static_cast<std::size_t>(parts), 0u);
+  for (auto shard = shards.shards().begin(); shard != shards.shards().end(); shard += parts) {
+    const std::int64_t numel = shard->range.end - shard->range.begin;
+    const std::int64_t begin = shard->range.begin - (stage == 0 ? 0 : world.rank() * numel);
+    const std::int64_t end = begin + world.size() * numel;
+    EXPECT_GE(shard->range.group, group) << "groups follow each other";
+    group = shard->range.group;
+    EXPECT_EQ(end, left[group]);
+    EXPECT_EQ((end - begin) % least, 0);
+    EXPECT_GT(end, begin);
+    EXPECT_LE((end - begin) * 4, std::max(GetParam().bucket_bytes, least * 4));
+    for (int i = 0; i < parts; ++i) {
+      EXPECT_EQ(shard[i].bucket, number);
+      EXPECT_EQ(shard[i].is_own, stage > 0 || i == world.rank());
+      EXPECT_EQ(shard[i].range.begin, shard->range.begin + i * numel);
+      EXPECT_EQ(shard[i].values.numel(), numel);
+      EXPECT_EQ(shard[i].values.dtype(), store.groups()[group].dtype);
+      EXPECT_EQ(shard[i].gradients.numel(), numel);
+    }
+    ++number;
+    left[group] = begin;
   }
-  shards.reduce_scatter_gradients(kStream);
-  for (const FlatRange& part : shards.owned()) {
-    for (std::int64_t i = part.begin; i < part.end; ++i) {
-      ASSERT_EQ(store.groups()[part.group].gradients.data<float>()[i], static_cast<float>(rank_sum) * value(0, i));
+  for (const std::int64_t elements : left) EXPECT_EQ(elements, 0);
+}
+
+// Passes count once each, whether their gradients are reduced as they become final or at the end. Before stage 2 a rank
+// that leaves all to the end keeps in step.
+TEST_P(Shards, HaveTheSumsOfAllPassesAndRanks) {
+  const auto own = [&](float factor) {
+    return [=, this](const ParameterSpec& spec, std::size_t i) {
+      return value_at(spec, i) * factor * static_cast<float>(world.rank() + 1);
+    };
+  };
+  const int rank_sum = world.size() * (world.size() + 1) / 2;
+  for (int step = 1; step <= 2; ++step) {
+    shards.zero_gradients();
+    pass(own(2), false);
+    pass(own(static_cast<float>(step)), step == 1 || world.rank() > 0);
+    shards.finish_gradients(kStream);
+    for_each_element([&](const ParameterSpec& spec, std::size_t i, const Shard& shard, std::size_t place) {
+      ASSERT_EQ(shard.gradients.span<float>()[place], value_at(spec, i) * static_cast<float>(rank_sum * (2 + step)))
+          << spec.name << " in step " << step;
+    });
+  }
+}
+
+TEST_P(Shards, GiveEveryRankTheOwnersValues) {
+  const auto of_shard = [&](const Shard& shard, std::size_t place, float value) {
+    dispatch_float(shard.values.dtype(), [&]<class T>() { shard.values.span<T>()[place] = static_cast<T>(value); });
+  };
+  for (int step = 0; step < 2; ++step) {
+    for_each_element([&](const ParameterSpec& spec, std::size_t i, const Shard& shard, std::size_t place) {
+      of_shard(shard, place, value_at(spec, i + static_cast<std::size_t>(step)));
+    });
+    if (step == 1 && !shards.shards().empty()) shards.gather_bucket(shards.shards().back().bucket, kStream);
+    shards.gather_values(kStream);
+    shards.read_units(std::vector{0, 1, 2}, {}, kStream);
+    for (const Parameter& parameter : store.parameters()) {
+      const auto values = testing::to_doubles(parameter.value);
+      for (std::size_t i = 0; i < values.size(); ++i) {
+        ASSERT_EQ(values[i], value_at(parameter.spec, i + static_cast<std::size_t>(step))) << parameter.spec.name;
+      }
     }
   }
 }
 
-TEST_P(Buckets, GiveEveryRankTheOwnersValues) {
-  const auto value = [](std::int64_t i) { return static_cast<float>(i % 255 - 127); };  // exact in bfloat16
-  std::vector<Tensor> expected;
-  for (const FlatGroup& group : store.groups()) {
-    const Tensor all = Tensor::empty(group.values.shape());
-    for (std::int64_t i = 0; i < all.numel(); ++i) all.data<float>()[i] = value(i);
-    expected.push_back(all.to(group.dtype));
-    group.values.fill_zero();
-  }
-  for (const FlatRange& part : shards.owned()) {
-    const Shape shape{part.end - part.begin};
-    store.groups()[part.group]
-        .values.flat_view(part.begin, shape)
-        .copy_from(expected[part.group].flat_view(part.begin, shape));
-  }
-  shards.all_gather_values(kStream);
-  for (std::size_t g = 0; g < expected.size(); ++g) {
-    EXPECT_TRUE(testing::same_bits(store.groups()[g].values, expected[g]));
+// What is cut is whole only where it is used.
+TEST_P(Shards, HoldWhatTheStageSays) {
+  const auto have = [&](Tensor Parameter::*tensor) {
+    std::vector<int> units;
+    for (const Parameter& parameter : store.parameters()) {
+      if (parameter.spec.shape.numel() == 0 || !(parameter.*tensor)) continue;
+      if (units.empty() || units.back() != parameter.spec.unit) units.push_back(parameter.spec.unit);
+    }
+    return units;
+  };
+  using Units = std::vector<int>;
+  const Units all = {0, 1, 2};
+  EXPECT_EQ(have(&Parameter::value), stage < 3 ? all : Units());
+  EXPECT_EQ(have(&Parameter::gradient), stage < 2 ? all : Units());
+  shards.read_units(Units{0}, Units{1}, kStream);
+  EXPECT_EQ(have(&Parameter::value), stage < 3 ? all : (Units{0, 1}));
+  shards.read_units(Units{1}, Units{0, 2}, kStream);
+  EXPECT_EQ(have(&Parameter::value), all) << "unit 0 stays: it is among the next";
+  shards.read_units({}, Units{2}, kStream);
+  EXPECT_EQ(have(&Parameter::value), stage < 3 ? all : Units{2});
+  shards.open_gradients(2, kStream);
+  shards.open_gradients(1, kStream);
+  EXPECT_EQ(have(&Parameter::gradient), stage < 2 ? all : (Units{1, 2}));
+  store.find("one").gradient.span<float>()[0] = 3;
+  shards.open_gradients(1, kStream);
+  EXPECT_EQ(store.find("one").gradient.span<float>()[0], 3) << "open already";
+  shards.gradients_final(2, kStream);
+  EXPECT_EQ(have(&Parameter::gradient), stage < 2 ? all : Units{1});
+  shards.gather_values(kStream);
+  EXPECT_EQ(have(&Parameter::value), stage < 3 ? all : Units()) << "others have changed them";
+  // Opened anew, they are zeros.
+  if (stage < 2) return;
+  shards.gradients_final(1, kStream);
+  shards.open_gradients(1, kStream);
+  EXPECT_THAT(store.find("one").gradient.span<float>(), Each(0));
+}
+
+TEST(ShardsOfNothing, AreNone) {
+  const ProcessGroup world = ProcessGroup::world();
+  for (const int stage : kStages) {
+    ParameterStore store({}, DType::kFloat32, {}, world.size(), {}, whole_buffers(stage));
+    ParameterShards shards(store, world, 1024, ProcessGroup::single(), stage);
+    EXPECT_TRUE(shards.shards().empty());
+    shards.finish_gradients(kStream);
+    shards.gather_values(kStream);
+    shards.read_units(std::vector{0}, {}, kStream);
   }
 }
 
-TEST(BucketsOfNothing, AreNone) {
+// Every rank has all parameters, as on a tensor group, and a data group of its own. Of some, gradients are partial.
+TEST(PartialGradients, AreSummedOverTheCopies) {
   const ProcessGroup world = ProcessGroup::world();
-  ParameterStore store({}, DType::kFloat32, {}, world.size());
-  ParameterShards shards(store, world, 1024);
-  EXPECT_TRUE(shards.owned().empty());
-  shards.reduce_scatter_gradients(kStream);
-  shards.all_gather_values(kStream);
+  const ParameterPart partial{.copies = world.size(), .copy = world.rank(), .is_partial = world.size() > 1};
+  const ParameterPart equal{.copies = world.size(), .copy = world.rank()};
+  const auto gradient_of = [](const Parameter& parameter, int rank) {
+    return static_cast<float>(parameter.spec.name.size()) + (parameter.part.is_partial ? static_cast<float>(rank) : 0);
+  };
+  for (const int stage : kStages) {
+    for (const std::int64_t bucket_bytes : {1, 1 << 20}) {
+      ParameterStore store(odd_specs(), DType::kBFloat16, {}, 1, {partial, equal, partial, equal, partial, partial},
+                           whole_buffers(stage));
+      ParameterShards shards(store, ProcessGroup::single(), bucket_bytes, world, stage);
+      shards.zero_gradients();
+      for (int unit = kLastUnit; unit >= 0; --unit) {
+        shards.open_gradients(unit, kStream);
+        for (const Parameter& parameter : store.parameters()) {
+          if (parameter.spec.unit != unit) continue;
+          std::ranges::fill(parameter.gradient.span<float>(), gradient_of(parameter, world.rank()));
+        }
+        shards.gradients_final(unit, kStream);
+      }
+      shards.finish_gradients(kStream);
+      for (const Shard& shard : shards.shards()) {
+        for (const FlatGroup::Entry& entry : store.groups()[shard.range.group].entries) {
+          const Parameter& parameter = store.parameters()[entry.parameter];
+          const std::int64_t begin = std::max(shard.range.begin, entry.begin);
+          const std::int64_t end = std::min(shard.range.end, entry.begin + entry.numel);
+          if (begin >= end) continue;
+          float expected = gradient_of(parameter, 0);
+          for (int rank = 1; parameter.part.is_partial && rank < world.size(); ++rank) {
+            expected += gradient_of(parameter, rank);
+          }
+          const Tensor sums = shard.gradients.slice(begin - shard.range.begin, end - shard.range.begin);
+          EXPECT_THAT(sums.span<float>(), Each(expected)) << parameter.spec.name << " at stage " << stage;
+        }
+      }
+    }
+  }
 }
 
 }  // namespace

@@ -60,6 +60,13 @@ TEST_F(DeviceTraining, Float32IsThatOfTheCpu) {
   const Outcome parts = train(2, "parts", kGpu + gentle + "--set parallel.gpu_transport=HOST --set parallel.context=2");
   ASSERT_EQ(parts.exit_code, 0) << parts.output;
   expect_close("parts", "cpu", 2e-5);
+  for (const std::string stage : {"0", "2", "3"}) {
+    const Outcome outcome = train(2, "zero" + stage,
+                                  kGpu + gentle + "--set parallel.gpu_transport=HOST --set train.micro_batch=1 " +
+                                      "--set parallel.zero_stage=" + stage);
+    ASSERT_EQ(outcome.exit_code, 0) << outcome.output;
+    expect_close("zero" + stage, "cpu", 2e-5);
+  }
 }
 
 // Through the host, as the ranks may share a device.
@@ -106,7 +113,8 @@ TEST_F(DeviceTraining, BFloat16IsNearTheCpusFloat32) {
   ASSERT_EQ(outcome.exit_code, 0) << outcome.output;
   expect_close("gpu16", "cpu32", 1e-2);
   const std::string parts =
-      "--set parallel.gpu_transport=HOST --set parallel.context=3 --set train.sequence_length=72 ";
+      "--set parallel.gpu_transport=HOST --set parallel.context=3 --set train.sequence_length=72 "
+      "--set parallel.zero_stage=3 ";
   ASSERT_EQ(train(1, "cpu72", std::string(kCpu) + kGentle + "--set model.head_dim=32 --set train.sequence_length=72")
                 .exit_code,
             0);

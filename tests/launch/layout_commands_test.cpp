@@ -43,7 +43,9 @@ TEST_F(LayoutCommands, CoordCheckMeasuresTheSameInAnyLayout) {
   const std::pair<int, std::string> layouts[] = {{2, "--set parallel.tensor=2"},
                                                  {4, "--set parallel.tensor=2"},
                                                  {2, ""},
-                                                 {4, "--set parallel.context=2 --set parallel.tensor=2"}};
+                                                 {4, "--set parallel.context=2 --set parallel.tensor=2"},
+                                                 {2, "--set parallel.zero_stage=3"},
+                                                 {4, "--set parallel.tensor=2 --set parallel.zero_stage=2"}};
   for (const auto& [ranks, settings] : layouts) {
     SCOPED_TRACE(std::to_string(ranks) + " ranks " + settings);
     const Outcome outcome = coord_check(ranks, "layout", settings + " --force");
@@ -63,7 +65,7 @@ TEST_F(LayoutCommands, BenchTimesStepsInALayout) {
   const Outcome alone = mudelta(bench);
   ASSERT_EQ(alone.exit_code, 0) << alone.output;
   EXPECT_EQ(count(alone.output, "exposed"), 0) << alone.output;
-  const Outcome layout = mpirun(4, bench + "--set parallel.tensor=2");
+  const Outcome layout = mpirun(4, bench + "--set parallel.tensor=2 --set parallel.zero_stage=3");
   ASSERT_EQ(layout.exit_code, 0) << layout.output;
   EXPECT_EQ(count(layout.output, "4 ranks = 2 data x 1 context x 2 tensor, over MPI"), 1) << layout.output;
   EXPECT_EQ(count(layout.output, "s/step: compute "), 1) << layout.output;

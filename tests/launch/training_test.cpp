@@ -103,7 +103,11 @@ TEST_F(Training, LayoutsChangeNothingButRounding) {
                                        {3, "--set parallel.context=3 --set train.micro_batch=4"},
                                        {4, "--set parallel.context=2 --set parallel.tensor=2"},
                                        {4, "--set parallel.context=2"},
-                                       {6, "--set parallel.context=6 --set train.micro_batch=6"}};
+                                       {6, "--set parallel.context=6 --set train.micro_batch=6"},
+                                       {2, "--set parallel.zero_stage=0 --set train.micro_batch=3"},
+                                       {3, "--set parallel.zero_stage=2 --set train.micro_batch=2"},
+                                       {3, "--set parallel.zero_stage=3 --set train.micro_batch=2"},
+                                       {4, "--set parallel.context=2 --set parallel.zero_stage=3"}};
   for (std::size_t i = 0; i < layouts.size(); ++i) {
     SCOPED_TRACE(layouts[i].settings);
     std::string reference = "one-rank";
@@ -131,7 +135,7 @@ TEST_F(Training, LayoutsChangeNothingButRounding) {
 }
 
 TEST_F(Training, CheckedCollectivesChangeNoBit) {
-  const std::string layout = "--set parallel.tensor=2 --set train.steps=6 ";
+  const std::string layout = "--set parallel.tensor=2 --set parallel.zero_stage=3 --set train.steps=6 ";
   ASSERT_EQ(train(4, "unchecked", layout).exit_code, 0);
   const Outcome outcome = train(4, "checked", layout + "--set parallel.check_collectives=true");
   ASSERT_EQ(outcome.exit_code, 0) << outcome.output;
@@ -242,6 +246,8 @@ TEST_F(Resume, InAnotherLayoutChangesNothingButRounding) {
                                                             {2, "--set parallel.tensor=2 "},
                                                             {4, "--set parallel.tensor=2 "},
                                                             {2, "--set parallel.context=2 "},
+                                                            {3, "--set parallel.zero_stage=3 "},
+                                                            {2, "--set parallel.zero_stage=0 "},
                                                             {1, ""},
                                                             {4, "--set parallel.context=4 "},
                                                             {4, "--set parallel.context=2 --set parallel.tensor=2 "}};
@@ -257,6 +263,24 @@ TEST_F(Resume, InAnotherLayoutChangesNothingButRounding) {
       for (const auto& [step, loss] : losses("relaid0")) EXPECT_NEAR(losses(run).at(step), loss, 2e-4) << step;
     }
   }
+}
+
+// Two ranks' sums do not depend on how they are made, and without clipping the norm changes nothing: the same bits.
+TEST_F(Resume, AtAnotherZeroStageIsExact) {
+  const std::string options =
+      "--set train.grad_clip=0 --set schedule.kind=CONSTANT --set optimizer.adamw.lr=1e-3 "
+      "--set checkpoint.asynchronous=true --set parallel.bucket_mib=0.01 ";
+  ASSERT_EQ(train(2, "stage1", options).exit_code, 0);
+  int steps = 0;
+  for (const char* stage : {"3", "1", "0", "2", "3"}) {
+    steps += 4;
+    const Outcome outcome = train(
+        2, "stages",
+        options + "--set parallel.zero_stage=" + stage + " --set train.steps=" + std::to_string(steps) + " --resume");
+    ASSERT_EQ(outcome.exit_code, 0) << outcome.output;
+  }
+  EXPECT_EQ(losses("stages"), losses("stage1"));
+  EXPECT_EQ(final_validation_loss("stages"), final_validation_loss("stage1"));
 }
 
 TEST_F(Resume, IntoAnEmptyOrAbsentFolderStartsFromScratch) {

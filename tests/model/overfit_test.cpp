@@ -33,7 +33,7 @@ double mean_loss_after_training(DType dtype, int steps) {
   for (int step = 0; step < steps; ++step) {
     small.store.zero_gradients();
     small.model.losses_and_gradients(batch.input, batch.targets, 1.0 / static_cast<double>(num_targets), Stream{});
-    shards.reduce_scatter_gradients(Stream{});
+    shards.finish_gradients(Stream{});
     EXPECT_FALSE(optimizer.step(0.01, 1.0, Stream{}).skipped);
   }
   const Tensor losses = small.model.losses(batch.input, batch.targets, Stream{});

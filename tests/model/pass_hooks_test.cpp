@@ -91,7 +91,7 @@ TEST(PassHooks, NameEveryUnitThatAPassUses) {
                             plain.model.losses_and_gradients(batch.input, batch.targets, 0.1, Stream())));
       EXPECT_THAT(units.final(), ElementsAre(kHead, 2, 1, 0));
       for (std::size_t i = 0; i < units.whole().size(); ++i) {
-        const auto& [spec, part, value, gradient] = units.whole()[i];
+        const auto& [spec, part, dtype, value, gradient] = units.whole()[i];
         EXPECT_TRUE(same_bits(gradient, plain.store.parameters()[i].gradient)) << spec.name;
         EXPECT_TRUE(std::ranges::all_of(units.absent()[i].gradient.span<float>(), [](float x) { return x == 0; }))
             << spec.name << " is added to when its gradient is not open";

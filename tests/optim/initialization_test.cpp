@@ -33,7 +33,7 @@ struct Initialized {
       : store(specs(), dtype, {}, 1, std::move(parts)),
         shards(store, ProcessGroup::single(), bucket_bytes),
         optimizer({}, store, shards, parametrization.scaling(), ProcessGroup::single()) {
-    initialize(store, optimizer, parametrization, 3);
+    initialize(store, optimizer, parametrization, 3, Stream());
     for (const Parameter& parameter : store.parameters()) masters.push_back(Tensor::zeros(parameter.value.shape()));
     for (const OptimizerSegment& segment : optimizer.segments()) {
       masters[segment.parameter].flat_view(segment.begin, {segment.numel}).copy_from(segment.state[0].second);

@@ -43,8 +43,8 @@ OptimizerConfig sgd_config(bool nesterov) {
 // The whole model, trained by the formulas on the sum of all ranks' gradients.
 class Reference {
  public:
-  Reference(const OptimizerConfig& config, const ParameterStore& store)
-      : config_(config), parameters_(store.parameters()), scaling_(Replica::scaling()) {
+  Reference(const OptimizerConfig& config, std::span<const Parameter> parameters)
+      : config_(config), parameters_(parameters), scaling_(Replica::scaling()) {
     for (const Parameter& parameter : parameters_) {
       values_.push_back(testing::to_doubles(parameter.value));
       adamw_.push_back({config.adamw().beta1(), config.adamw().beta2(), {}, {}});
@@ -58,7 +58,7 @@ class Reference {
     double sum_of_squares = 0;
     for (std::size_t i = 0; i < parameters_.size(); ++i) {
       const Parameter& parameter = parameters_[i];
-      std::vector<double> gradient(static_cast<std::size_t>(parameter.value.numel()));
+      std::vector<double> gradient(static_cast<std::size_t>(parameter.spec.shape.numel()));
       for (int rank = 0; rank < num_ranks; ++rank) {
         const auto local = testing::to_doubles(Replica::local_gradient(parameter, rank, step));
         std::ranges::transform(gradient, local, gradient.begin(), std::plus<>());
@@ -102,6 +102,7 @@ struct Case {
   DType dtype;
   std::int64_t bucket_bytes;
   double grad_clip;
+  int zero_stage;
 };
 void PrintTo(const Case& c, std::ostream* out) { *out << c.name; }
 
@@ -113,8 +114,12 @@ std::vector<Case> cases() {
     for (const DType dtype : {DType::kFloat32, DType::kBFloat16}) {
       for (const std::int64_t bucket_bytes : {1, 1000, 1 << 20}) {
         for (const double grad_clip : {0.0, 5.0}) {
-          all.push_back({fmt::format("{}, {}, {} bytes, clip {}", name, name_of(dtype), bucket_bytes, grad_clip),
-                         config, dtype, bucket_bytes, grad_clip});
+          for (const int stage : {0, 1, 2, 3}) {
+            if (stage != 1 && grad_clip == 0) continue;
+            all.push_back({fmt::format("{}, {}, {} bytes, clip {}, stage {}", name, name_of(dtype), bucket_bytes,
+                                       grad_clip, stage),
+                           config, dtype, bucket_bytes, grad_clip, stage});
+          }
         }
       }
     }
@@ -130,8 +135,8 @@ class Sharded : public ::testing::TestWithParam<Case> {
 INSTANTIATE_TEST_SUITE_P(Cases, Sharded, ::testing::ValuesIn(cases()));
 
 TEST_P(Sharded, TrajectoryIsThatOfOneLoop) {
-  Replica replica(c.config, c.dtype, world, c.bucket_bytes);
-  Reference reference(c.config, replica.store);
+  Replica replica(c.config, c.dtype, world, c.bucket_bytes, c.zero_stage);
+  Reference reference(c.config, replica.parameters_with_values());
   for (int step = 0; step < kSteps; ++step) {
     replica.set_gradients(step);
     const StepReport report = replica.step(kLr, c.grad_clip);
@@ -141,7 +146,7 @@ TEST_P(Sharded, TrajectoryIsThatOfOneLoop) {
   }
   EXPECT_EQ(replica.optimizer.num_updates(), kSteps);
 
-  const auto parameters = replica.store.parameters();
+  const auto parameters = replica.parameters_with_values();
   for (std::size_t i = 0; i < parameters.size(); ++i) {
     const double tolerance = parameters[i].value.dtype() == DType::kFloat32 ? 1e-6 : 1.0 / 256;
     EXPECT_TRUE(testing::close(parameters[i].value, reference.value(i), tolerance)) << parameters[i].spec.name;
@@ -157,21 +162,22 @@ TEST_P(Sharded, TrajectoryIsThatOfOneLoop) {
 }
 
 TEST_P(Sharded, RanksHoldTheSameValues) {
-  Replica replica(c.config, c.dtype, world, c.bucket_bytes);
+  Replica replica(c.config, c.dtype, world, c.bucket_bytes, c.zero_stage);
   replica.set_gradients(0);
   replica.step(kLr, c.grad_clip);
-  for (const FlatGroup& group : replica.store.groups()) {
-    const std::string mine(reinterpret_cast<const char*>(group.values.raw()), group.values.num_bytes());
+  for (const Parameter& parameter : replica.parameters_with_values()) {
+    const Tensor& value = parameter.value;
+    const std::string mine(reinterpret_cast<const char*>(value.raw()), static_cast<std::size_t>(value.num_bytes()));
     EXPECT_THAT(world.all_gather(mine), Each(Eq(mine)));
   }
 }
 
 TEST_P(Sharded, ResumesWithTheSameBits) {
-  Replica whole(c.config, c.dtype, world, c.bucket_bytes);
+  Replica whole(c.config, c.dtype, world, c.bucket_bytes, c.zero_stage);
   for (int step = 0; step < 3; ++step) whole.set_gradients(step), whole.step(kLr, c.grad_clip);
 
-  Replica resumed(c.config, c.dtype, world, c.bucket_bytes);
-  for (const Parameter& parameter : resumed.store.parameters()) parameter.value.fill_zero();
+  Replica resumed(c.config, c.dtype, world, c.bucket_bytes, c.zero_stage);
+  for (const Parameter& parameter : resumed.parameters_with_values()) parameter.value.fill_zero();
   auto& saved = whole.optimizer.segments();
   auto& loaded = resumed.optimizer.segments();
   ASSERT_EQ(loaded.size(), saved.size());
@@ -240,20 +246,26 @@ TEST(SlicedGradientNorm, IsThatOfTheWholeModelOnEveryRank) {
 TEST(Segments, CoverEveryElementOnce) {
   const ProcessGroup world = ProcessGroup::world();
   for (const std::int64_t bucket_bytes : {1, 1000, 1 << 20}) {
-    Replica replica(adamw_config(), DType::kBFloat16, world, bucket_bytes);
-    std::vector<Tensor> owners;
-    for (const Parameter& parameter : replica.store.parameters()) {
-      owners.push_back(Tensor::zeros({parameter.value.numel()}, DType::kInt32));
-    }
-    for (const OptimizerSegment& segment : replica.optimizer.segments()) {
-      EXPECT_GT(segment.numel, 0);
-      for (std::int64_t i = 0; i < segment.numel; ++i) {
-        ++owners[segment.parameter].data<std::int32_t>()[segment.begin + i];
+    for (const int stage : {0, 1, 2, 3}) {
+      Replica replica(adamw_config(), DType::kBFloat16, world, bucket_bytes, stage);
+      std::vector<Tensor> owners, updaters;
+      for (const Parameter& parameter : replica.store.parameters()) {
+        owners.push_back(Tensor::zeros({parameter.spec.shape.numel()}, DType::kInt32));
+        updaters.push_back(owners.back().clone());
       }
-    }
-    for (const Tensor& counts : owners) {
-      world.all_reduce(counts, ReduceOp::kSum, Stream());
-      EXPECT_THAT(counts.span<std::int32_t>(), Each(1));
+      for (const OptimizerSegment& segment : replica.optimizer.segments()) {
+        EXPECT_GT(segment.numel, 0);
+        for (std::int64_t i = segment.begin; i < segment.begin + segment.numel; ++i) {
+          owners[segment.parameter].data<std::int32_t>()[i] += segment.is_own ? 1 : 0;
+          ++updaters[segment.parameter].data<std::int32_t>()[i];
+        }
+      }
+      for (std::size_t i = 0; i < owners.size(); ++i) {
+        world.all_reduce(owners[i], ReduceOp::kSum, Stream());
+        world.all_reduce(updaters[i], ReduceOp::kSum, Stream());
+        EXPECT_THAT(owners[i].span<std::int32_t>(), Each(1));
+        EXPECT_THAT(updaters[i].span<std::int32_t>(), Each(stage == 0 ? world.size() : 1));
+      }
     }
   }
 }

@@ -9,19 +9,28 @@
 
 namespace mudelta::testing {
 
-// One rank's parameters, of odd sizes and with values of its own choice, and what trains them.
+// One rank's parameters, of odd sizes, in three units and with values of its own choice, and what trains them.
 struct Replica {
-  Replica(const OptimizerConfig& config, DType dtype, ProcessGroup data, std::int64_t bucket_bytes)
+  Replica(const OptimizerConfig& config, DType dtype, ProcessGroup data, std::int64_t bucket_bytes, int stage = 1)
       : group(data),
-        store(initialized({{.name = "embedding", .shape = {67, 13}},
-                           {.name = "gain", .shape = {13}, .keep_float32 = true},
-                           {.name = "empty", .shape = {0, 5}},
-                           {.name = "one", .shape = {1}},
-                           {.name = "matrix", .shape = {31, 33}},
-                           {.name = "bias", .shape = {33}, .keep_float32 = true}},
-                          dtype, data.size())),
-        shards(store, data, bucket_bytes),
-        optimizer(config, store, shards, scaling(), data) {}
+        zero_stage(stage),
+        store(initialized({{.name = "embedding", .unit = 0, .shape = {67, 13}},
+                           {.name = "gain", .unit = 1, .shape = {13}, .keep_float32 = true},
+                           {.name = "empty", .unit = 1, .shape = {0, 5}},
+                           {.name = "one", .unit = 1, .shape = {1}},
+                           {.name = "matrix", .unit = 2, .shape = {31, 33}},
+                           {.name = "bias", .unit = 2, .shape = {33}, .keep_float32 = true}},
+                          dtype, data.size(), stage)),
+        shards(store, data, bucket_bytes, ProcessGroup::single(), stage),
+        optimizer(config, store, shards, scaling(), data) {
+    if (store.whole().values) return;
+    for (const OptimizerSegment& segment : optimizer.segments()) {
+      const Parameter& parameter = store.parameters()[segment.parameter];
+      segment.state[0].second.copy_from(
+          initial_value_of(parameter).flat_view(segment.begin, {segment.numel}).to(DType::kFloat32));
+    }
+    optimizer.state_loaded(0, Stream());
+  }
 
   // Different for every parameter.
   static std::vector<ParameterScaling> scaling() {
@@ -33,39 +42,54 @@ struct Replica {
             {.lr = 4, .eps = 2, .decay = 0.5, .clip = 7}};
   }
 
-  static ParameterStore initialized(std::vector<ParameterSpec> specs, DType dtype, int num_shards) {
-    ParameterStore store(std::move(specs), dtype, {}, num_shards);
+  static Tensor initial_value_of(const Parameter& parameter) {
+    return random_normal(parameter.local_shape(), parameter.spec.name, 1, 0, 1, parameter.dtype);
+  }
+
+  static ParameterStore initialized(std::vector<ParameterSpec> specs, DType dtype, int num_shards, int stage) {
+    ParameterStore store(std::move(specs), dtype, {}, num_shards, {}, whole_buffers(stage));
     for (const Parameter& parameter : store.parameters()) {
-      parameter.value.copy_from(
-          random_normal(parameter.value.shape(), parameter.spec.name, 1, 0, 1, parameter.value.dtype()));
+      if (parameter.value) parameter.value.copy_from(initial_value_of(parameter));
     }
     return store;
   }
 
   // The gradient that rank `rank` contributes in step `step`.
   static Tensor local_gradient(const Parameter& parameter, int rank, int step) {
-    return random_normal(parameter.value.shape(), parameter.spec.name, 1, 0.1,
+    return random_normal(parameter.local_shape(), parameter.spec.name, 1, 0.1,
                          static_cast<std::uint64_t>(100 * step + rank));
   }
 
+  // As a backward pass does.
   void set_gradients(int step) {
-    for (const Parameter& parameter : store.parameters()) {
-      parameter.gradient.copy_from(local_gradient(parameter, group.rank(), step));
+    shards.zero_gradients();
+    for (int unit = 2; unit >= 0; --unit) {
+      shards.open_gradients(unit, Stream());
+      for (const Parameter& parameter : store.parameters()) {
+        if (parameter.spec.unit == unit) parameter.gradient.copy_from(local_gradient(parameter, group.rank(), step));
+      }
+      if (zero_stage >= 2) shards.gradients_final(unit, Stream());
     }
   }
 
+  // Whole ones, whatever the stage. Collective.
+  std::span<const Parameter> parameters_with_values() {
+    shards.read_units(std::vector<int>{0, 1, 2}, {}, Stream());
+    return store.parameters();
+  }
+
   StepReport step(double lr, double grad_clip) {
-    shards.reduce_scatter_gradients(Stream());
+    shards.finish_gradients(Stream());
     return optimizer.step(lr, grad_clip, Stream());
   }
 
-  // Every byte that an update may change: values, then state.
+  // Every byte that an update may change: values, then state. Collective.
   std::string bytes() {
     std::string all;
     const auto append = [&](const Tensor& tensor) {
       all.append(reinterpret_cast<const char*>(tensor.raw()), static_cast<std::size_t>(tensor.num_bytes()));
     };
-    for (const FlatGroup& flat : store.groups()) append(flat.values);
+    for (const Parameter& parameter : parameters_with_values()) append(parameter.value);
     for (const OptimizerSegment& segment : optimizer.segments()) {
       for (const auto& [name, tensor] : segment.state) append(tensor);
     }
@@ -73,6 +97,7 @@ struct Replica {
   }
 
   ProcessGroup group;
+  int zero_stage;
   ParameterStore store;
   ParameterShards shards;
   Optimizer optimizer;

@@ -67,8 +67,8 @@ INSTANTIATE_TEST_SUITE_P(
         {"parallel.tensor=2", "1 ranks: expected a multiple of parallel.tensor 2 x parallel.context 1"},
         {"parallel.context=0", "parallel.context is 0: expected at least 1"},
         {"parallel.context=3", "1 ranks: expected a multiple of parallel.tensor 1 x parallel.context 3"},
-        {"parallel.zero_stage=2", "parallel.zero_stage is 2: expected 1"},
-        {"parallel.zero_stage=0", "parallel.zero_stage is 0: expected 1"},
+        {"parallel.zero_stage=-1", "parallel.zero_stage is -1: expected 0, 1, 2 or 3"},
+        {"parallel.zero_stage=4", "parallel.zero_stage is 4: expected 0, 1, 2 or 3"},
         {"parallel.bucket_mib=0", "parallel.bucket_mib is 0: expected more than 0"},
         {"parallel.bucket_mib=1e300", "parallel.bucket_mib is 1e+300: expected more than 0 and at most 1048576"},
         {"train.global_batch=40000000", "train.global_batch is 40000000: with train.sequence_length"},
@@ -114,6 +114,9 @@ TEST(Validate, AcceptsWhatTheFieldsAllow) {
 
 TEST(Validate, ACudaGraphNeedsStaticShapesOnAGpu) {
   EXPECT_EQ(validation_error({"train.cuda_graph=true"}, 2), kNoError);
+  EXPECT_EQ(validation_error({"train.cuda_graph=true", "parallel.zero_stage=3"}),
+            "train.cuda_graph is true: expected parallel.zero_stage 0 or 1, got 3, which moves weights or gradients from "
+            "step to step");
   EXPECT_EQ(validation_error({"train.cuda_graph=true", "train.device=CPU"}),
             "train.cuda_graph is true: expected train.device AUTO or CUDA, got CPU");
 }

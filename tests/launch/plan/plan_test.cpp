@@ -13,6 +13,7 @@ namespace mudelta::testing {
 namespace {
 
 using ::testing::AllOf;
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::Not;
@@ -33,6 +34,20 @@ TEST(Plan, HasEveryFactorisationThatTrainAccepts) {
   EXPECT_FALSE(layouts.contains({8, 1}));  // 4 value heads
   EXPECT_THAT(plan.refusals, Not(IsEmpty()));
   EXPECT_THAT(plan.too_large, IsEmpty());
+}
+
+TEST(Plan, OffersEveryZeroStageThatTrainAccepts) {
+  const auto stages = [](const PlanRequest& request) {
+    std::set<int> found;
+    const Plan plan = make_plan(request);
+    for (const PlannedLayout& layout : plan.fitting) found.insert(layout.config.parallel().zero_stage());
+    return found;
+  };
+  EXPECT_THAT(stages(request(2)), ElementsAre(0, 1, 2, 3));
+  EXPECT_THAT(stages(request(1)), ElementsAre(1));  // nobody to share with
+  PlanRequest graph = request(2);
+  graph.config.mutable_train()->set_cuda_graph(true);
+  EXPECT_THAT(stages(graph), ElementsAre(0, 1));
 }
 
 TEST(Plan, FastestComesFirst) {

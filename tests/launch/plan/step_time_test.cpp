@@ -69,9 +69,10 @@ TEST(StepTime, OnAGpuReductionsHideBehindTheBackwardPass) {
   EXPECT_EQ(gpu.communication, cpu.communication);
   EXPECT_LT(gpu.exposed, cpu.exposed);
   EXPECT_GE(gpu.exposed, cpu.communication / 5);  // the last of 5 units
-  // What tensor ranks exchange is waited for.
+  // What tensor ranks exchange is waited for, but for a few gradients.
   const StepTime tensor = estimate_step_time(with(2), 2, hardware);
-  EXPECT_EQ(tensor.exposed, tensor.communication);
+  EXPECT_LT(tensor.exposed, tensor.communication);
+  EXPECT_GT(tensor.exposed, 0.99 * tensor.communication);
 }
 
 TEST(StepTime, RecomputationCosts) {

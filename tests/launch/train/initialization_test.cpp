@@ -18,7 +18,7 @@ struct FreshRun {
         stored(config, parametrization.logit_multiplier()),
         shards(stored.store, ProcessGroup::single(), 1 << 12),
         optimizer(config.optimizer(), stored.store, shards, parametrization.scaling(), ProcessGroup::single()) {
-    initialize(stored.store, optimizer, parametrization, 7);
+    initialize(stored.store, optimizer, parametrization, 7, Stream());
   }
 
   static RunConfig make_config(TrainConfig::ComputeDtype dtype) {

@@ -114,6 +114,7 @@ LayoutCase draw_layout(std::uint64_t seed, int num_ranks) {
   config.mutable_parametrization()->set_kind(ParametrizationConfig::GDN_MUP);
   config.mutable_parametrization()->set_base_width(config.model().width());
   *config.mutable_model() = resolve(config.model());
+  config.mutable_parallel()->set_zero_stage(static_cast<int>(draw.of(0, 3)));
   return {with_defaults(config)};
 }
 

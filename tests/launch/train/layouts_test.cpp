@@ -7,11 +7,15 @@
 #include <cmath>
 #include <cstdlib>
 #include <map>
+#include <numeric>
 #include <string>
+#include <vector>
 
 #include "core/allocator.h"
+#include "launch/config/run_config.h"
 #include "launch/train/memory_estimate.h"
 #include "launch/train/trainable_model.h"
+#include "model/config.h"
 #include "tests/launch/train/layout_case.h"
 
 namespace mudelta {
@@ -97,6 +101,14 @@ class Run {
   }
   StepReport update(const StepSums& sums) { return trainable_.update(sums.squares, kLr, config_.train().grad_clip()); }
 
+  // Whatever the ZeRO stage. Collective.
+  std::span<const Parameter> parameters_with_values() {
+    std::vector<int> units(static_cast<std::size_t>(config_.model().layers()) + 2);
+    std::iota(units.begin(), units.end(), 0);
+    trainable_.shards().read_units(units, {}, trainable_.stream());
+    return trainable_.store().parameters();
+  }
+
  private:
   RunConfig config_;
   Mesh mesh_;
@@ -122,8 +134,7 @@ void compare_with_one_process(const LayoutCase& drawn, const ProcessGroup& world
       Differences gradients(world, whole);
       for (const OptimizerSegment& segment : run.trainable().optimizer().segments()) {
         const Parameter& parameter = run.trainable().store().parameters()[segment.parameter];
-        gradients.add(parameter, parameter.gradient.flat_view(segment.begin, {segment.numel}), segment.begin,
-                      whole[segment.parameter].gradient);
+        gradients.add(parameter, segment.gradient, segment.begin, whole[segment.parameter].gradient);
       }
       gradients.expect_below(kGradientLimit, "gradient");
     }
@@ -136,16 +147,16 @@ void compare_with_one_process(const LayoutCase& drawn, const ProcessGroup& world
     }
   }
   Differences weights(world, whole);
-  const auto parameters = run.trainable().store().parameters();
+  const auto parameters = run.parameters_with_values();
   for (std::size_t i = 0; i < parameters.size(); ++i)
     weights.add(parameters[i], parameters[i].value, 0, whole[i].value);
   weights.expect_below(kWeightLimit, "weights");
-  // What every rank of a tensor group holds stays the same on all of them, bit for bit.
+  // What several ranks hold stays the same on all of them, bit for bit.
   const Mesh mesh(world, drawn.config.parallel());
   for (const Parameter& parameter : parameters) {
-    if (parameter.part.copies < mesh.tensor().size()) continue;
     const Tensor greatest = parameter.value.clone();
-    mesh.tensor().all_reduce(greatest, ReduceOp::kMax, Stream());
+    mesh.gradients().all_reduce(greatest, ReduceOp::kMax, Stream());
+    if (parameter.part.copies == mesh.tensor().size()) mesh.tensor().all_reduce(greatest, ReduceOp::kMax, Stream());
     const auto own = parameter.value.span<float>(), all = greatest.span<float>();
     EXPECT_TRUE(std::ranges::equal(own, all)) << parameter.spec.name;
   }
@@ -195,6 +206,7 @@ void expect_memory(const ProcessGroup& world, int context, int tensor, ModelConf
   config.mutable_parallel()->set_context(context);
   config.mutable_parallel()->set_bucket_mib(25);
   config.mutable_parallel()->set_sequence_parallel(false);
+  config.mutable_parallel()->clear_zero_stage();
   config.mutable_train()->set_sequence_length(96);
   config.mutable_train()->set_micro_batch(4);
   config.mutable_train()->set_global_batch(4);
@@ -224,6 +236,47 @@ TEST(Layouts, EstimateOfMemoryIsThatOfARanksPart) {
   for (const auto recompute : {ModelConfig::NONE, ModelConfig::SELECTIVE, ModelConfig::FULL}) {
     SCOPED_TRACE(ModelConfig::Recompute_Name(recompute));
     expect_memory(world, world.size(), 1, recompute);
+  }
+}
+
+// So few tokens that parameters are most of it.
+TEST(Layouts, EstimateOfMemoryKnowsZeroStages) {
+  const ProcessGroup world = ProcessGroup::world();
+  for (const bool tied : {true, false}) {
+    for (const auto dtype : {TrainConfig::FLOAT32, TrainConfig::BFLOAT16}) {
+      for (const int stage : {0, 1, 2, 3}) {
+        RunConfig config;
+        ModelConfig& model = *config.mutable_model();
+        model.set_width(256);
+        model.set_layers(3);
+        model.set_heads(4);
+        model.set_head_dim(32);
+        model.set_vocab_size(1500);
+        model.set_tie_embeddings(tied);
+        model = resolve(model);
+        TrainConfig& train = *config.mutable_train();
+        train.set_global_batch(world.size());
+        train.set_sequence_length(8);
+        train.set_compute_dtype(dtype);
+        config.mutable_parallel()->set_zero_stage(stage);
+        config.mutable_parallel()->set_bucket_mib(0.5);
+        config = with_defaults(config);
+        const Batch rows = text_rows(config, 1, world.rank(), 1, 0);
+        const std::int64_t before = memory_stats({}).allocated;
+        reset_peak_memory({});
+        TrainableModel trainable(config, Mesh(world, config.parallel()), {});
+        trainable.begin_step();
+        trainable.add_last(rows);
+        trainable.reduce();
+        trainable.update(world.all_reduce(trainable.sums().squares, ReduceOp::kSum), 1e-3, 1);
+        const auto peak = static_cast<double>(memory_stats({}).peak_allocated - before);
+        const MemoryEstimate estimate = estimate_memory(config, world.size(), {});
+        EXPECT_NEAR(estimate.total() / peak, 1, 0.05)
+            << "stage " << stage << (tied ? ", tied " : ", ") << TrainConfig::ComputeDtype_Name(dtype) << ": " << peak
+            << " measured; weights " << estimate.weights << ", gradients " << estimate.gradients << ", optimizer "
+            << estimate.optimizer << ", activations " << estimate.activations;
+      }
+    }
   }
 }
 
