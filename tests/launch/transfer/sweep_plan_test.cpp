@@ -22,7 +22,7 @@ class SweepPlan : public ::testing::Test {
   static void SetUpTestSuite() {
     folder_ = new TemporaryFolder;
     write_file(*folder_ / "a.txt", "one\n\ntwo\n\nthree");
-    prepare({.inputs = {*folder_ / "a.txt"}, .out = *folder_ / "data"}, {});
+    prepare({.text = {.files = {*folder_ / "a.txt"}}, .out = *folder_ / "data"}, {});
   }
   static void TearDownTestSuite() {
     delete folder_;

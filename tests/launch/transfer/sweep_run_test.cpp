@@ -20,7 +20,7 @@ class SweepRunTest : public ::testing::Test {
     std::string text;
     for (int i = 0; i < 400; ++i) text += "a text of some length, number " + std::to_string(i) + "\n\n";
     write_file(folder_ / "a.txt", text);
-    prepare({.inputs = {folder_ / "a.txt"}, .out = folder_ / "data", .validation_fraction = 0.1}, {});
+    prepare({.text = {.files = {folder_ / "a.txt"}}, .out = folder_ / "data", .validation_fraction = 0.1}, {});
     sweep_ = load_sweep(write_file(folder_ / "sweep.textproto", R"(
         run {
           data { path: ')" + (folder_ / "data").string() + R"(' }
