@@ -20,7 +20,9 @@ constexpr std::size_t kMaxOpenShards = 64;  // far below what a system allows a 
 
 struct Shard {
   std::filesystem::path path;
-  std::int64_t begin, end;           // its tokens in the stream
+  std::int64_t begin, end;  // its tokens in the stream
+  const ShardLayout* layout;
+  std::int64_t first_token;          // of the file, the one at `begin`
   std::unique_ptr<FileReader> file;  // null while it is not open
 };
 
@@ -28,17 +30,15 @@ std::unique_ptr<FileReader> open_shard(const std::filesystem::path& folder, cons
                                        const ShardLayout& layout) {
   auto file = std::make_unique<FileReader>(folder / info.file);
   const std::int64_t num_tokens = shard_num_tokens(*file, layout);
-  require(num_tokens == info.num_tokens, "shard {} holds {} tokens, expected {} as dataset.json says",
-          file->path().string(), num_tokens, info.num_tokens);
+  if (info.format.empty()) {
+    require(num_tokens == info.num_tokens, "shard {} holds {} tokens, expected {} as dataset.json says",
+            file->path().string(), num_tokens, info.num_tokens);
+  } else {
+    require(num_tokens - info.first_token >= info.num_tokens,
+            "{} holds {} tokens, expected at least {} from number {} on, as dataset.json says", file->path().string(),
+            num_tokens, info.num_tokens, info.first_token);
+  }
   return file;
-}
-
-void check_ids(std::span<const std::int32_t> ids, std::int32_t vocab_size, const std::filesystem::path& shard) {
-  if (ids.empty()) return;
-  const auto [least, largest] = std::ranges::minmax(ids);
-  const std::int32_t wrong = least < 0 ? least : largest;  // those of 2^31 and more are negative here
-  require(0 <= wrong && wrong < vocab_size, "shard {} holds token id {}, expected ids below {}", shard.string(),
-          static_cast<std::uint32_t>(wrong), vocab_size);
 }
 
 }  // namespace
@@ -78,8 +78,10 @@ Dataset::Dataset(const std::filesystem::path& folder, Split split) : impl_(std::
   require(!listed.empty(), "{} lists no {} shard, expected at least one", dataset_info_path(folder).string(),
           train ? "train" : "validation");
   for (const auto& info : listed) {
-    open_shard(folder, info, shard_layout(impl_->info.vocab_size));
-    impl_->shards.push_back({folder / info.file, num_tokens(), num_tokens() + info.num_tokens, nullptr});
+    const ShardLayout& layout = layout_of(impl_->info, info);
+    open_shard(folder, info, layout);
+    impl_->shards.push_back(
+        {folder / info.file, num_tokens(), num_tokens() + info.num_tokens, &layout, info.first_token, nullptr});
   }
 }
 
@@ -95,13 +97,13 @@ std::int64_t Dataset::num_tokens() const { return impl_->shards.empty() ? 0 : im
 void Dataset::read(std::int64_t begin, std::span<std::int32_t> out) const {
   const std::int64_t end = begin + std::ssize(out);
   CHECK(0 <= begin && end <= num_tokens()) << "tokens [" << begin << ", " << end << ") of " << num_tokens();
-  const ShardLayout& layout = shard_layout(impl_->info.vocab_size);
   std::vector<std::byte> bytes;
   auto shard = std::ranges::upper_bound(impl_->shards, begin, {}, &Shard::end);
   for (; begin < end; ++shard) {
     const auto part = out.first(static_cast<std::size_t>(std::min(end, shard->end) - begin));
+    const ShardLayout& layout = *shard->layout;
     bytes.resize(part.size() * static_cast<std::size_t>(layout.token_bytes));
-    impl_->open(*shard).read(layout.num_bytes(begin - shard->begin), bytes);
+    impl_->open(*shard).read(layout.num_bytes(shard->first_token + begin - shard->begin), bytes);
     read_ids(bytes, layout, part);
     check_ids(part, impl_->info.vocab_size, shard->path);
     out = out.subspan(part.size());
@@ -122,24 +124,26 @@ double Dataset::num_bytes(std::span<const std::int32_t> tokens) const {
 
 void verify_shard(const std::filesystem::path& folder, const DatasetInfo& info, const DatasetInfo::ShardInfo& shard,
                   const std::function<void(std::int64_t num_bytes)>& progress) {
-  const ShardLayout& layout = shard_layout(info.vocab_size);
+  const ShardLayout& layout = layout_of(info, shard);
   const auto file = open_shard(folder, shard, layout);
   Checksum checksum;
+  if (shard.format.empty()) {
+    std::vector<std::byte> header(static_cast<std::size_t>(layout.header_bytes));
+    file->read(0, header);
+    checksum.append(header);
+    if (progress) progress(layout.header_bytes);
+  }
   std::string out_of_range;  // told if the checksum does not tell of damage
-  std::vector<std::int32_t> ids;
-  std::int64_t header_bytes = ShardLayout::kHeaderBytes;  // in front of the block's tokens
-  file->for_each_block([&](std::span<const std::byte> block) {
-    checksum.append(block);
-    const auto tokens = block.subspan(static_cast<std::size_t>(std::exchange(header_bytes, 0)));
-    ids.resize(tokens.size() / static_cast<std::size_t>(layout.token_bytes));
-    read_ids(tokens, layout, ids);
-    try {
-      check_ids(ids, info.vocab_size, file->path());
-    } catch (const Error& error) {
-      out_of_range = error.what();
-    }
-    if (progress) progress(std::ssize(block));
-  });
+  for_each_block(*file, layout, shard.first_token, shard.first_token + shard.num_tokens,
+                 [&](std::span<const std::byte> bytes, std::span<const std::int32_t> tokens) {
+                   checksum.append(bytes);
+                   try {
+                     check_ids(tokens, info.vocab_size, file->path());
+                   } catch (const Error& error) {
+                     out_of_range = error.what();
+                   }
+                   if (progress) progress(std::ssize(bytes));
+                 });
   require(checksum.digits() == shard.xxh64, "shard {} is damaged: its xxh64 is {}, expected {} as dataset.json says",
           file->path().string(), checksum.digits(), shard.xxh64);
   require(out_of_range.empty(), "{}", out_of_range);

@@ -16,9 +16,13 @@ namespace mudelta {
 // What `dataset.json` says of a prepared folder.
 struct DatasetInfo {
   struct ShardInfo {
-    std::string file;  // relative to the folder
+    std::string file;  // in the folder
     std::int64_t num_tokens;
     std::string xxh64;  // of the whole file, 16 hexadecimal digits
+    // Of a file that another program made and that is used where it is (data/adopt.h): the name of its layout, and the
+    // number of its first token that is meant. `file` is an absolute path, `xxh64` of these tokens' bytes.
+    std::string format = {};
+    std::int64_t first_token = 0;
   };
   // Of a split. They differ where a tokenizer changes the text: Unicode forms, spaces at its start.
   struct Bytes {

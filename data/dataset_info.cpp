@@ -1,32 +1,45 @@
 #include "data/dataset_info.h"
 
+#include <algorithm>
+
 #include "core/error.h"
 #include "core/files/file_reader.h"
 #include "core/files/json.h"
-#include "data/shard.h"
 
 namespace mudelta {
 namespace {
 
-// Version 1 is that of the byte tokenizer.
-constexpr int kByteVersion = 1, kVersion = 2;
+// Version 1 is that of the byte tokenizer, 3 that of files of other programs.
+constexpr int kByteVersion = 1, kVersion = 2, kForeignVersion = 3;
 constexpr std::int32_t kMaxVocab = 1 << 24;
 
 using Json = nlohmann::ordered_json;
 
 Json shards_to_json(const std::vector<DatasetInfo::ShardInfo>& shards) {
   Json array = Json::array();
-  for (const auto& [file, num_tokens, xxh64] : shards) {
-    array.push_back({{"file", file}, {"num_tokens", num_tokens}, {"xxh64", xxh64}});
+  for (const auto& [file, num_tokens, xxh64, format, first_token] : shards) {
+    Json shard = {{"file", file}, {"num_tokens", num_tokens}, {"xxh64", xxh64}};
+    if (!format.empty()) {
+      shard["format"] = format;
+      shard["first_token"] = first_token;
+    }
+    array.push_back(shard);
   }
   return array;
 }
 
-// Of a folder written by `prepare`; a name with a path would lead out of it.
+// In a folder written by `prepare` a name with a path would lead out of it.
 void check(const DatasetInfo::ShardInfo& shard) {
   const std::filesystem::path name = shard.file;
-  require(name.has_filename() && name == name.filename() && name != "." && name != "..",
-          "a shard's file is \"{}\", expected the name of a file in this folder", shard.file);
+  if (shard.format.empty()) {
+    require(name.has_filename() && name == name.filename() && name != "." && name != "..",
+            "a shard's file is \"{}\", expected the name of a file in this folder", shard.file);
+  } else {
+    require(name.is_absolute(), "a shard's file is \"{}\", expected an absolute path", shard.file);
+    shard_layout_named(shard.format);
+    require(shard.first_token >= 0, "the shard {} begins at token {}, expected 0 or more", shard.file,
+            shard.first_token);
+  }
   require(shard.num_tokens > 0, "the shard {} has {} tokens, expected at least one", shard.file, shard.num_tokens);
   const bool is_checksum =
       shard.xxh64.size() == 16 && shard.xxh64.find_first_not_of("0123456789abcdef") == std::string::npos;
@@ -37,7 +50,8 @@ std::vector<DatasetInfo::ShardInfo> shards_from_json(const Json& array) {
   std::vector<DatasetInfo::ShardInfo> shards;
   for (const Json& shard : array) {
     shards.push_back({shard.at("file").get<std::string>(), shard.at("num_tokens").get<std::int64_t>(),
-                      shard.at("xxh64").get<std::string>()});
+                      shard.at("xxh64").get<std::string>(), shard.value("format", ""),
+                      shard.value("first_token", std::int64_t{0})});
     check(shards.back());
   }
   return shards;
@@ -69,15 +83,15 @@ DatasetInfo::Bytes bytes_from_json(const Json& json) {
 
 DatasetInfo from_json(const Json& json) {
   const int version = json.at("version").get<int>();
-  require(version == kByteVersion || version == kVersion, "its version is {}, expected {} or {}", version, kByteVersion,
-          kVersion);
+  require(kByteVersion <= version && version <= kForeignVersion, "its version is {}, expected {} to {}", version,
+          kByteVersion, kForeignVersion);
   DatasetInfo info;
   info.tokenizer = tokenizer_from_json(json.at("tokenizer"));
   info.vocab_size = json.at("vocab_size").get<std::int32_t>();
   info.separator = json.at("separator").get<std::int32_t>();
   info.train = shards_from_json(json.at("train"));
   info.validation = shards_from_json(json.at("validation"));
-  if (version == kVersion) {
+  if (version >= kVersion) {
     info.train_bytes = bytes_from_json(json.at("train_bytes"));
     info.validation_bytes = bytes_from_json(json.at("validation_bytes"));
   }
@@ -106,6 +120,15 @@ DatasetInfo read_dataset_info(const std::filesystem::path& folder) {
   }
 }
 
+const ShardLayout& layout_of(const DatasetInfo& info, const DatasetInfo::ShardInfo& shard) {
+  return shard.format.empty() ? shard_layout(info.vocab_size) : shard_layout_named(shard.format);
+}
+
+std::int64_t num_bytes_of(const DatasetInfo& info, const DatasetInfo::ShardInfo& shard) {
+  const ShardLayout& layout = layout_of(info, shard);
+  return shard.format.empty() ? layout.num_bytes(shard.num_tokens) : shard.num_tokens * layout.token_bytes;
+}
+
 std::vector<DatasetInfo::ShardInfo> all_shards(const DatasetInfo& info) {
   std::vector<DatasetInfo::ShardInfo> shards = info.train;
   shards.insert(shards.end(), info.validation.begin(), info.validation.end());
@@ -113,14 +136,16 @@ std::vector<DatasetInfo::ShardInfo> all_shards(const DatasetInfo& info) {
 }
 
 std::string to_json(const DatasetInfo& info) {
-  const bool is_byte = info.tokenizer == TokenizerId();
-  Json json = {{"version", is_byte ? kByteVersion : kVersion},
+  const bool is_foreign =
+      std::ranges::any_of(all_shards(info), [](const auto& shard) { return !shard.format.empty(); });
+  const int version = is_foreign ? kForeignVersion : info.tokenizer == TokenizerId() ? kByteVersion : kVersion;
+  Json json = {{"version", version},
                {"tokenizer", tokenizer_to_json(info.tokenizer)},
                {"vocab_size", info.vocab_size},
                {"separator", info.separator},
                {"train", shards_to_json(info.train)},
                {"validation", shards_to_json(info.validation)}};
-  if (!is_byte) {
+  if (version >= kVersion) {
     json["train_bytes"] = bytes_to_json(info.train_bytes);
     json["validation_bytes"] = bytes_to_json(info.validation_bytes);
   }

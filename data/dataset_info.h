@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "data/dataset.h"
+#include "data/shard.h"
 
 namespace mudelta {
 
@@ -12,6 +13,10 @@ std::filesystem::path dataset_info_path(const std::filesystem::path& folder);  /
 
 // Throws Error, naming the file and the first thing wrong with it.
 DatasetInfo read_dataset_info(const std::filesystem::path& folder);
+
+const ShardLayout& layout_of(const DatasetInfo& info, const DatasetInfo::ShardInfo& shard);
+// That verify_shard reads.
+std::int64_t num_bytes_of(const DatasetInfo& info, const DatasetInfo::ShardInfo& shard);
 
 std::vector<DatasetInfo::ShardInfo> all_shards(const DatasetInfo& info);  // of both splits
 

@@ -13,6 +13,7 @@
 #include "core/files/checksum.h"
 #include "core/files/file_reader.h"
 #include "core/files/file_writer.h"
+#include "data/created_paths.h"
 #include "data/dataset.h"
 #include "data/dataset_info.h"
 #include "data/documents.h"
@@ -25,32 +26,6 @@ namespace mudelta {
 namespace {
 
 namespace fs = std::filesystem;
-
-// Files and folders that did not exist before; unless kept, they are removed again, the newest first.
-class CreatedPaths {
- public:
-  CreatedPaths() = default;
-  ~CreatedPaths() {
-    std::error_code ignored;
-    for (; !paths_.empty(); paths_.pop_back()) fs::remove(paths_.back(), ignored);
-  }
-  CreatedPaths(const CreatedPaths&) = delete;
-  CreatedPaths& operator=(const CreatedPaths&) = delete;
-
-  void add(const fs::path& path) { paths_.push_back(path); }
-  void keep() { paths_.clear(); }
-
-  void create_folder(const fs::path& folder) {
-    std::error_code error;
-    if (folder.empty() || fs::is_directory(folder, error)) return;
-    create_folder(folder.parent_path());
-    if (fs::create_directory(folder, error)) add(folder);
-    require(!error, "cannot create the folder {}: {}", folder.string(), error.message());
-  }
-
- private:
-  std::vector<fs::path> paths_;
-};
 
 // One split: documents written one after another into shards of `shard_tokens` tokens, the last one shorter.
 class SplitWriter {
@@ -138,10 +113,7 @@ void check(const PrepareOptions& options) {
   require(options.shard_tokens >= 1 && options.shard_tokens <= std::numeric_limits<std::int32_t>::max(),
           "{} tokens per shard asked for, expected 1 to {}", options.shard_tokens,
           std::numeric_limits<std::int32_t>::max());
-  require(!options.out.empty(), "no output folder was given");
-  std::error_code ignored;
-  require(!fs::exists(dataset_info_path(options.out), ignored),
-          "{} holds a data set already, expected a new or empty folder", options.out.string());
+  require_no_dataset(options.out);
 }
 
 std::int64_t sum_tokens(const std::vector<DatasetInfo::ShardInfo>& shards) {
@@ -174,25 +146,6 @@ DocumentVisitor cut_in_two(std::int64_t head, bool whole_characters, DocumentVis
     if (middle < piece.size()) visit(piece.substr(middle), begin + static_cast<std::int64_t>(middle) == head);
     begin += std::ssize(piece);
   };
-}
-
-void write_file(const fs::path& path, std::string_view text, CreatedPaths& created) {
-  FileWriter file(path);
-  file.append(std::as_bytes(std::span(text)));
-  file.commit();
-  created.add(path);
-}
-
-// Keeps the tokenizer's file in the data set. It may be there already: the one that the user named.
-void save_tokenizer(const StoredTokenizer& stored, const fs::path& folder, CreatedPaths& created) {
-  const std::string name = stored.id.file_name();
-  std::error_code ignored;
-  if (name.empty()) return;
-  if (fs::exists(folder / name, ignored)) {
-    require(FileReader(folder / name).text() == stored.content, "{} holds another {} already", folder.string(), name);
-  } else {
-    write_file(folder / name, stored.content, created);
-  }
 }
 
 // Of all documents, by a first reading.
@@ -259,7 +212,7 @@ PrepareReport prepare(const PrepareOptions& options, const PrepareProgress& prog
 
   CreatedPaths created;
   created.create_folder(options.out);
-  save_tokenizer(stored, options.out, created);
+  created.save(stored, options.out);
   SplitWriter train(options, tokenizer, "train", created);
   SplitWriter validation(options, tokenizer, "validation", created);
   write_documents(inputs, sizes, options, !tokenizer.cuts_anywhere(), train, validation, progress);
@@ -267,7 +220,7 @@ PrepareReport prepare(const PrepareOptions& options, const PrepareProgress& prog
   validation.finish();
   const DatasetInfo info{stored.id,           tokenizer.vocab_size(), tokenizer.separator(), train.shards(),
                          validation.shards(), train.bytes(),          validation.bytes()};
-  write_file(dataset_info_path(options.out), to_json(info), created);
+  created.write(dataset_info_path(options.out), to_json(info));
   created.keep();
   report.train_tokens = sum_tokens(info.train);
   report.validation_tokens = sum_tokens(info.validation);

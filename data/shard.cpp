@@ -1,5 +1,6 @@
 #include "data/shard.h"
 
+#include <algorithm>
 #include <array>
 #include <bit>
 #include <cstring>
@@ -14,7 +15,9 @@ static_assert(std::endian::native == std::endian::little, "shards are read and w
 constexpr std::size_t kBufferBytes = 2 << 20;
 
 using Header = std::array<std::int32_t, 256>;
-static_assert(sizeof(Header) == ShardLayout::kHeaderBytes);
+static_assert(sizeof(Header) == kShardHeaderBytes);
+
+constexpr const ShardLayout* kLayouts[] = {&kShard16, &kShard32, &kMegatron16, &kMegatron32};
 
 template <class Id>
 void widen(std::span<const std::byte> bytes, std::span<std::int32_t> tokens) {
@@ -27,11 +30,26 @@ void widen(std::span<const std::byte> bytes, std::span<std::int32_t> tokens) {
 
 }  // namespace
 
+const ShardLayout& shard_layout_named(std::string_view name) {
+  std::string names;
+  for (const ShardLayout* layout : kLayouts) {
+    if (layout->name == name) return *layout;
+    names += fmt::format("{}{}", names.empty() ? "" : ", ", layout->name);
+  }
+  fail("a shard's format is \"{}\", expected one of {}", name, names);
+}
+
 std::int64_t shard_num_tokens(const FileReader& file, const ShardLayout& layout) {
   const std::string path = file.path().string();
   const std::int64_t num_bytes = file.num_bytes();
-  require(num_bytes >= ShardLayout::kHeaderBytes, "shard {} has {} bytes, expected a header of {} bytes and tokens",
-          path, num_bytes, ShardLayout::kHeaderBytes);
+  if (layout.header_bytes == 0) {
+    require(num_bytes > 0 && num_bytes % layout.token_bytes == 0,
+            "{} has {} bytes, expected a multiple of {}: the bytes of a token, of which there is at least one", path,
+            num_bytes, layout.token_bytes);
+    return num_bytes / layout.token_bytes;
+  }
+  require(num_bytes >= layout.header_bytes, "shard {} has {} bytes, expected a header of {} bytes and tokens", path,
+          num_bytes, layout.header_bytes);
   Header header;
   file.read(0, std::as_writable_bytes(std::span(header)));
   const auto [magic, version, num_tokens] = std::array{header[0], header[1], header[2]};
@@ -47,6 +65,29 @@ std::int64_t shard_num_tokens(const FileReader& file, const ShardLayout& layout)
 
 void read_ids(std::span<const std::byte> bytes, const ShardLayout& layout, std::span<std::int32_t> tokens) {
   layout.token_bytes == 2 ? widen<std::uint16_t>(bytes, tokens) : widen<std::uint32_t>(bytes, tokens);
+}
+
+void for_each_block(
+    const FileReader& file, const ShardLayout& layout, std::int64_t begin, std::int64_t end,
+    const std::function<void(std::span<const std::byte> bytes, std::span<const std::int32_t> tokens)>& visit) {
+  std::vector<std::byte> bytes;
+  std::vector<std::int32_t> tokens;
+  const std::int64_t most = FileReader::kBlockBytes / layout.token_bytes;
+  for (; begin < end; begin += std::ssize(tokens)) {
+    tokens.resize(static_cast<std::size_t>(std::min(most, end - begin)));
+    bytes.resize(tokens.size() * static_cast<std::size_t>(layout.token_bytes));
+    file.read(layout.num_bytes(begin), bytes);
+    read_ids(bytes, layout, tokens);
+    visit(bytes, tokens);
+  }
+}
+
+void check_ids(std::span<const std::int32_t> ids, std::int32_t vocab_size, const std::filesystem::path& file) {
+  if (ids.empty()) return;
+  const auto [least, largest] = std::ranges::minmax(ids);
+  const std::int32_t wrong = least < 0 ? least : largest;  // those of 2^31 and more are negative here
+  require(0 <= wrong && wrong < vocab_size, "shard {} holds token id {}, expected ids below {}", file.string(),
+          static_cast<std::uint32_t>(wrong), vocab_size);
 }
 
 ShardWriter::ShardWriter(const std::filesystem::path& path, const ShardLayout& layout) : file_(path), layout_(layout) {

@@ -2,7 +2,9 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <span>
+#include <string_view>
 #include <vector>
 
 #include "core/files/file_reader.h"
@@ -10,26 +12,42 @@
 
 namespace mudelta {
 
-// A shard is a file in one of llm.c's .bin layouts: a header of 256 little-endian int32 (magic, version, number of
-// tokens, then zeros) and the tokens, as little-endian uint16 or, where ids need it, uint32.
+// How a file holds tokens: as little-endian integers of 2 or 4 bytes, after a header or none. A shard that we write has
+// one of llm.c's .bin layouts: a header of 256 little-endian int32 (magic, version, number of tokens, then zeros) and
+// the tokens, as uint16 or, where ids need it, uint32. Megatron's .bin files have no header.
 struct ShardLayout {
+  std::string_view name;
   std::int32_t magic, version;
-  std::int64_t token_bytes;
+  std::int64_t token_bytes, header_bytes;
 
-  constexpr std::int64_t num_bytes(std::int64_t num_tokens) const { return kHeaderBytes + num_tokens * token_bytes; }
-
-  static constexpr std::int64_t kHeaderBytes = 256 * sizeof(std::int32_t);
+  // Of a file of so many tokens; also where the token of that number begins.
+  constexpr std::int64_t num_bytes(std::int64_t num_tokens) const { return header_bytes + num_tokens * token_bytes; }
 };
-constexpr ShardLayout kShard16 = {20240520, 1, 2}, kShard32 = {20240801, 7, 4};
+constexpr std::int64_t kShardHeaderBytes = 256 * sizeof(std::int32_t);
+constexpr ShardLayout kShard16 = {"llm.c uint16", 20240520, 1, 2, kShardHeaderBytes},
+                      kShard32 = {"llm.c uint32", 20240801, 7, 4, kShardHeaderBytes},
+                      kMegatron16 = {"megatron uint16", 0, 0, 2, 0}, kMegatron32 = {"megatron int32", 0, 0, 4, 0};
 
 constexpr const ShardLayout& shard_layout(std::int32_t vocab_size) { return vocab_size <= 65536 ? kShard16 : kShard32; }
 
-// The number of tokens of a shard. Throws Error, naming the file, what it has and what was expected, if the file is
-// shorter than a header, has another magic or version, holds no token, or is not as long as its header says.
+// Throws Error, naming those that there are, if none has the name.
+const ShardLayout& shard_layout_named(std::string_view name);
+
+// The number of tokens of a file. Throws Error, naming the file, what it has and what was expected, if the file is
+// shorter than a header, has another magic or version, holds no token, or is not as long as its header says, or as a
+// number of tokens is.
 std::int64_t shard_num_tokens(const FileReader& file, const ShardLayout& layout);
 
 // Widens ids as a shard has them. `bytes` holds a whole number of them, `tokens` has room for as many.
 void read_ids(std::span<const std::byte> bytes, const ShardLayout& layout, std::span<std::int32_t> tokens);
+
+// Reads tokens [begin, end) a block at a time. Throws Error as FileReader::read.
+void for_each_block(
+    const FileReader& file, const ShardLayout& layout, std::int64_t begin, std::int64_t end,
+    const std::function<void(std::span<const std::byte> bytes, std::span<const std::int32_t> tokens)>& visit);
+
+// Throws Error, naming the file, on an id that is not in [0, vocab_size).
+void check_ids(std::span<const std::int32_t> ids, std::int32_t vocab_size, const std::filesystem::path& file);
 
 class ShardWriter {
  public:
