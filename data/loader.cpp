@@ -20,20 +20,21 @@ Loader::Loader(const Dataset& dataset, const LoaderOptions& options) : dataset_(
           dataset.to_string(), dataset.num_tokens(), options.sequence_length + 1, options.sequence_length);
 }
 
-Batch Loader::batch(std::int64_t first, std::int64_t count) const {
-  const std::int64_t length = options_.sequence_length / options_.parts, part_begin = options_.part * length;
-  require(first >= 0 && count >= 0 && count <= std::numeric_limits<std::int32_t>::max() / length,
-          "[loader] {} rows of {} tokens asked for from row {}", count, length, first);
+Batch pack_rows(const LoaderOptions& options, std::int32_t separator, std::int64_t count,
+                const std::function<void(std::int64_t i, std::span<std::int32_t> row)>& read) {
+  const std::int64_t length = options.sequence_length / options.parts, part_begin = options.part * length;
+  require(count >= 0 && count <= std::numeric_limits<std::int32_t>::max() / length,
+          "[loader] {} rows of {} tokens asked for", count, length);
   Batch batch{.tokens = Tensor::empty({count * length}, DType::kInt32),
               .targets = Tensor::empty({count * length}, DType::kInt32)};
   std::vector<std::int32_t> row(static_cast<std::size_t>(part_begin + length + 1));  // and what targets want
   std::vector<std::int32_t> cu_seqlens, edges;
   const auto starts_document = [&](std::int64_t t) {
-    return t == 0 || (options_.reset_at_documents && row[static_cast<std::size_t>(t)] == dataset_.info().separator);
+    return t == 0 || (options.reset_at_documents && row[static_cast<std::size_t>(t)] == separator);
   };
   for (std::int64_t i = 0; i < count; ++i) {
     const std::int64_t begin = i * length;
-    dataset_.read(row_at(first + i) * options_.sequence_length, row);
+    read(i, row);
     std::ranges::copy(row.begin() + part_begin, row.end() - 1, batch.tokens.data<std::int32_t>() + begin);
     std::ranges::copy(row.begin() + part_begin + 1, row.end(), batch.targets.data<std::int32_t>() + begin);
     std::int64_t document_begin = part_begin;
@@ -47,14 +48,21 @@ Batch Loader::batch(std::int64_t first, std::int64_t count) const {
   }
   cu_seqlens.push_back(static_cast<std::int32_t>(count * length));
   batch.cu_seqlens = Tensor::from(cu_seqlens, {static_cast<std::int64_t>(cu_seqlens.size())});
-  if (options_.parts > 1) batch.edges = Tensor::from(edges, {count, 3});
+  if (options.parts > 1) batch.edges = Tensor::from(edges, {count, 3});
   return batch;
 }
 
-std::int64_t Loader::row_at(std::int64_t position) const {
-  const std::int64_t epoch = position / rows_per_epoch_;
-  const std::int64_t row = position % rows_per_epoch_;
-  return options_.shuffle ? Permutation(rows_per_epoch_, options_.seed, epoch)(row) : row;
+Batch Loader::batch(std::int64_t first, std::int64_t count) const {
+  require(first >= 0, "[loader] {} rows asked for from row {}", count, first);
+  return pack_rows(options_, dataset_.info().separator, count,
+                   [&](std::int64_t i, std::span<std::int32_t> row) { read(first + i, row); });
+}
+
+void Loader::read(std::int64_t position, std::span<std::int32_t> row) const {
+  const std::int64_t epoch = position / rows_per_epoch_, place = position % rows_per_epoch_;
+  const std::int64_t number =
+      options_.shuffle ? Permutation(rows_per_epoch_, options_.seed, epoch, options_.order)(place) : place;
+  dataset_.read(number * options_.sequence_length, row);
 }
 
 }  // namespace mudelta

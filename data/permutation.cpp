@@ -13,8 +13,8 @@ constexpr std::uint64_t kRounds = 8;
 
 }  // namespace
 
-Permutation::Permutation(std::int64_t size, std::uint64_t seed, std::int64_t epoch)
-    : rng_(seed, fmt::format("data.order.{}", epoch)),
+Permutation::Permutation(std::int64_t size, std::uint64_t seed, std::int64_t epoch, std::string_view name)
+    : rng_(seed, name.empty() ? fmt::format("data.order.{}", epoch) : fmt::format("data.order.{}.{}", name, epoch)),
       size_(static_cast<std::uint64_t>(size)),
       half_bits_((std::bit_width(size_ - 1) + 1) / 2) {
   CHECK_GT(size, 0);

@@ -113,6 +113,13 @@ void check_scaling(const std::string& where, const CheckpointManifest& manifest,
 
 }  // namespace
 
+CheckpointDataSet describe_data_set(const DatasetInfo& info) {
+  CheckpointDataSet data_set;
+  *data_set.mutable_train() = describe_shards(info.train);
+  *data_set.mutable_validation() = describe_shards(info.validation);
+  return data_set;
+}
+
 std::vector<ParameterSpec> specs_of(const ParameterStore& store) {
   std::vector<ParameterSpec> specs;
   for (const Parameter& parameter : store.parameters()) specs.push_back(parameter.spec);
@@ -121,10 +128,7 @@ std::vector<ParameterSpec> specs_of(const ParameterStore& store) {
 
 void describe_model(const CheckpointContext& context, CheckpointManifest& manifest) {
   describe_parameters(context.config, specs_of(context.store), context.scaling, context.logit_multiplier, manifest);
-  if (context.data_set != nullptr) {
-    *manifest.mutable_data_set()->mutable_train() = describe_shards(context.data_set->train);
-    *manifest.mutable_data_set()->mutable_validation() = describe_shards(context.data_set->validation);
-  }
+  if (context.data_set != nullptr) *manifest.mutable_data_set() = describe_data_set(*context.data_set);
 }
 
 void describe_parameters(const RunConfig& config, std::span<const ParameterSpec> specs,

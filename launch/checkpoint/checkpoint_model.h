@@ -21,6 +21,8 @@ struct CheckpointContext {
   const StoredTokenizer* tokenizer = nullptr;  // whose file a checkpoint keeps; may be null
 };
 
+CheckpointDataSet describe_data_set(const DatasetInfo& info);
+
 // Writes into the manifest what a checkpoint says of its model: configuration, optimizer kind, parameters with their
 // shapes, roles and multipliers, logit multiplier.
 void describe_model(const CheckpointContext& context, CheckpointManifest& manifest);

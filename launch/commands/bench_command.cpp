@@ -66,6 +66,7 @@ RunConfig bench_config(const BenchArguments& arguments, std::int64_t width, int 
   train.set_compute_dtype(arguments.bfloat16 ? TrainConfig::BFLOAT16 : TrainConfig::FLOAT32);
   train.set_cuda_graph(arguments.cuda_graph);
   apply_overrides(arguments.overrides, config);
+  config.mutable_data()->clear_sources();
   config.mutable_data()->set_path("none");
   validate(config, ranks);
   model = resolve(model);

@@ -2,9 +2,11 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <system_error>
 
+#include "data/config_validation.h"
 #include "data/dataset_info.h"
 #include "data/prepare.h"
 #include "data/tokenizers/stored_tokenizer.h"
@@ -27,9 +29,11 @@ namespace {
 constexpr double kPeakMeasurementSeconds = 0.3;
 
 bool has_data(const RunConfig& config) {
-  std::error_code error;
-  const std::string& path = config.data().path();
-  return !path.empty() && std::filesystem::exists(dataset_info_path(path), error);
+  const auto exists = [](const DataSource& source) {
+    std::error_code error;
+    return !source.path().empty() && std::filesystem::exists(dataset_info_path(source.path()), error);
+  };
+  return std::ranges::all_of(sources_of(config.data()), exists);
 }
 
 }  // namespace
@@ -41,7 +45,7 @@ RunConfig complete_without_data(RunConfig config, int ranks) {
   if (!config.model().has_vocab_size()) {
     config.mutable_model()->set_vocab_size(open_tokenizer(data.tokenizer()).tokenizer->vocab_size());
   }
-  const bool has_path = data.has_path();
+  const bool has_path = data.has_path() || !data.sources().empty();
   if (!has_path) data.set_path("none");
   validate(config, ranks);
   if (!has_path) data.clear_path();

@@ -37,7 +37,7 @@ RunConfig complete_without_layout(const RunConfig& given) {
   config.mutable_parallel()->clear_context();
   config.mutable_train()->clear_micro_batch();
   config = complete_without_data(config, 1);
-  if (!config.data().has_path()) config.mutable_data()->set_path("none");
+  if (!config.data().has_path() && config.data().sources().empty()) config.mutable_data()->set_path("none");
   config.mutable_parallel()->MergeFrom(given.parallel());
   if (given.train().has_micro_batch()) config.mutable_train()->set_micro_batch(given.train().micro_batch());
   return config;

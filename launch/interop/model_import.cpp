@@ -57,6 +57,7 @@ RunConfig configure(const ForeignWeights& weights, const std::vector<std::string
     parametrization.set_kind(ParametrizationConfig::SP);
   }
   RunConfig valid = config;
+  valid.mutable_data()->clear_sources();
   if (!valid.data().has_path()) valid.mutable_data()->set_path("none");
   validate(valid, 1);
   if (config.data().has_tokenizer()) {

@@ -20,8 +20,8 @@ Batch with_empty_sequences(Batch batch) {
 
 }  // namespace
 
-BatchSource::BatchSource(Loader loader, Device device, std::int64_t vocab_size, bool few_shapes)
-    : loader_(std::move(loader)), device_(device), few_shapes_(few_shapes), upload_(device, vocab_size) {}
+BatchSource::BatchSource(ReadRows read, Device device, std::int64_t vocab_size, bool few_shapes)
+    : read_(std::move(read)), device_(device), few_shapes_(few_shapes), upload_(device, vocab_size) {}
 
 Batch BatchSource::rows(std::int64_t first, std::int64_t count) {
   if (!ahead_ || ahead_->first != first) return load(first, count);
@@ -40,7 +40,7 @@ void BatchSource::fetch_ahead(std::int64_t first, std::int64_t count) {
 }
 
 Batch BatchSource::load(std::int64_t first, std::int64_t count) {
-  const Batch batch = loader_.batch(first, count);
+  const Batch batch = read_(first, count);
   return upload_(few_shapes_ ? with_empty_sequences(batch) : batch);
 }
 

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <utility>
 
@@ -9,13 +10,16 @@
 
 namespace mudelta {
 
-// The rows of a loader as batches on the device that computes.
+// Rows [first, first + count) of a run. Throws Error.
+using ReadRows = std::function<Batch(std::int64_t first, std::int64_t count)>;
+
+// Rows as batches on the device that computes.
 class BatchSource {
  public:
   // few_shapes: empty sequences are added to each batch, up to a power of two, so that there are few numbers of them.
-  BatchSource(Loader loader, Device device, std::int64_t vocab_size, bool few_shapes);
+  BatchSource(ReadRows read, Device device, std::int64_t vocab_size, bool few_shapes);
 
-  // Rows [first, first + count). Throws Error on what the loader or the upload refuses.
+  // Rows [first, first + count). Throws Error on what reading or the upload refuses.
   Batch rows(std::int64_t first, std::int64_t count);
   // On a GPU: fetches these rows while it works, for the next call of rows(), which throws what went wrong here.
   void fetch_ahead(std::int64_t first, std::int64_t count);
@@ -23,7 +27,7 @@ class BatchSource {
  private:
   Batch load(std::int64_t first, std::int64_t count);
 
-  Loader loader_;
+  ReadRows read_;
   Device device_;
   bool few_shapes_;
   BatchUpload upload_;

@@ -4,6 +4,7 @@
 
 #include <chrono>
 
+#include "data/config_validation.h"
 #include "data/dataset.h"
 #include "data/dataset_info.h"
 #include "dist/mpi.h"
@@ -24,19 +25,21 @@ DataVerification::DataVerification(const ProcessGroup& world, const DataConfig& 
   done_ = !config.verify();
   if (done_ || rank_info().local_rank != 0) return;
   state_ = kAtWork;
-  thread_ = std::jthread([this, folder = config.path()](const std::stop_token& stop) { run(folder, stop); });
+  thread_ = std::jthread([this, sources = sources_of(config)](const std::stop_token& stop) { run(sources, stop); });
 }
 
-void DataVerification::run(const std::filesystem::path& folder, const std::stop_token& stop) {
+void DataVerification::run(const std::vector<DataSource>& sources, const std::stop_token& stop) {
   const Stopwatch stopwatch;
   try {
-    const DatasetInfo info = read_dataset_info(folder);
-    for (const auto& shard : all_shards(info)) {
-      verify_shard(folder, info, shard, [&](std::int64_t num_bytes) {
-        if (stop.stop_requested()) throw Stopped();
-        cost_.num_bytes += num_bytes;
-      });
-      ++cost_.num_shards;
+    for (const DataSource& source : sources) {
+      const DatasetInfo info = read_dataset_info(source.path());
+      for (const auto& shard : all_shards(info)) {
+        verify_shard(source.path(), info, shard, [&](std::int64_t num_bytes) {
+          if (stop.stop_requested()) throw Stopped();
+          cost_.num_bytes += num_bytes;
+        });
+        ++cost_.num_shards;
+      }
     }
     cost_.seconds = stopwatch.seconds();
     LOG(INFO) << "data verified: " << cost_.to_string();

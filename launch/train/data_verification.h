@@ -2,9 +2,9 @@
 
 #include <atomic>
 #include <cstdint>
-#include <filesystem>
 #include <string>
 #include <thread>
+#include <vector>
 
 #include "data/config.pb.h"
 #include "dist/process_group.h"
@@ -40,7 +40,7 @@ class DataVerification {
   VerificationCost cost() const { return cost_; }
 
  private:
-  void run(const std::filesystem::path& folder, const std::stop_token& stop);
+  void run(const std::vector<DataSource>& sources, const std::stop_token& stop);
 
   enum State : int { kWhole, kAtWork, kDamaged };
 

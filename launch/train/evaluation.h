@@ -4,6 +4,9 @@
 #include <functional>
 #include <optional>
 #include <span>
+#include <string>
+#include <utility>
+#include <vector>
 
 #include "core/tensor.h"
 #include "data/dataset.h"
@@ -18,7 +21,8 @@ struct Evaluation {
   double bits_per_byte = 0;
   double perplexity = 0;
   std::int64_t tokens = 0;
-  std::int64_t bytes = 0;  // of text that the target tokens stand for
+  std::int64_t bytes = 0;                                     // of text that the target tokens stand for
+  std::vector<std::pair<std::string, double>> source_losses;  // of a blend (launch/train/training_data.h)
 };
 
 struct EvaluationOptions {

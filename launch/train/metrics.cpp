@@ -89,15 +89,20 @@ void MetricsWriter::write(const StepMetrics& metrics) {
   for (const RoleNorms& norms : metrics.norms) {
     record["norms"][std::string(name_of(norms.role))] = {{"gradient", norms.gradient}, {"weight", norms.weight}};
   }
+  for (const auto& [name, rows, share, epochs] : metrics.sources) {
+    record["sources"][name] = {{"rows", rows}, {"share", share}, {"epochs", epochs}};
+  }
   write_line(record);
 }
 
 void MetricsWriter::write(const EvalMetrics& metrics) {
-  write_line({{"step", metrics.step},
-              {kEvalLoss, metrics.loss},
-              {"eval_bits_per_byte", metrics.bits_per_byte},
-              {"eval_tokens", metrics.tokens},
-              {"eval_seconds", metrics.seconds}});
+  ordered_json record = {{"step", metrics.step},
+                         {kEvalLoss, metrics.loss},
+                         {"eval_bits_per_byte", metrics.bits_per_byte},
+                         {"eval_tokens", metrics.tokens},
+                         {"eval_seconds", metrics.seconds}};
+  for (const auto& [name, loss] : metrics.source_losses) record["eval_sources"][name] = loss;
+  write_line(record);
 }
 
 void MetricsWriter::write(const CheckpointMetrics& metrics) {

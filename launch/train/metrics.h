@@ -9,6 +9,7 @@
 
 #include "launch/train/role_norms.h"
 #include "launch/train/step_timer.h"
+#include "launch/train/training_data.h"
 
 namespace mudelta {
 
@@ -29,6 +30,7 @@ struct StepMetrics {
   StepSeconds seconds;      // of rank 0
   std::map<std::string, std::int64_t> bytes_sent;  // by rank 0 in this step, of tensors, by group (dist/traffic.h)
   std::vector<RoleNorms> norms;
+  std::vector<SourceProgress> sources;
 };
 
 // A checkpoint of the state after `step` steps. It may come after records of later steps.
@@ -44,25 +46,35 @@ struct EvalMetrics {
   double bits_per_byte = 0;
   std::int64_t tokens = 0;
   double seconds = 0;
+  std::vector<std::pair<std::string, double>> source_losses;
+};
+
+// Where the metrics of a run go. They throw Error if they cannot be written.
+class MetricsSink {
+ public:
+  virtual ~MetricsSink() = default;
+  virtual void write(const StepMetrics& metrics) = 0;
+  virtual void write(const EvalMetrics& metrics) = 0;
+  virtual void write(const CheckpointMetrics& metrics) = 0;
 };
 
 // Appends records to a metrics.jsonl, one JSON object a line, each on its way to the disk when `write` returns. A
 // number that is not finite becomes null. A field bears its member's name, but for an evaluation (eval_loss,
 // eval_bits_per_byte, eval_tokens, eval_seconds) and a checkpoint (checkpoint_seconds).
-class MetricsWriter {
+class MetricsWriter : public MetricsSink {
  public:
   // Continues the file at `path` from `last_step`: records of later steps and a last line that was cut short are
   // dropped first, so that a resumed run's file has each step once. last_step 0, or no such file: a new file.
   // Throws Error if the file cannot be read or written, or, naming the line, if it holds something else than records.
   MetricsWriter(std::filesystem::path path, std::int64_t last_step);
-  ~MetricsWriter();
+  ~MetricsWriter() override;
   MetricsWriter(const MetricsWriter&) = delete;
   MetricsWriter& operator=(const MetricsWriter&) = delete;
 
   // Throws Error if the line cannot be written; then the file is as it was.
-  void write(const StepMetrics& metrics);
-  void write(const EvalMetrics& metrics);
-  void write(const CheckpointMetrics& metrics);
+  void write(const StepMetrics& metrics) override;
+  void write(const EvalMetrics& metrics) override;
+  void write(const CheckpointMetrics& metrics) override;
 
   // Whether the file was continued from a step whose evaluation it holds.
   bool has_evaluation() const { return has_evaluation_; }

@@ -8,32 +8,15 @@
 #include "launch/train/whole_parameters.h"
 
 namespace mudelta {
-namespace {
-
-LoaderOptions training_rows(const RunConfig& config, const ProcessGroup& context) {
-  return {.sequence_length = config.train().sequence_length(),
-          .seed = config.train().seed(),
-          .shuffle = config.data().shuffle(),
-          .reset_at_documents = config.data().reset_at_documents(),
-          .part = context.rank(),
-          .parts = context.size()};
-}
-
-}  // namespace
-
 Trainer::Trainer(const RunConfig& config, const Mesh& mesh, Device device)
     : config_(config),
       mesh_(mesh),
       trainable_(config, mesh, device),
       timer_(trainable_.stream(), mesh.world()),
-      train_data_(config.data().path(), Split::kTrain),
-      validation_data_(config.data().path(), Split::kValidation),
-      batches_(Loader(train_data_, training_rows(config, mesh.context())), device, config.model().vocab_size(),
-               config.train().cuda_graph()),
+      data_(config, mesh.context()),
+      batches_([this](std::int64_t first, std::int64_t count) { return data_.rows(first, count); }, device,
+               config.model().vocab_size(), config.train().cuda_graph()),
       writer_(mesh.world()) {
-  // An evaluation must not be the first to find the split too short, or its tokenizer damaged.
-  validation_data_.tokenizer();
-  const Loader validation_rows(validation_data_, {.sequence_length = config.train().sequence_length()});
   state_.set_step(0);
   state_.set_tokens(0);
   state_.set_skipped_in_a_row(0);
@@ -66,8 +49,10 @@ TrainStep Trainer::step() {
 
   state_.set_step(state_.step() + 1);
   state_.set_tokens(state_.tokens() + tokens_per_step());
+  data_.advance_to(state_.step() * config_.train().global_batch());
   state_.set_skipped_in_a_row(report.skipped ? state_.skipped_in_a_row() + 1 : 0);
   result.step = state_.step();
+  result.sources = data_.progress();
   if (result.step == 1) state_.set_first_loss(result.loss);
   if (config_.train().norms_every() > 0 && result.step % config_.train().norms_every() == 0) {
     result.norms =
@@ -123,14 +108,14 @@ std::int64_t Trainer::micro_batch() const {
 }
 
 std::optional<Evaluation> Trainer::evaluate(const std::function<bool()>& stop) const {
-  return mudelta::evaluate(trainable_.model(), validation_data_,
-                           {.sequence_length = config_.train().sequence_length(),
-                            .micro_batch = micro_batch(),
-                            .max_sequences = config_.train().eval_sequences(),
-                            .reset_at_documents = config_.data().reset_at_documents(),
-                            .same_passes = zero_stage() == 3,
-                            .stop = stop},
-                           mesh_, trainable_.stream());
+  return data_.evaluate(trainable_.model(),
+                        {.sequence_length = config_.train().sequence_length(),
+                         .micro_batch = micro_batch(),
+                         .max_sequences = config_.train().eval_sequences(),
+                         .reset_at_documents = config_.data().reset_at_documents(),
+                         .same_passes = zero_stage() == 3,
+                         .stop = stop},
+                        mesh_, trainable_.stream());
 }
 
 std::vector<Tensor> Trainer::whole_weights() {
@@ -147,12 +132,14 @@ void Trainer::start_from(const WeightSource& weights) {
 }
 
 void Trainer::save(const std::filesystem::path& run_dir) {
+  data_.describe(state_);
   save_checkpoint(run_dir, checkpoint_context(), state_, trainable_.optimizer(), mesh_.world());
 }
 
 void Trainer::reserve_save() { writer_.reserve(checkpoint_context(), trainable_.optimizer()); }
 
 void Trainer::begin_save(const std::filesystem::path& run_dir) {
+  data_.describe(state_);
   writer_.begin(run_dir, checkpoint_context(), state_, trainable_.optimizer());
 }
 
@@ -161,12 +148,19 @@ void Trainer::finish_save(const std::filesystem::path& run_dir) { writer_.finish
 RunConfig Trainer::load(const std::filesystem::path& checkpoint) {
   const CheckpointReader reader(checkpoint);
   state_ = load_checkpoint(reader, checkpoint_context(), trainable_.optimizer(), mesh_.world(), trainable_.stream());
+  run_or_fail_together(mesh_.world(), [&] {
+    data_.resume(checkpoint.string(), reader.manifest(), state_.step() * config_.train().global_batch());
+  });
   return reader.manifest().config();
 }
 
 CheckpointContext Trainer::checkpoint_context() {
-  return {config_, trainable_.store(), parametrization().scaling(), parametrization().logit_multiplier(),
-          &train_data_.info(), &validation_data_.tokenizer()};
+  return {config_,
+          trainable_.store(),
+          parametrization().scaling(),
+          parametrization().logit_multiplier(),
+          data_.is_blend() ? nullptr : &data_.info(),
+          &data_.tokenizer()};
 }
 
 }  // namespace mudelta

@@ -8,7 +8,6 @@
 #include <string>
 #include <vector>
 
-#include "data/dataset.h"
 #include "dist/mesh.h"
 #include "launch/checkpoint/checkpoint_load.h"
 #include "launch/checkpoint/checkpoint_save.h"
@@ -19,6 +18,7 @@
 #include "launch/train/role_norms.h"
 #include "launch/train/step_timer.h"
 #include "launch/train/trainable_model.h"
+#include "launch/train/training_data.h"
 #include "launch/train/weight_source.h"
 
 namespace mudelta {
@@ -32,6 +32,7 @@ struct TrainStep {
   bool clipped = false;                            // gradients were scaled down to train.grad_clip
   std::map<std::string, std::int64_t> bytes_sent;  // tensors that this rank sent, by group
   std::vector<RoleNorms> norms;                    // every train.norms_every steps
+  std::vector<SourceProgress> sources;             // of a run with data.sources, after the step
 };
 
 // train.max_skipped_steps in a row had a loss or gradient that is not finite; `step` was the last of them.
@@ -102,7 +103,7 @@ class Trainer {
   Mesh mesh_;
   TrainableModel trainable_;
   StepTimer timer_;
-  Dataset train_data_, validation_data_;
+  TrainingData data_;
   BatchSource batches_;
   TrainingState state_;
   CheckpointWriter writer_;

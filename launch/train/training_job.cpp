@@ -4,6 +4,7 @@
 #include <optional>
 #include <utility>
 
+#include "data/config_validation.h"
 #include "data/dataset_info.h"
 #include "dist/mpi.h"
 #include "dist/watchdog.h"
@@ -85,15 +86,21 @@ std::vector<std::string> resume(Trainer& trainer, const std::filesystem::path& c
 
 RunConfig complete_run_config(RunConfig config, int world_size) {
   validate(config, world_size);
-  const DatasetInfo data = read_dataset_info(config.data().path());
-  const std::string tokenizer = to_string(data.tokenizer);
-  if (!config.data().has_tokenizer()) config.mutable_data()->set_tokenizer(tokenizer);
-  require(config.data().tokenizer() == tokenizer, "data.tokenizer is {}: the data set in {} was made with {}",
-          config.data().tokenizer(), config.data().path(), tokenizer);
-  if (!config.model().has_vocab_size()) config.mutable_model()->set_vocab_size(data.vocab_size);
-  require(config.model().vocab_size() >= data.vocab_size,
-          "model.vocab_size is {}: the data set in {} has token ids up to {}", config.model().vocab_size(),
-          config.data().path(), data.vocab_size - 1);
+  const std::vector<DataSource> sources = sources_of(config.data());
+  for (const DataSource& source : sources) {
+    const DatasetInfo data = read_dataset_info(source.path());
+    const std::string tokenizer = to_string(data.tokenizer);
+    if (!config.data().has_tokenizer()) config.mutable_data()->set_tokenizer(tokenizer);
+    require(config.data().tokenizer() == tokenizer, "data.tokenizer is {}: the data set in {} was made with {}",
+            config.data().tokenizer(), source.path(), tokenizer);
+    if (!config.model().has_vocab_size()) config.mutable_model()->set_vocab_size(data.vocab_size);
+    require(config.model().vocab_size() >= data.vocab_size,
+            "model.vocab_size is {}: the data set in {} has token ids up to {}", config.model().vocab_size(),
+            source.path(), data.vocab_size - 1);
+  }
+  if (!config.data().sources().empty()) {
+    config.mutable_data()->mutable_sources()->Assign(sources.begin(), sources.end());
+  }
   *config.mutable_model() = resolve(config.model());
   require_parts(config.model(), config.parallel().tensor());
   return with_defaults(config);
@@ -115,7 +122,9 @@ int run_training(const TrainingRequest& request) {
   });
   limit_mpi_calls(config.parallel().timeout_seconds());
   require_alike(hosts, "configuration", resolved_text(config));
-  require_alike(hosts, "data set", to_json(read_dataset_info(config.data().path())));
+  std::string data_sets;
+  for (const DataSource& source : sources_of(config.data())) data_sets += to_json(read_dataset_info(source.path()));
+  require_alike(hosts, "data set", data_sets);
   const auto [device, world] = choose_devices(hosts, config.train().device(), config.parallel().gpu_transport());
   const RunDirectory run(request.out);
   const Mesh mesh = make_mesh(world, config.parallel());

@@ -10,9 +10,11 @@
 #include <utility>
 
 #include "core/allocator.h"
+#include "data/config_validation.h"
 #include "launch/job/agreement.h"
 #include "launch/job/job_devices.h"
 #include "launch/job/printable.h"
+#include "launch/train/event_file.h"
 #include "launch/train/memory_estimate.h"
 #include "launch/train/step_traffic.h"
 #include "model/flops.h"
@@ -39,6 +41,18 @@ std::string short_count(double count) {
   return fmt::format("{:.0f}", count);
 }
 
+// "data/corpus", or "a 70%, b 30%".
+std::string name_of(const DataConfig& data) {
+  if (data.sources().empty()) return data.path();
+  double sum = 0;
+  for (const DataSource& source : data.sources()) sum += source.weight();
+  std::string names;
+  for (const DataSource& source : sources_of(data)) {
+    names += fmt::format("{}{} {:.3g}%", names.empty() ? "" : ", ", source.name(), 100 * source.weight() / sum);
+  }
+  return names;
+}
+
 }  // namespace
 
 TrainingReport::TrainingReport(Trainer& trainer, const Mesh& mesh, const RunDirectory& run, MfuPeak peak,
@@ -52,7 +66,10 @@ TrainingReport::TrainingReport(Trainer& trainer, const Mesh& mesh, const RunDire
   LOG(INFO) << mesh.sizes().to_string() << ", rank " << world_.rank() << "; step " << trainer.steps_done();
   for (const std::string& note : notes) LOG(INFO) << note;
   if (world_.rank() != 0) return;
-  metrics_ = std::make_unique<MetricsWriter>(run.metrics(), trainer.steps_done());
+  auto metrics = std::make_unique<MetricsWriter>(run.metrics(), trainer.steps_done());
+  has_evaluation_ = metrics->has_evaluation();
+  sinks_.push_back(std::move(metrics));
+  sinks_.push_back(std::make_unique<EventFile>(run.root(), trainer.steps_done()));
   fmt::print("{}{}\n", mesh.sizes().to_string(), world_.size() > 1 ? ", over " + world_.transport() : "");
   print_summary(mesh, notes);
   progress_ = std::make_unique<Progress>(stdout, "train", trainer.config().train().steps(), trainer.steps_done());
@@ -72,7 +89,7 @@ void TrainingReport::print_summary(const Mesh& mesh, const std::vector<std::stri
              peak_.flops_per_second() / kGiga);
   fmt::print("the run    {} steps, {} tokens of {}; {}\n", config.train().steps(),
              short_count(static_cast<double>(config.train().steps() * trainer_.tokens_per_step())),
-             printable(config.data().path()),
+             printable(name_of(config.data())),
              trainer_.steps_done() > 0 ? fmt::format("goes on from step {}", trainer_.steps_done()) : "from the start");
   for (const std::string& note : notes) fmt::print("           {}\n", printable(note));
   fmt::print("written to {}\n\n", printable(run_.root().string()));
@@ -99,7 +116,7 @@ void TrainingReport::print_share(const Mesh& mesh) const {
 }
 
 bool TrainingReport::lacks_evaluation() const {
-  return world_.all_reduce(metrics_ && !metrics_->has_evaluation() ? 1.0 : 0.0, ReduceOp::kMax) > 0;
+  return world_.all_reduce(world_.rank() == 0 && !has_evaluation_ ? 1.0 : 0.0, ReduceOp::kMax) > 0;
 }
 
 void TrainingReport::step(const TrainStep& step, double seconds) {
@@ -128,21 +145,22 @@ void TrainingReport::write_record(const TrainStep& step) {
   steps_ = 0;
   run_or_fail_together(world_, [&] {
     if (world_.rank() != 0) return;
-    metrics_->write({.step = step.step,
-                     .time = seconds_since_1970(),
-                     .loss = step.loss,
-                     .lr = step.lr,
-                     .grad_norm = step.gradient_norm,
-                     .skipped = step.skipped,
-                     .clipped = step.clipped,
-                     .tokens = trainer_.tokens_done(),
-                     .tokens_per_second = tokens_per_second,
-                     .mfu = tokens_per_second * flops_per_token_ / peak_.flops_per_second(),
-                     .peak_flops = peak_.flops_per_second(),
-                     .memory = static_cast<std::int64_t>(memory),
-                     .seconds = trainer_.take_seconds(),
-                     .bytes_sent = step.bytes_sent,
-                     .norms = step.norms});
+    write(StepMetrics{.step = step.step,
+                      .time = seconds_since_1970(),
+                      .loss = step.loss,
+                      .lr = step.lr,
+                      .grad_norm = step.gradient_norm,
+                      .skipped = step.skipped,
+                      .clipped = step.clipped,
+                      .tokens = trainer_.tokens_done(),
+                      .tokens_per_second = tokens_per_second,
+                      .mfu = tokens_per_second * flops_per_token_ / peak_.flops_per_second(),
+                      .peak_flops = peak_.flops_per_second(),
+                      .memory = static_cast<std::int64_t>(memory),
+                      .seconds = trainer_.take_seconds(),
+                      .bytes_sent = step.bytes_sent,
+                      .norms = step.norms,
+                      .sources = step.sources});
     progress_->update(step.step,
                       fmt::format("step {}/{}  loss {:.4f}  {} tokens/s", step.step, trainer_.config().train().steps(),
                                   step.loss, short_count(tokens_per_second)));
@@ -153,11 +171,12 @@ void TrainingReport::evaluation(std::int64_t step, const Evaluation& evaluation,
   LOG(INFO) << "step " << step << ": validation loss " << evaluation.loss;
   run_or_fail_together(world_, [&] {
     if (world_.rank() != 0) return;
-    metrics_->write(EvalMetrics{.step = step,
-                                .loss = evaluation.loss,
-                                .bits_per_byte = evaluation.bits_per_byte,
-                                .tokens = evaluation.tokens,
-                                .seconds = seconds});
+    write(EvalMetrics{.step = step,
+                      .loss = evaluation.loss,
+                      .bits_per_byte = evaluation.bits_per_byte,
+                      .tokens = evaluation.tokens,
+                      .seconds = seconds,
+                      .source_losses = evaluation.source_losses});
     progress_->print(fmt::format("step {}: validation loss {:.4f} nats per token, {:.4f} bits per byte", step,
                                  evaluation.loss, evaluation.bits_per_byte));
   });
@@ -167,7 +186,7 @@ void TrainingReport::checkpoint(std::int64_t step, double seconds) {
   LOG(INFO) << "step " << step << ": checkpoint written";
   run_or_fail_together(world_, [&] {
     if (world_.rank() != 0) return;
-    metrics_->write(CheckpointMetrics{.step = step, .seconds = seconds});
+    write(CheckpointMetrics{.step = step, .seconds = seconds});
     progress_->print(fmt::format("step {}: checkpoint written", step));
   });
 }

@@ -16,8 +16,9 @@
 
 namespace mudelta {
 
-// What a training run tells its user: a summary, a live progress line, metrics.jsonl, and each rank's log. Every rank
-// has one and calls it alike (some figures are collected from all ranks); rank 0 alone prints and writes metrics.
+// What a training run tells its user: a summary, a live progress line, metrics.jsonl, an event file for TensorBoard,
+// and each rank's log. Every rank has one and calls it alike (some figures are collected from all ranks); rank 0 alone
+// prints and writes metrics.
 class TrainingReport {
  public:
   // `peak`: of all ranks together. `notes`: lines on how a resumed run goes on.
@@ -48,6 +49,10 @@ class TrainingReport {
   void print_share(const Mesh& mesh) const;  // what each rank holds and sends
   void count(const TrainStep& step, double seconds);
   void write_record(const TrainStep& step);
+  template <class Metrics>
+  void write(const Metrics& metrics) {
+    for (const auto& sink : sinks_) sink->write(metrics);
+  }
 
   Trainer& trainer_;
   const ProcessGroup world_;
@@ -56,9 +61,10 @@ class TrainingReport {
   Stopwatch since_peak_;
   double peak_interval_;  // seconds until it is measured again
   const double flops_per_token_;
-  double seconds_ = 0;                      // of the steps since the last record
-  std::int64_t steps_ = 0;                  // likewise
-  std::unique_ptr<MetricsWriter> metrics_;  // rank 0 only, as `progress_`
+  double seconds_ = 0;                               // of the steps since the last record
+  std::int64_t steps_ = 0;                           // likewise
+  std::vector<std::unique_ptr<MetricsSink>> sinks_;  // rank 0 only, as `progress_`
+  bool has_evaluation_ = false;                      // the metrics have that of the step that the run goes on from
   std::unique_ptr<Progress> progress_;
 };
 

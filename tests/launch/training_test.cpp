@@ -26,7 +26,9 @@ TEST_F(Training, LearnsAndReports) {
   const auto found = losses("learns");
   ASSERT_EQ(found.size(), 20u);
   EXPECT_LT(found.at(20), 0.7 * found.at(1));
-  EXPECT_THAT(names_in(path("learns")), ElementsAre("checkpoints", "config.textproto", "log", "metrics.jsonl"));
+  EXPECT_THAT(names_in(path("learns")),
+              ElementsAre("checkpoints", "config.textproto", ::testing::StartsWith("events.out.tfevents."), "log",
+                          "metrics.jsonl"));
   EXPECT_THAT(checkpoints("learns"), ElementsAre("step-00000020"));
 }
 

@@ -64,7 +64,13 @@ RunConfig resolve_config(const CoordCheckRequest& request, const ProcessGroup& w
   RunConfig config;
   run_or_fail_together(world, [&] {
     config = load_run_config(request.config, request.overrides);
-    if (!request.data.empty()) config.mutable_data()->set_path(request.data);
+    if (!request.data.empty()) {
+      config.mutable_data()->clear_sources();
+      config.mutable_data()->set_path(request.data);
+    }
+    require(config.data().sources().empty(),
+            "the configuration has data.sources: expected one data set for a coordinate check, e.g. --data {}",
+            config.data().sources().empty() ? "" : config.data().sources(0).path());
   });
   // All ranks read the text that one of them makes up.
   const bool has_data = !config.data().path().empty();

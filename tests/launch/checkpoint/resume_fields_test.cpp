@@ -41,6 +41,7 @@ const std::set<std::string> kSaid = {
     "model.recompute",
     "model.query_scale",  // retired; counts only without o_norm_eps
     "data.path",          // what it holds is compared
+    "data.sources",       // likewise, of those that stay
     "data.verify",
     "train.steps",  // fewer than are done: refused
     "train.micro_batch",
@@ -100,6 +101,12 @@ const std::set<std::string> kComparedAsMultipliers = {
 // Gives the field another value than it has.
 void change(Message& message, const FieldDescriptor& field) {
   const Reflection& reflection = *message.GetReflection();
+  if (field.full_name() == "mudelta.DataConfig.sources") {
+    DataSource entry;
+    entry.set_path("another");
+    reflection.AddMessage(&message, &field)->CopyFrom(entry);
+    return;
+  }
   if (field.is_repeated()) {
     ASSERT_EQ(field.full_name(), "mudelta.ParametrizationConfig.scaling") << "give it an entry here";
     ScalingOverride entry;
