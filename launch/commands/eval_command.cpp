@@ -7,13 +7,16 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "core/error.h"
 #include "core/files/atomic_file.h"
 #include "dist/mpi.h"
 #include "launch/commands/commands.h"
+#include "launch/commands/eval_texts.h"
 #include "launch/commands/number_options.h"
 #include "launch/commands/shared_options.h"
+#include "launch/commands/text_options.h"
 #include "launch/job/agreement.h"
 #include "launch/job/job_devices.h"
 #include "launch/job/output_path.h"
@@ -25,7 +28,9 @@ namespace mudelta {
 namespace {
 
 struct EvalArguments {
-  std::string checkpoint, data, per_token;
+  std::string checkpoint, data, task, per_token, details;
+  std::vector<std::string> texts;
+  TextOptions text{.document_separator = ""};
   std::string split = "validation";
   std::string device = "AUTO";
   std::int64_t sequences = 0;
@@ -51,17 +56,17 @@ class TokenLines {
 };
 
 // That a batch can be counted and has room in memory.
-void check_batch(const LoadedModel& loaded, const Dataset& dataset, const EvaluationOptions& options, Device device) {
-  require(options.sequence_length >= 1, "{}: train.sequence_length is {}, expected at least 1",
-          loaded.folder().string(), options.sequence_length);
-  require(options.micro_batch <= std::numeric_limits<std::int32_t>::max() / options.sequence_length,
-          "--batch is {}: with sequences of {} tokens expected at most {}", options.micro_batch,
-          options.sequence_length, std::numeric_limits<std::int32_t>::max() / options.sequence_length);
-  const std::int64_t tokens = std::min(options.micro_batch * options.sequence_length, dataset.num_tokens());
-  require_memory(
-      estimate_inference_memory(loaded.config(), tokens, device), loaded.config().model(),
-      fmt::format("--batch is {}, with sequences of {} tokens", options.micro_batch, options.sequence_length),
-      rank_info().local_size, device);
+void check_batch(const LoadedModel& loaded, std::int64_t batch, std::int64_t sequence_length, std::int64_t most_tokens,
+                 Device device) {
+  require(sequence_length >= 1, "{}: train.sequence_length is {}, expected at least 1", loaded.folder().string(),
+          sequence_length);
+  require(batch <= std::numeric_limits<std::int32_t>::max() / sequence_length,
+          "--batch is {}: with sequences of {} tokens expected at most {}", batch, sequence_length,
+          std::numeric_limits<std::int32_t>::max() / sequence_length);
+  require_memory(estimate_inference_memory(loaded.config(), std::min(batch * sequence_length, most_tokens), device),
+                 loaded.config().model(),
+                 fmt::format("--batch is {}, with sequences of {} tokens", batch, sequence_length),
+                 rank_info().local_size, device);
 }
 
 // The layout that --tensor asks for. Collective.
@@ -75,6 +80,31 @@ Mesh make_mesh(const ProcessGroup& world, const EvalArguments& arguments) {
   ParallelConfig parallel;
   parallel.set_tensor(static_cast<std::int32_t>(arguments.tensor));
   return Mesh(world, parallel);
+}
+
+// Of texts and tasks, which no data set's tokenizer has seen.
+int run_eval_of_texts(EvalArguments& arguments) {
+  const auto [device, world] = choose_devices(ProcessGroup::world(), parse_device_choice(arguments.device));
+  const Mesh mesh = make_mesh(world, arguments);
+  std::unique_ptr<LoadedModel> loaded;
+  StoredTokenizer tokenizer;
+  ScoringOptions options{.batch = arguments.batch};
+  run_or_fail_together(world, [&, &world = world, device = device] {
+    if (world.rank() == 0 && !arguments.details.empty()) require_free_file(arguments.details, arguments.force);
+    loaded = std::make_unique<LoadedModel>(arguments.checkpoint, device, rank_info().local_size, mesh.tensor());
+    const RunConfig& config = loaded->config();
+    tokenizer = load_tokenizer(loaded->folder(), parse_tokenizer_id(config.data().tokenizer()));
+    options.window = arguments.sequence_length > 0 ? arguments.sequence_length : config.train().sequence_length();
+    check_batch(*loaded, options.batch, options.window, std::numeric_limits<std::int64_t>::max(), device);
+  });
+  const TextScorer scorer{*loaded, *tokenizer.tokenizer, options, mesh};
+  if (arguments.task.empty()) {
+    arguments.text.files.assign(arguments.texts.begin(), arguments.texts.end());
+    eval_texts(scorer, arguments.text, arguments.details);
+  } else {
+    eval_task(scorer, arguments.task, arguments.details);
+  }
+  return 0;
 }
 
 int run_eval(const EvalArguments& arguments) {
@@ -99,7 +129,7 @@ int run_eval(const EvalArguments& arguments) {
         .micro_batch = arguments.batch,
         .max_sequences = arguments.sequences,
         .reset_at_documents = config.data().reset_at_documents()};
-    check_batch(*loaded, *dataset, options, device);
+    check_batch(*loaded, options.micro_batch, options.sequence_length, dataset->num_tokens(), device);
   });
 
   TokenLines lines;
@@ -132,14 +162,31 @@ int run_eval(const EvalArguments& arguments) {
 
 void add_eval_command(CLI::App& app, Command& chosen) {
   auto arguments = std::make_shared<EvalArguments>();
-  CLI::App* command = app.add_subcommand("eval", "Loss, perplexity and bits per byte of a checkpoint on a data set");
+  CLI::App* command = app.add_subcommand(
+      "eval", "Loss and bits per byte of a checkpoint on a data set or texts, or accuracy on a task");
   command->footer(
       "Example: mudelta eval --checkpoint runs/1 --data data/corpus --per-token tokens.jsonl\n"
-      "         mpirun -n 4 mudelta eval --checkpoint runs/1 --data data/corpus --tensor 2");
+      "         mpirun -n 4 mudelta eval --checkpoint runs/1 --data data/corpus --tensor 2\n"
+      "         mudelta eval --checkpoint runs/1 --text book.txt\n"
+      "         mudelta eval --checkpoint runs/1 --task hellaswag_val.jsonl");
   command->add_option("--checkpoint", arguments->checkpoint, "A checkpoint, or a run: then its newest one")
       ->type_name("DIR")
       ->required();
-  command->add_option("--data", arguments->data, "Folder written by mudelta prepare")->type_name("DIR")->required();
+  CLI::Option_group* what = command->add_option_group("What is evaluated");
+  what->add_option("--data", arguments->data, "Folder written by mudelta prepare or data adopt")->type_name("DIR");
+  what->add_option(
+          "--text", arguments->texts,
+          "Text files, each one document, or JSON lines (.jsonl), each line one; plain, .gz or .zst. A document "
+          "that is longer than a sequence is cut into several, each of which sees nothing of the others")
+      ->type_name("FILE");
+  what->add_option(
+          "--task", arguments->task,
+          "JSON lines, each a question with its answers, as LAMBADA, HellaSwag and ARC have them, or {context, "
+          "choices, answer}: accuracy by the sum of the answers' log-probabilities, and by that over their "
+          "lengths in characters")
+      ->type_name("FILE.jsonl");
+  what->require_option(1);
+  add_json_lines_options(*command, arguments->text);
   command->add_option("--split", arguments->split, "validation or train")->capture_default_str();
   add_whole_number(*command, "--sequences", arguments->sequences, 0, "Only the first N sequences of the split; 0: all");
   add_whole_number(*command, "--sequence-length", arguments->sequence_length, 0,
@@ -154,8 +201,14 @@ void add_eval_command(CLI::App& app, Command& chosen) {
                    "Write a JSON object a line for each target token: position (in the split, whose first token is 0), "
                    "token (its id), logprob (natural logarithm of its probability)")
       ->type_name("FILE.jsonl");
+  command
+      ->add_option("--details", arguments->details,
+                   "Of --text and --task: write a JSON object a line for each document or item")
+      ->type_name("FILE.jsonl");
   add_force_option(*command, arguments->force);
-  command->callback([arguments, &chosen] { chosen = [arguments] { return run_eval(*arguments); }; });
+  command->callback([arguments, &chosen] {
+    chosen = [arguments] { return arguments->data.empty() ? run_eval_of_texts(*arguments) : run_eval(*arguments); };
+  });
 }
 
 }  // namespace mudelta

@@ -12,6 +12,7 @@
 namespace mudelta::testing {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::HasSubstr;
 using ::testing::StartsWith;
 
@@ -195,6 +196,65 @@ TEST_F(Inference, BadInputEndsWithTwo) {
   expect_error(mudelta(start + " --temperature -1"), "--temperature is -1");
   expect_error(mudelta(start + " --top-p 0"), "--top-p is 0");
   expect_error(mudelta(start + " --top-k -2"), "--top-k: got -2");
+}
+
+TEST_F(Inference, EvalOfTextsOnAnyNumberOfRanks) {
+  const std::string first = "the state decays and the key writes its value\n\n" + std::string(300, 'x');
+  write_file(path("a.txt"), first);
+  write_file(path("b.jsonl"), "{\"text\": \"state key\"}\noops\n{\"text\": \"gate, delta\\n\\nrule.\"}\n");
+  const std::string arguments = "eval --checkpoint " + path("run") + " --text " + path("a.txt") + " " +
+                                path("b.jsonl") + " --force --details " + path("details.jsonl");
+  double alone = 0;
+  for (const auto& [ranks, more] :
+       {std::pair<int, std::string>{1, ""}, {2, " --batch 3"}, {3, " --batch 1"}, {2, " --tensor 2"}}) {
+    const Outcome outcome = mpirun(ranks, arguments + more);
+    ASSERT_EQ(outcome.exit_code, 0) << outcome.output;
+    EXPECT_THAT(outcome.output, AllOf(HasSubstr("1 bad line was skipped"), HasSubstr("\ndocuments      3 (")));
+    const double nats = figure(outcome.output, "nats");
+    if (ranks == 1) alone = nats;
+    EXPECT_NEAR(nats, alone, 1e-4 * alone) << ranks << more;
+    std::istringstream lines(read_file(path("details.jsonl")));
+    double sum = 0, bytes = 0;
+    for (std::string line; std::getline(lines, line);) {
+      const auto record = nlohmann::json::parse(line);
+      EXPECT_NEAR(record["bits_per_byte"], record["nats"].get<double>() / std::log(2.0) / record["bytes"].get<double>(),
+                  1e-9);
+      sum += record["nats"].get<double>();
+      bytes += record["bytes"].get<double>();
+    }
+    EXPECT_NEAR(sum, nats, 1e-4 * nats);
+    EXPECT_EQ(bytes, first.size() + 9 + 18);
+    EXPECT_NEAR(figure(outcome.output, "bits per byte"), sum / std::log(2.0) / bytes, 1e-4);
+  }
+}
+
+TEST_F(Inference, EvalOfATask) {
+  // Words that the model has seen against others; by length, a long answer is not worse for being long.
+  write_file(path("task.jsonl"), R"({"context": "the key writes its", "choices": [" qzj#!", " value"], "answer": 1}
+{"ctx": "delta rule. state decays", "endings": ["and a key writes its value", "zqzqzqzqzqzqzqzqzqzqzqzqzq"], "label": "0"}
+{"question": "gate,", "choices": {"text": ["@", "delta rule. state"], "label": ["A", "B"]}, "answerKey": "B"}
+)");
+  for (const int ranks : {1, 2}) {
+    const Outcome outcome = mpirun(ranks, "eval --checkpoint " + path("run") + " --task " + path("task.jsonl") +
+                                              " --force --details " + path("items.jsonl"));
+    ASSERT_EQ(outcome.exit_code, 0) << outcome.output;
+    EXPECT_THAT(outcome.output, AllOf(HasSubstr("\nitems          3"), HasSubstr("\nby length      1.0000"),
+                                      HasSubstr("\naccuracy       0.6667")));
+    EXPECT_EQ(count(read_file(path("items.jsonl")), "\"logprobs\":["), 3);
+  }
+  write_file(path("last.jsonl"),
+             "{\"text\": \"the key writes its value\"}\n{\"text\": \"the key writes its zebra\"}\n");
+  const Outcome last = mpirun(2, "eval --checkpoint " + path("run") + " --task " + path("last.jsonl"));
+  ASSERT_EQ(last.exit_code, 0) << last.output;
+  EXPECT_THAT(last.output, AllOf(HasSubstr(" of 2)"), HasSubstr("nats each")));
+
+  const Outcome bad = mudelta("eval --checkpoint " + path("run") + " --task " + path("corpus.txt"));
+  EXPECT_EQ(bad.exit_code, 2);
+  EXPECT_THAT(bad.output, HasSubstr("corpus.txt:1: "));
+  EXPECT_NE(mudelta("eval --checkpoint " + path("run")).exit_code, 0);
+  EXPECT_NE(
+      mudelta("eval --checkpoint " + path("run") + " --data " + path("data") + " --text " + path("a.txt")).exit_code,
+      0);
 }
 
 }  // namespace
