@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "core/error.h"
+#include "data/tokenizers/stored_tokenizer.h"
 #include "launch/checkpoint/checkpoint_difference.h"
 #include "launch/checkpoint/checkpoint_folder.h"
 #include "launch/checkpoint/checkpoint_reader.h"
@@ -101,6 +102,18 @@ void list(const fs::path& run) {
   }
 }
 
+// That of its tokenizer's file, which the manifest names by its checksum.
+std::optional<std::string> problem_of_tokenizer(const CheckpointReader& reader) {
+  const DataConfig& data = reader.manifest().config().data();
+  if (!data.has_tokenizer()) return std::nullopt;
+  try {
+    load_tokenizer(reader.folder(), parse_tokenizer_id(data.tokenizer()));
+  } catch (const Error& error) {
+    return error.what();
+  }
+  return std::nullopt;
+}
+
 // A checkpoint, or all of a run. Returns the exit code.
 int verify(const fs::path& folder) {
   std::vector<fs::path> paths;
@@ -117,6 +130,7 @@ int verify(const fs::path& folder) {
       Progress progress(stdout, "verify", bytes_in(path));
       std::int64_t num_read = 0;
       found = reader.find_damage([&](std::int64_t bytes) { progress.update(num_read += bytes); });
+      if (const auto problem = problem_of_tokenizer(reader)) found.push_back(*problem);
     } catch (const Error& error) {
       found = {error.what()};
     }

@@ -92,6 +92,18 @@ void write_json(const nlohmann::ordered_json& json, const fs::path& path) {
   write_file_atomically(path, json.dump(2) + "\n");
 }
 
+// So that transformers' AutoTokenizer opens a tokenizer.json. Texts begin with the separator here: it adds none itself.
+void write_tokenizer_config(const StoredTokenizer& stored, const fs::path& folder) {
+  if (stored.id.file_name() != "tokenizer.json") return;
+  const std::string& separator = stored.id.separator;
+  write_json({{"tokenizer_class", "PreTrainedTokenizerFast"},
+              {"bos_token", separator},
+              {"eos_token", separator},
+              {"pad_token", separator},
+              {"clean_up_tokenization_spaces", false}},
+             folder / "tokenizer_config.json");
+}
+
 std::map<std::string, std::string> metadata_of(const RunConfig& config) {
   std::map<std::string, std::string> metadata = {{"format", "pt"}};
   metadata[std::string(kONormEpsKey)] = fmt::format("{}", o_norm_eps(config.model()));
@@ -164,7 +176,10 @@ void write_foreign_model(const WeightSource& weights, const ForeignFormat& forma
     write_json({{"metadata", {{"total_size", all_bytes}}}, {"weight_map", weight_map}},
                folder / "model.safetensors.index.json");
   }
-  if (tokenizer) tokenizer->save(folder);
+  if (tokenizer) {
+    tokenizer->save(folder);
+    write_tokenizer_config(*tokenizer, folder);
+  }
   write_json(generation, folder / "generation_config.json");
   write_json(fields, folder / "config.json");
 }

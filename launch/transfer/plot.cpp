@@ -178,7 +178,7 @@ std::string legend_script(const Plot& plot, const std::vector<std::string>& labe
 // What all panels share.
 std::string axes_script(const Plot& plot) {
   std::string script = fmt::format(
-      "unset key\nset grid lc rgb '#dddddd'\nset tics nomirror\nset logscale x\nset xlabel {} offset 0,0.5\n"
+      "unset key\nset grid lc rgb '#dddddd'\nset tics nomirror\nset xlabel {} offset 0,0.5\n"
       "set ylabel {} offset 1,0\nset format y '%g'\n",
       quoted(plot.x_label), quoted(plot.y_label));
   if (!plot.x_ticks.empty()) {
@@ -187,6 +187,7 @@ std::string axes_script(const Plot& plot) {
     const auto [lowest, highest] = std::ranges::minmax(plot.x_ticks);
     script += fmt::format("set xtics ({})\nset xrange [{}:{}]\n", fmt::join(ticks, ", "), lowest / 1.3, highest * 1.3);
   }
+  if (plot.log_x) script += "set logscale x\n";
   if (plot.log_y) script += "set logscale y\n";
   if (const Range range = shared_range(plot); plot.share_y && std::isfinite(range.low)) {
     script += fmt::format("set yrange [{}:{}]\n", range.low, range.high);

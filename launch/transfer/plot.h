@@ -35,14 +35,14 @@ struct PlotPanel {
 
 enum class ErrorStyle : std::uint8_t { kBand, kBar };  // from y - error to y + error
 
-// Panels in a grid over a common legend; the x axes are logarithmic.
+// Panels in a grid over a common legend.
 struct Plot {
   std::string title, x_label, y_label;
   std::vector<PlotPanel> panels;
   int columns = 3;
   int panel_width = 250, panel_height = 210;  // pixels
   std::vector<double> x_ticks;                // empty: chosen by gnuplot
-  bool log_y = false;
+  bool log_x = true, log_y = false;
   ErrorStyle errors = ErrorStyle::kBand;
   // One y scale for all panels, which ends at y_limit at the latest. What lies above is a triangle at the upper edge.
   bool share_y = false;

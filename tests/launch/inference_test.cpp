@@ -87,6 +87,19 @@ TEST_F(Inference, ATokenizerOfAFileGoesFromTheTextToTheModelAndBack) {
   EXPECT_EQ(resumed.exit_code, 2);
   EXPECT_THAT(resumed.output, HasSubstr("data.tokenizer is tokenizer.json:"));
 
+  const Outcome exported = mudelta("export " + path("bpe") + " --format fla --out " + path("exported"));
+  ASSERT_EQ(exported.exit_code, 0) << exported.output;
+  const auto config = nlohmann::json::parse(read_file(path("exported/tokenizer_config.json")));
+  EXPECT_EQ(config["tokenizer_class"], "PreTrainedTokenizerFast");
+  EXPECT_EQ(config["eos_token"], "<|endoftext|>");
+  EXPECT_EQ(read_file(path("exported/tokenizer.json")), read_file(path("tokens/tokenizer.json")));
+
+  EXPECT_EQ(mudelta("checkpoint verify " + path("bpe")).exit_code, 0);
+  write_file(path("bpe/checkpoints/step-00000005/tokenizer.json"), "{}");
+  const Outcome verified = mudelta("checkpoint verify " + path("bpe"));
+  EXPECT_EQ(verified.exit_code, 1);
+  EXPECT_THAT(verified.output, HasSubstr("tokenizer.json has the xxh64"));
+
   write_file(path("tokens/tokenizer.json"), "{}");
   EXPECT_THAT(mudelta(train_arguments("again", data + steps)).output, HasSubstr("tokens/tokenizer.json has the xxh64"));
 }

@@ -32,6 +32,24 @@ TEST_F(Training, LearnsAndReports) {
   EXPECT_THAT(checkpoints("learns"), ElementsAre("step-00000020"));
 }
 
+TEST_F(Training, IsPlotted) {
+  ASSERT_EQ(train(1, "drawn", "--set train.eval_every=10").exit_code, 0);
+  const std::string arguments = "plot " + path("drawn") + " " + path("drawn") + "/metrics.jsonl --out " + path("plot");
+  const Outcome outcome = mudelta(arguments + " --x tokens");
+  ASSERT_EQ(outcome.exit_code, 0) << outcome.output;
+  EXPECT_THAT(outcome.output, AllOf(HasSubstr("drawn: 20 records, loss "), HasSubstr("plot")));
+  const std::string drawn = read_file(path("plot.dat"));
+  for (const auto& [step, loss] : losses("drawn")) {
+    EXPECT_EQ(count(drawn, "\n" + std::to_string(step * 12 * 48) + " " + nlohmann::json(loss).dump().substr(0, 6)), 2);
+  }
+  EXPECT_EQ(mudelta(arguments).exit_code, 2);  // there already
+  ASSERT_EQ(mudelta(arguments + " --force --y eval_loss --x time").exit_code, 0);
+  EXPECT_THAT(read_file(path("plot.dat")), HasSubstr("hours, eval_loss"));
+  const Outcome nothing = mudelta(arguments + " --force --y speed");
+  EXPECT_EQ(nothing.exit_code, 2);
+  EXPECT_THAT(nothing.output, HasSubstr("has no record with `speed`"));
+}
+
 TEST_F(Training, MetricsTellWhereTimeGoesAndHowLargeThingsAre) {
   for (const int ranks : {1, 2}) {
     const std::string run = "metrics" + std::to_string(ranks);
