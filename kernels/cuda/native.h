@@ -126,6 +126,13 @@ __device__ __forceinline__ void load_matrix_x2_transposed(std::uint32_t (&r)[2],
                : "memory");
 }
 
+// 16 bytes, aligned to 16, to global memory in one store: the compiler does not always make one of four.
+__device__ __forceinline__ void store_16(void* global, const std::uint32_t (&words)[4]) {
+  asm volatile("st.global.v4.u32 [%0], {%1, %2, %3, %4};" ::"l"(__cvta_generic_to_global(global)), "r"(words[0]),
+               "r"(words[1]), "r"(words[2]), "r"(words[3])
+               : "memory");
+}
+
 // Starts copying 16 bytes (both addresses aligned to 16) from global to shared memory; zeros if not `valid`, and then
 // `global` is not read. The bytes are there once the thread has waited for their group (and others see them after a
 // barrier).

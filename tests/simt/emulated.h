@@ -78,6 +78,10 @@ __device__ __forceinline__ void load_matrix_x2_transposed(std::uint32_t (&r)[2],
   r[0] = loaded.r0, r[1] = loaded.r1;
 }
 
+__device__ __forceinline__ void store_16(void* global, const std::uint32_t (&words)[4]) {
+  *static_cast<uint4*>(global) = make_uint4(words[0], words[1], words[2], words[3]);
+}
+
 __device__ __forceinline__ void copy_async_16(void* shared, const void* global, bool valid) {
   simt::start_copy(shared, global, valid);
 }

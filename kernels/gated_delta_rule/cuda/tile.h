@@ -30,8 +30,13 @@ struct Tile {
   __device__ __forceinline__ bfloat16* vector(int row, int vector) const {
     return data + row * kColumns + (vector ^ permutation(row)) * kVectorElements;
   }
+  // Of row + below, where 8 | row. All such rows are permuted alike, which the compiler would not see.
+  __device__ __forceinline__ bfloat16* vector(int row, int below, int vector) const {
+    return data + below * kColumns + (vector ^ permutation(below)) * kVectorElements + row * kColumns;
+  }
   __device__ __forceinline__ bfloat16* at(int row, int column) const {
-    return vector(row, column / kVectorElements) + column % kVectorElements;
+    const auto c = static_cast<unsigned>(column);
+    return vector(row, static_cast<int>(c / kVectorElements)) + c % kVectorElements;
   }
 
  private:
@@ -93,7 +98,7 @@ __device__ __forceinline__ void copy_tile_async(const Tile& tile, const bfloat16
 template <class Tile>
 __device__ __forceinline__ void load_a(std::uint32_t (&a)[4], const Tile& tile, int row, int column) {
   const int lane = lane_index();
-  load_matrix_x4(a, tile.vector(row + (lane & 15), (column / kVectorElements) ^ (lane >> 4)));
+  load_matrix_x4(a, tile.vector(row, lane & 15, (column / kVectorElements) ^ (lane >> 4)));
 }
 
 // a [16, 16] = tile[row + k, column + m].
@@ -101,7 +106,7 @@ template <class Tile>
 __device__ __forceinline__ void load_a_transposed(std::uint32_t (&a)[4], const Tile& tile, int row, int column) {
   const int lane = lane_index();
   load_matrix_x4_transposed(
-      a, tile.vector(row + (lane >> 4) * 8 + (lane & 7), (column / kVectorElements) ^ ((lane >> 3) & 1)));
+      a, tile.vector(row, (lane >> 4) * 8 + (lane & 7), (column / kVectorElements) ^ ((lane >> 3) & 1)));
 }
 
 // Two fragments b [16, 8] side by side; `registers` is what one ldmatrix gives.
@@ -119,7 +124,7 @@ __device__ __forceinline__ FragmentPair load_b(const Tile& tile, int row, int co
   const int lane = lane_index();
   FragmentPair b;
   load_matrix_x4(b.registers,
-                 tile.vector(row + (lane >> 4) * 8 + (lane & 7), (column / kVectorElements) ^ ((lane >> 3) & 1)));
+                 tile.vector(row, (lane >> 4) * 8 + (lane & 7), (column / kVectorElements) ^ ((lane >> 3) & 1)));
   return b;
 }
 
@@ -128,7 +133,7 @@ template <class Tile>
 __device__ __forceinline__ FragmentPair load_b_transposed(const Tile& tile, int row, int column) {
   const int lane = lane_index();
   FragmentPair b;
-  load_matrix_x4_transposed(b.registers, tile.vector(row + (lane & 15), (column / kVectorElements) ^ (lane >> 4)));
+  load_matrix_x4_transposed(b.registers, tile.vector(row, lane & 15, (column / kVectorElements) ^ (lane >> 4)));
   return b;
 }
 
@@ -151,6 +156,14 @@ struct Accumulator {
 
 __device__ __forceinline__ int accumulator_row() { return lane_index() / 4; }
 __device__ __forceinline__ int accumulator_column() { return lane_index() % 4 * 2; }
+
+// Where a tile has the lane's first pair of an accumulator that begins at (row, column), multiples of 8. The other one
+// is 8 rows below.
+template <class Tile>
+__device__ __forceinline__ bfloat16* accumulator_pair(const Tile& tile, int row, int column) {
+  const auto vector = static_cast<int>(static_cast<unsigned>(column) / kVectorElements);
+  return tile.vector(row, accumulator_row(), vector) + accumulator_column();
+}
 
 // Accumulator tiles `first` and first + 1, rounded to bfloat16, as a [16, 16]: the layouts are the same.
 template <int kTiles>
@@ -231,12 +244,10 @@ __device__ __forceinline__ void store_pair(bfloat16* to, float x, float y) {
 // c [16, 8 kTiles] to a tile, from (row, column) on.
 template <int kTiles, class Tile>
 __device__ __forceinline__ void store_to_tile(const Accumulator<kTiles>& c, const Tile& tile, int row, int column) {
-  const int r = row + accumulator_row();
 #pragma unroll
   for (int t = 0; t < kTiles; ++t) {
-    const int n = column + 8 * t + accumulator_column();
-    store_pair(tile.at(r, n), c.tile[t][0], c.tile[t][1]);
-    store_pair(tile.at(r + 8, n), c.tile[t][2], c.tile[t][3]);
+    store_pair(accumulator_pair(tile, row, column + 8 * t), c.tile[t][0], c.tile[t][1]);
+    store_pair(accumulator_pair(tile, row + 8, column + 8 * t), c.tile[t][2], c.tile[t][3]);
   }
 }
 
@@ -258,14 +269,42 @@ __device__ __forceinline__ void store_transposed_to_tile(const Accumulator<kTile
   }
 }
 
-// The first `rows` rows and `columns` columns (even) of c to global memory; T is float or bfloat16. Rows are `stride`
-// (even) elements apart. Every row's store fills half a sector (bfloat16) or a whole one (float).
-template <int kTiles, class T>
-__device__ __forceinline__ void store_to_global(const Accumulator<kTiles>& c, T* to, std::int64_t stride, int rows,
-                                                int columns) {
+// Four lanes that follow one another trade words, so that word j of lane i becomes word i of lane j.
+__device__ __forceinline__ void transpose_in_fours(std::uint32_t (&words)[4]) {
+#pragma unroll
+  for (int bit = 1; bit < 4; bit *= 2) {
+    const bool upper = (lane_index() & bit) != 0;
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      if ((i & bit) != 0) continue;
+      const std::uint32_t traded = __shfl_xor_sync(kAllLanes, upper ? words[i] : words[i + bit], bit);
+      words[i] = upper ? traded : words[i];
+      words[i + bit] = upper ? words[i + bit] : traded;
+    }
+  }
+}
+
+// The first `rows` rows and `columns` columns (a multiple of 8) of c to global memory. Rows are `stride` elements apart
+// and aligned to vectors. Of every four tiles, a lane stores a whole vector of one a row; the others go by pairs.
+template <int kTiles>
+__device__ __forceinline__ void store_to_global(const Accumulator<kTiles>& c, bfloat16* to, std::int64_t stride,
+                                                int rows, int columns) {
+  constexpr int kInVectors = kTiles / 4 * 4;
   const int r = accumulator_row();
 #pragma unroll
-  for (int t = 0; t < kTiles; ++t) {
+  for (int t = 0; t < kInVectors; t += 4) {
+    const int n = 8 * (t + lane_index() % 4);
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      std::uint32_t words[4];
+#pragma unroll
+      for (int i = 0; i < 4; ++i) words[i] = pack_bfloat16(c.tile[t + i][2 * half], c.tile[t + i][2 * half + 1]);
+      transpose_in_fours(words);
+      if (r + 8 * half < rows && n < columns) store_16(to + (r + 8 * half) * stride + n, words);
+    }
+  }
+#pragma unroll
+  for (int t = kInVectors; t < kTiles; ++t) {
     const int n = 8 * t + accumulator_column();
     if (n >= columns) continue;
     if (r < rows) store_pair(to + r * stride + n, c.tile[t][0], c.tile[t][1]);
