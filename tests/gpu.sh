@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# gpu.sh [--programs FOLDER] [--out FOLDER] [--steps "info tests speed profile sanitize programs train fla"]
+# gpu.sh [--programs FOLDER] [--out FOLDER] [--steps "info tests speed variants profile sanitize programs train fla"]
 #        [--limit SECONDS] [--run COMMAND]: what only a GPU can show, in one go, within so many seconds (default: 3600).
 # Prints a line per check, adds it to OUT/summary.txt, and keeps all output in OUT/logs.tgz, which is up to date even if
 # the run is killed (OUT's default: gpu-report). FOLDER (default: build) holds the programs of a build with CUDA, at any
@@ -10,6 +10,7 @@
 #             but for one that fills the GPU's memory. The first failure again under compute-sanitizer, with exact blocks,
 #             and its tensors as .npy
 #   speed     the time of each launch, and mudelta bench of the gated delta rule; clocks beside them
+#   variants  the gated delta rule in segments of several lengths, with narrow and wide slabs
 #   profile   counters and stalls of four kernels (ncu)
 #   sanitize  compute-sanitizer over the kernels' tests
 #   programs  whole runs beside the CPU's, resumes, two ranks on the GPU
@@ -18,7 +19,7 @@
 # A first run of few minutes: --steps "info tests speed profile sanitize"; if all is well the rest in a second one.
 set -uo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
-all_steps="info tests speed profile sanitize programs train fla"
+all_steps="info tests speed variants profile sanitize programs train fla"
 programs=build out=gpu-report steps=$all_steps limit=3600 run=()
 while [[ $# -gt 0 ]]; do
   case $1 in
@@ -27,7 +28,7 @@ while [[ $# -gt 0 ]]; do
     --steps) steps=${2:?} ;;
     --limit) limit=${2:?} ;;
     --run) read -ra run <<< "${2:?}" ;;
-    *) sed -n '2,18p' "$0" >&2; exit 2 ;;
+    *) sed -n '2,19p' "$0" >&2; exit 2 ;;
   esac
   shift 2
 done
@@ -128,6 +129,12 @@ run_speed() {
     --sequence-length 2048 --seconds 0.1
   kill $watch 2> /dev/null
   cat "$logs"/{launch-times,bench-rule,bench-train}.txt 2> /dev/null
+}
+
+run_variants() {
+  check variants 60 "${run[@]}" "$(program kernels_variants)" 8x2048,16/16,128x128 1x32768,16/32,128x128 \
+    1x32768,2/8,128x128 1x32768,2/4,128x128 8x2048,8/8,256x256
+  cat "$logs/variants.txt" 2> /dev/null
 }
 
 run_profile() {

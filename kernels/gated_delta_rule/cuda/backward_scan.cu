@@ -14,7 +14,7 @@ __global__ void __launch_bounds__(kWarps* kWarpSize, kWarps == 4 && kKeyDim == 6
 }
 
 template <Result kResult>
-void run(const BackwardScanParameters& p, Stream stream) {
+void run(const BackwardScanParameters& p, Stream stream, Slabs slabs = Slabs::kChosen) {
   const std::int64_t states = static_cast<std::int64_t>(p.sizes.segment_slots(p.segment_rows)) * p.sizes.value_heads;
   dispatch_key_dim(p.sizes.key_dim, [&]<int kKeyDim>() {
     const auto run_with = [&]<int kWarps>() {
@@ -24,7 +24,9 @@ void run(const BackwardScanParameters& p, Stream stream) {
              stream, p);
     };
     if constexpr ((kKeyDim == 64 || kKeyDim == 128) && kResult == Result::kGradients) {
-      if (choose_wide_slabs(states, p.sizes.value_dim, this_gpu().multiprocessors)) return run_with.template operator()<8>();
+      if (are_wide(slabs, states, p.sizes.value_dim, this_gpu().multiprocessors)) {
+        return run_with.template operator()<8>();
+      }
     }
     run_with.template operator()<4>();
   });
@@ -41,8 +43,9 @@ void segment_dstates(const GatedDeltaRuleInputs& inputs, const Saved& saved, con
 
 void backward_scan(const GatedDeltaRuleInputs& inputs, const Saved& saved, const Tensor& d_o,
                    const Tensor& dfinal_state, const Tensor& dstates, const Tensor& dy, const Tensor& dinitial_state,
-                   Stream stream) {
-  run<Result::kGradients>(gradients_parameters(inputs, saved, d_o, dfinal_state, dstates, dy, dinitial_state), stream);
+                   Stream stream, Slabs slabs) {
+  run<Result::kGradients>(gradients_parameters(inputs, saved, d_o, dfinal_state, dstates, dy, dinitial_state), stream,
+                          slabs);
 }
 
 }  // namespace mudelta::kernels::cuda::gated_delta_rule

@@ -77,13 +77,6 @@ __device__ __forceinline__ bool find_segment(const std::int32_t* cu_seqlens, int
   return left > 0 || index == 0;
 }
 
-// Whether scans of so many states go by blocks of 8 warps, each with 128 value columns, instead of 4 with 64: these
-// share more of the tiles that they load. Not where the narrow ones would have a multiprocessor each.
-inline bool choose_wide_slabs(std::int64_t states, int value_dim, int multiprocessors) {
-  constexpr int kWideSlab = 128;
-  return value_dim > kWideSlab / 2 && 2 * states * divide_up(value_dim, kWideSlab) > multiprocessors;
-}
-
 using Square = Tile<kChunk, kChunk>;
 
 // A lower triangular matrix [kChunk, kChunk]: its blocks of 16 x 16 on and below the diagonal, row by row of blocks.

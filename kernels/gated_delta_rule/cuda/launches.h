@@ -2,6 +2,7 @@
 
 #include <limits>
 
+#include "core/divide_up.h"
 #include "kernels/gated_delta_rule/gated_delta_rule.h"
 #include "kernels/gated_delta_rule/saved.h"
 
@@ -98,13 +99,26 @@ void prepare(const GatedDeltaRuleInputs& inputs, Saved& saved, Stream stream);
 
 // ---- scan.cu
 
+// Value columns of a block of scan or backward_scan: 64, or, of key_dim 64 and 128 alone, 128.
+enum class Slabs { kChosen, kNarrow, kWide };
+
+// Whether scans of so many states go by blocks of 8 warps, each with 128 value columns, instead of 4 with 64: these
+// share more of the tiles that they load. Not where the narrow ones would have a multiprocessor each.
+inline bool choose_wide_slabs(std::int64_t states, int value_dim, int multiprocessors) {
+  constexpr int kWideSlab = 128;
+  return value_dim > kWideSlab / 2 && 2 * states * divide_up(value_dim, kWideSlab) > multiprocessors;
+}
+inline bool are_wide(Slabs slabs, std::int64_t states, int value_dim, int multiprocessors) {
+  return slabs == Slabs::kChosen ? choose_wide_slabs(states, value_dim, multiprocessors) : slabs == Slabs::kWide;
+}
+
 // Fills saved.segment_states, of which carry_states makes what the functions below want, and saved.transitions.
 void segment_states(const GatedDeltaRuleInputs& inputs, const Saved& saved, Stream stream);
 
 // o and final_state (may be undefined) as in the public function, and saved.chunk_states if it is defined, as
 // chunk_states has them. With segments, from saved.segment_states.
 void scan(const GatedDeltaRuleInputs& inputs, const Saved& saved, const Tensor& o, const Tensor& final_state,
-          Stream stream);
+          Stream stream, Slabs slabs = Slabs::kChosen);
 
 // states [slots, value_heads, value_dim, key_dim] bfloat16 (=): the state that each chunk starts from, transposed.
 // Slots without a chunk are not written.
@@ -122,7 +136,7 @@ void segment_dstates(const GatedDeltaRuleInputs& inputs, const Saved& saved, con
 // undefined. With segments, dfinal_state is the dsegments.
 void backward_scan(const GatedDeltaRuleInputs& inputs, const Saved& saved, const Tensor& d_o,
                    const Tensor& dfinal_state, const Tensor& dstates, const Tensor& dy, const Tensor& dinitial_state,
-                   Stream stream);
+                   Stream stream, Slabs slabs = Slabs::kChosen);
 
 // ---- both_scans.cu
 

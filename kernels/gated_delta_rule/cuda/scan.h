@@ -237,7 +237,7 @@ __global__ void __launch_bounds__(kWarps* kWarpSize, kWarps == 4 && kKeyDim <= 6
 
 // Launches the scan for `kResult`. Each is compiled in one file alone: its kernels take the compiler long.
 template <Result kResult>
-void run(const ScanParameters& p, Stream stream) {
+void run(const ScanParameters& p, Stream stream, Slabs slabs = Slabs::kChosen) {
   const std::int64_t states = static_cast<std::int64_t>(p.sizes.segment_slots(p.segment_rows)) * p.sizes.value_heads;
   dispatch_key_dim(p.sizes.key_dim, [&]<int kKeyDim>() {
     const auto run_with = [&]<int kWarps>() {
@@ -247,7 +247,9 @@ void run(const ScanParameters& p, Stream stream) {
       launch(scan_kernel<kKeyDim, kWarps, kResult>, grid, Layout::kThreads, Layout::kBytes, stream, p);
     };
     if constexpr ((kKeyDim == 64 || kKeyDim == 128) && kResult != Result::kSegmentStates) {
-      if (choose_wide_slabs(states, p.sizes.value_dim, this_gpu().multiprocessors)) return run_with.template operator()<8>();
+      if (are_wide(slabs, states, p.sizes.value_dim, this_gpu().multiprocessors)) {
+        return run_with.template operator()<8>();
+      }
     }
     run_with.template operator()<4>();
   });
