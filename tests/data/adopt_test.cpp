@@ -207,9 +207,11 @@ TEST_F(AdoptTest, DamagedIndex) {
   refused(damaged([](Index& i) { i.magic[3] = 'x'; }), "does not begin with MMIDIDX");
   refused(damaged([](Index& i) { i.version = 2; }), "version is 2, expected 1");
   refused(damaged([](Index& i) { i.dtype = 5; }), "the type of its tokens is 5, expected 8");
-  for (const std::uint64_t count : {3ull, 1ull << 40, 1ull << 61, ~0ull}) {
-    refused(damaged([&](Index& i) { i.num_sequences = count; }), "expected");
-    refused(damaged([&](Index& i) { i.num_documents = count + 1; }), "expected");
+  refused(damaged([](Index& i) { i.num_sequences = 3; }), "expected 94 for 3 sequences");
+  refused(damaged([](Index& i) { i.num_documents = 4; }), "expected 90 for 2 sequences and 4 document boundaries");
+  for (const std::uint64_t count : {1ull << 40, 1ull << 61, ~0ull}) {
+    refused(damaged([&](Index& i) { i.num_sequences = count; }), "sequences, expected at most");
+    refused(damaged([&](Index& i) { i.num_documents = count; }), "documents, expected at most");
   }
   refused(damaged([](Index& i) { i.num_documents = 0, i.documents.clear(); }), "no document boundary");
   refused(damaged([](Index& i) { i.lengths[0] = -3; }), "sequence 0 has -3 tokens");

@@ -4,6 +4,7 @@
 
 #include <sstream>
 #include <string>
+#include <utility>
 
 #include "tests/support/training_run.h"
 
@@ -24,10 +25,12 @@ TEST_F(Readme, FromJsonLinesToAModelOfTransformers) {
   }
   // A vocabulary of README's size takes many different words, each twice.
   const CounterRng rng(1, "words");
+  std::string text;
   for (std::uint64_t i = 0; i < 3000; ++i) {
     std::string word;
     for (std::uint64_t bits = rng.bits(i); word.size() < 12; bits /= 26) word += static_cast<char>('a' + bits % 26);
-    lines += nlohmann::json{{"text", word + " and " + word}}.dump() + "\n";
+    text += word + " and " + word + " ";
+    if (i % 10 == 9) lines += nlohmann::json{{"text", std::exchange(text, "")}}.dump() + "\n";
   }
   write_file(path("corpus.jsonl"), lines);
 
