@@ -119,6 +119,7 @@ MemoryEstimate estimate_memory(const RunConfig& config, int data_ranks, Device d
 
 MemoryEstimate estimate_inference_memory(const RunConfig& config, std::int64_t tokens, Device device) {
   MemoryEstimate estimate = estimate_without_activations(config, 1);
+  estimate.gradients = 0;
   estimate.optimizer = 0;
   estimate.snapshot = 0;
   if (tokens > 0) {

@@ -1,7 +1,5 @@
 #include "launch/train/stored_model.h"
 
-#include "dist/mesh.h"
-#include "dist/parameter_shards.h"
 #include "model/parameter_parts.h"
 #include "model/parameters.h"
 
@@ -11,11 +9,10 @@ DType compute_dtype(const TrainConfig& config) {
   return config.compute_dtype() == TrainConfig::BFLOAT16 ? DType::kBFloat16 : DType::kFloat32;
 }
 
-StoredModel::StoredModel(const RunConfig& config, double logit_multiplier, Device device, int num_shards,
-                         const TensorGroup& tensor, const ContextGroup& context)
+StoredModel::StoredModel(const RunConfig& config, double logit_multiplier, WholeBuffers whole, Device device,
+                         int num_shards, const TensorGroup& tensor, const ContextGroup& context)
     : store(parameter_specs(config.model()), compute_dtype(config.train()), device, num_shards,
-            parameter_parts(parameter_specs(config.model()), tensor.place()),
-            whole_buffers(zero_stage(config.parallel(), num_shards))),
+            parameter_parts(parameter_specs(config.model()), tensor.place()), whole),
       model(config.model(), store, compute_dtype(config.train()), logit_multiplier, tensor, context) {}
 
 }  // namespace mudelta

@@ -19,14 +19,13 @@ std::int64_t bucket_bytes(const ParallelConfig& config) {
 TrainableModel::TrainableModel(const RunConfig& config, const Mesh& mesh, Device device)
     : gradient_scale_(1.0 / static_cast<double>(config.train().global_batch() * config.train().sequence_length())),
       tensor_ranks_(mesh.tensor().size()),
+      zero_stage_(mudelta::zero_stage(config.parallel(), mesh.gradients().size())),
       stream_(device),
       parametrization_(make_parametrization(config)),
-      stored_(config, parametrization_.logit_multiplier(), device, mesh.gradients().size(),
+      stored_(config, parametrization_.logit_multiplier(), whole_buffers(zero_stage_), device, mesh.gradients().size(),
               TensorGroup(mesh.tensor(), sequence_parallel(config.parallel())), ContextGroup(mesh.context())),
-      shards_(stored_.store, mesh.gradients(), bucket_bytes(config.parallel()), mesh.tensor(),
-              zero_stage(config.parallel(), mesh.gradients().size())),
+      shards_(stored_.store, mesh.gradients(), bucket_bytes(config.parallel()), mesh.tensor(), zero_stage_),
       optimizer_(config.optimizer(), stored_.store, shards_, parametrization_.scaling(), mesh.world()),
-      reduces_each_pass_(zero_stage(config.parallel(), mesh.gradients().size()) >= 2),
       loss_sum_(Tensor::zeros({1}, DType::kFloat64, device)),
       host_loss_sum_(device.is_cuda() ? Tensor::zeros({1}, DType::kFloat64, {DeviceType::kPinned}) : loss_sum_) {
   require(device.is_cuda() || !config.train().cuda_graph(),
@@ -84,7 +83,7 @@ PassHooks TrainableModel::hooks() {
               },
           .gradients_final =
               [this](int unit) {
-                if (is_last_ || reduces_each_pass_) shards_.gradients_final(unit, stream_);
+                if (is_last_ || zero_stage_ >= 2) shards_.gradients_final(unit, stream_);
               }};
 }
 

@@ -45,6 +45,7 @@ class TrainableModel {
   StepReport update(double squares, double lr, double grad_clip);
 
   Stream stream() const { return stream_; }
+  int zero_stage() const { return zero_stage_; }
   const Parametrization& parametrization() const { return parametrization_; }
   ParameterStore& store() { return stored_.store; }
   const ParameterStore& store() const { return stored_.store; }
@@ -58,12 +59,12 @@ class TrainableModel {
 
   double gradient_scale_;
   int tensor_ranks_;  // which have the same losses
+  int zero_stage_;
   Stream stream_;
   Parametrization parametrization_;
   StoredModel stored_;
   ParameterShards shards_;
   Optimizer optimizer_;
-  bool reduces_each_pass_;                // from ZeRO stage 2 on
   bool is_last_ = false;                  // no pass of the step comes after the one that runs
   std::optional<RecordedPass> recorded_;  // with train.cuda_graph
   Tensor loss_sum_;                       // [1] float64

@@ -96,9 +96,9 @@ void Trainer::forward_backward() {
 }
 
 // The ranks that communicate in a pass.
-const ProcessGroup& Trainer::passes_together() const { return zero_stage() >= 2 ? mesh_.world() : mesh_.replica(); }
-
-int Trainer::zero_stage() const { return mudelta::zero_stage(config_.parallel(), mesh_.gradients().size()); }
+const ProcessGroup& Trainer::passes_together() const {
+  return trainable_.zero_stage() >= 2 ? mesh_.world() : mesh_.replica();
+}
 
 // Sequences of a step that this rank's part of the mesh sees.
 std::int64_t Trainer::rows_per_rank() const { return config_.train().global_batch() / mesh_.data().size(); }
@@ -113,7 +113,7 @@ std::optional<Evaluation> Trainer::evaluate(const std::function<bool()>& stop) c
                          .micro_batch = micro_batch(),
                          .max_sequences = config_.train().eval_sequences(),
                          .reset_at_documents = config_.data().reset_at_documents(),
-                         .same_passes = zero_stage() == 3,
+                         .same_passes = trainable_.zero_stage() == 3,
                          .stop = stop},
                         mesh_, trainable_.stream());
 }

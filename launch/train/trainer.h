@@ -94,7 +94,6 @@ class Trainer {
   void forward_backward();
   StepSums agree(const std::string& failure);
   const ProcessGroup& passes_together() const;
-  int zero_stage() const;
   std::int64_t rows_per_rank() const;
   std::int64_t micro_batch() const;
   CheckpointContext checkpoint_context();

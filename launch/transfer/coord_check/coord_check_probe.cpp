@@ -66,7 +66,7 @@ class RmsTable {
 
 CoordProbe::CoordProbe(Trainer& trainer, Batch batch)
     : trainer_(trainer),
-      whole_(trainer.config(), trainer.parametrization().logit_multiplier()),
+      whole_(trainer.config(), trainer.parametrization().logit_multiplier(), kForInference),
       batch_(std::move(batch)) {
   fetch_weights();
   initial_weights_ = weights_;

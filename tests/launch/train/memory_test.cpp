@@ -58,15 +58,16 @@ TEST(MemoryEstimate, CountsEveryParameter) {
   for (const int layers : {1, 2, 5}) {
     RunConfig config = config_of(layers);
     const std::int64_t before = memory_stats({}).allocated;
-    const StoredModel stored(config, 1, {}, 1);
+    const StoredModel stored(config, 1, kForInference);
     const MemoryEstimate estimate = estimate_inference_memory(config, 0, {});
     const auto real = static_cast<double>(memory_stats({}).allocated - before);
-    EXPECT_NEAR(estimate.weights + estimate.gradients, real, 0.001 * real);
+    EXPECT_NEAR(estimate.total(), real, 0.001 * real);
     const double optimizer = estimate_memory(config, 1, {}).optimizer;
-    EXPECT_NEAR(optimizer, 3.0 * estimate.gradients, 0.15 * optimizer);
+    const double gradients = estimate_memory(config, 1, {}).gradients;
+    EXPECT_NEAR(optimizer, 3.0 * gradients, 0.15 * optimizer);
     EXPECT_NEAR(estimate_memory(config, 4, {}).optimizer, optimizer / 4, 0.02 * optimizer);
     // Masters and both moments.
-    EXPECT_NEAR(estimate_memory(config, 1, {}).snapshot, 3.0 * estimate.gradients, 0.15 * optimizer);
+    EXPECT_NEAR(estimate_memory(config, 1, {}).snapshot, 3.0 * gradients, 0.15 * optimizer);
     config.mutable_checkpoint()->set_asynchronous(false);
     EXPECT_EQ(estimate_memory(config, 1, {}).snapshot, 0);
   }
