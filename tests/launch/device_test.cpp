@@ -57,9 +57,9 @@ TEST_F(DeviceTraining, Float32IsThatOfTheCpu) {
     ASSERT_EQ(outcome.exit_code, 0) << outcome.output;
     expect_close(run, "cpu", 2e-5);
   }
-  const Outcome parts = train(2, "parts", kGpu + gentle + "--set parallel.gpu_transport=HOST --set parallel.context=2");
+  const Outcome parts = train(2, "context", kGpu + gentle + "--set parallel.gpu_transport=HOST --set parallel.context=2");
   ASSERT_EQ(parts.exit_code, 0) << parts.output;
-  expect_close("parts", "cpu", 2e-5);
+  expect_close("context", "cpu", 2e-5);
   for (const std::string stage : {"0", "2", "3"}) {
     const Outcome outcome = train(2, "zero" + stage,
                                   kGpu + gentle + "--set parallel.gpu_transport=HOST --set train.micro_batch=1 " +
