@@ -39,8 +39,9 @@ struct Initializer {
 // A parameter without storage: everything that scaling rules, sharding and checkpoints need to know of it.
 // Shapes and fans are those of the whole model, never of one rank's part.
 struct ParameterSpec {
-  std::string name;  // dotted, as in flash-linear-attention checkpoints
-  int unit = 0;      // parameters of a unit are used, and their gradients final, at the same places of a pass
+  std::string name;       // dotted, as in flash-linear-attention checkpoints
+  int unit = 0;           // parameters of a unit are used, and their gradients final, at the same places of a pass
+  bool in_block = false;  // of what is added to the residual stream
   Role role = Role::kHidden;
   Shape shape;
   std::int64_t fan_in = 0;

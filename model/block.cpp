@@ -38,11 +38,11 @@ Observed Block::observed() {
   return all;
 }
 
-Block::Block(const ModelConfig& c, ParameterStore& store, int layer)
+Block::Block(const ModelConfig& c, ParameterStore& store, int layer, double norm_eps)
     : recompute_(c.recompute() == ModelConfig::FULL),
-      attn_norm_(store.find(layer_prefix(layer) + "attn_norm.weight"), c.norm_eps()),
+      attn_norm_(store.find(layer_prefix(layer) + "attn_norm.weight"), norm_eps),
       mixer_(c, store, layer_prefix(layer) + "attn."),
-      mlp_norm_(store.find(layer_prefix(layer) + "mlp_norm.weight"), c.norm_eps()),
+      mlp_norm_(store.find(layer_prefix(layer) + "mlp_norm.weight"), norm_eps),
       mlp_(c, store, layer_prefix(layer) + "mlp.") {}
 
 Tensor Block::forward(const Tensor& x, MixerState* state, Pass& pass) const {

@@ -29,8 +29,9 @@ class Block {
   static LayerMemory memory(const Sizes& sizes, const PassShape& shape);
   static Observed observed();
 
-  // Binds the parameters of layer number `layer`.
-  Block(const ModelConfig& resolved, ParameterStore& store, int layer);
+  // Binds the parameters of layer number `layer`. `norm_eps`: that of its two norms, in the units of the residual
+  // stream.
+  Block(const ModelConfig& resolved, ParameterStore& store, int layer, double norm_eps);
 
   MixerState make_state(std::int64_t sequences, Device device) const { return mixer_.make_state(sequences, device); }
 

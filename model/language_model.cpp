@@ -15,6 +15,12 @@ LiveTensors loss_workspace(const ModelConfig& c, const PassShape& shape) {
                                           shape.device);
 }
 
+// The residual stream x, with the multiplier r of what is added to it, is kept as x / r, to which blocks add what they
+// compute: only the embedding is scaled. A norm of x / r is that of x if its eps is divided by r^2.
+double norm_eps(const ModelConfig& c, const ForwardMultipliers& multipliers) {
+  return c.norm_eps() / (multipliers.residual * multipliers.residual);
+}
+
 }  // namespace
 
 Observed LanguageModel::observed() {
@@ -52,19 +58,20 @@ std::vector<LiveTensors> LanguageModel::inference_memory(const ModelConfig& c, c
 }
 
 LanguageModel::LanguageModel(const ModelConfig& resolved, ParameterStore& store, DType compute_dtype,
-                             double logit_multiplier, TensorGroup tensor, ContextGroup context)
+                             ForwardMultipliers multipliers, TensorGroup tensor, ContextGroup context)
     : config_(resolved),
       compute_dtype_(compute_dtype),
       device_(store.device()),
-      logit_multiplier_(static_cast<float>(logit_multiplier)),
+      logit_multiplier_(static_cast<float>(multipliers.logits)),
+      inverse_residual_multiplier_(static_cast<float>(1 / multipliers.residual)),
       tensor_(std::move(tensor)),
       context_(std::move(context)),
       embeddings_(&store.find("model.embeddings.weight")),
       readout_(resolved.tie_embeddings() ? embeddings_ : &store.find("lm_head.weight")),
-      norm_(store.find("model.norm.weight"), resolved.norm_eps()) {
+      norm_(store.find("model.norm.weight"), norm_eps(resolved, multipliers)) {
   blocks_.reserve(static_cast<std::size_t>(resolved.layers()));
   for (int layer = 0; layer < resolved.layers(); ++layer) {
-    blocks_.emplace_back(resolved, store, layer);
+    blocks_.emplace_back(resolved, store, layer, norm_eps(resolved, multipliers));
   }
 }
 
@@ -96,6 +103,7 @@ Tensor LanguageModel::losses_and_gradients(const PackedTokens& input, const Tens
     hooks_.gradients_final(layer + 1);
   }
   hooks_.before_backward(0);
+  scale_embedding(dx, stream);
   kernels::embedding_backward(input.tokens, pass.tensor.all_rows(dx, stream), embeddings_->gradient, stream,
                               part_of(*embeddings_));
   hooks_.gradients_final(0);
@@ -117,6 +125,11 @@ Tensor LanguageModel::logits(const PackedTokens& input, DecodeState* state, Stre
   pass.observe("readout_input", last);
   pass.observe("logits", logits);
   return logits;
+}
+
+// x or its gradient.
+void LanguageModel::scale_embedding(const Tensor& x, Stream stream) const {
+  if (inverse_residual_multiplier_ != 1) kernels::scale(x, inverse_residual_multiplier_, stream);
 }
 
 kernels::VocabularyPart LanguageModel::part_of(const Parameter& matrix) const {
@@ -162,6 +175,7 @@ Tensor LanguageModel::hidden(const PackedTokens& input, DecodeState* state, Pass
   hooks_.before_forward(0);
   kernels::embedding_forward(embeddings_->value, input.tokens, x, pass.stream, part_of(*embeddings_));
   x = pass.tensor.sum(x, pass.stream);
+  scale_embedding(x, pass.stream);
   pass.observe("residual", x);
   const ProfileRange range("forward");
   for (std::size_t layer = 0; layer < blocks_.size(); ++layer) {

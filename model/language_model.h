@@ -4,6 +4,7 @@
 #include <utility>
 #include <vector>
 
+#include "core/forward_multipliers.h"
 #include "core/parameter_store.h"
 #include "kernels/cross_entropy.h"
 #include "model/block.h"
@@ -34,13 +35,15 @@ class LanguageModel {
   static std::vector<LiveTensors> inference_memory(const ModelConfig& resolved, const PassShape& shape);
 
   // "embedding" is the residual stream before the first block; "mixer" and "mlp" are what a block's layers add to it.
+  // The stream that passes show is divided by ForwardMultipliers.residual, so that what is added to it is not
+  // multiplied.
   static Observed observed();
 
   // `store` holds exactly parameter_specs(resolved), or this rank's parameter_parts() of them, and must outlive the
-  // model. Logits are multiplied by `logit_multiplier` (muP's readout rule; 1 for none). All ranks of `tensor` make the
+  // model. `multipliers` are those of the parametrization. All ranks of `tensor` make the
   // same calls; tensors that go in and come out are whole, and alike on all of them. So do all ranks of `context`, each
   // with its part of the same rows, from losses() and losses_and_gradients(): documents go on from rank to rank.
-  LanguageModel(const ModelConfig& resolved, ParameterStore& store, DType compute_dtype, double logit_multiplier,
+  LanguageModel(const ModelConfig& resolved, ParameterStore& store, DType compute_dtype, ForwardMultipliers multipliers,
                 TensorGroup tensor = {}, ContextGroup context = {});
 
   const ModelConfig& config() const { return config_; }
@@ -64,6 +67,7 @@ class LanguageModel {
  private:
   int head() const { return config_.layers() + 1; }  // its place (PassHooks)
   Tensor hidden(const PackedTokens& input, DecodeState* state, Pass& pass) const;
+  void scale_embedding(const Tensor& x, Stream stream) const;
   kernels::VocabularyPart part_of(const Parameter& matrix) const;
   kernels::CrossEntropyInputs cross_entropy_inputs(const Tensor& last, const Tensor& targets) const;
   Tensor whole_logits(const Tensor& part) const;
@@ -73,6 +77,7 @@ class LanguageModel {
   DType compute_dtype_;
   Device device_;
   float logit_multiplier_;
+  float inverse_residual_multiplier_;  // of the embedding, as the residual stream is in units of the multiplier
   TensorGroup tensor_;
   ContextGroup context_;
   Parameter* embeddings_;

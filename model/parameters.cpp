@@ -28,10 +28,10 @@ std::vector<ParameterSpec> parameter_specs(const ModelConfig& c) {
   SpecList specs(c);
   specs.matrix("model.embeddings.weight", Role::kEmbedding, c.vocab_size(), c.width(), 0);
   for (int layer = 0; layer < c.layers(); ++layer) {
-    specs.next_unit();
+    specs.next_unit(/*is_block=*/true);
     Block::add_specs(c, layer_prefix(layer), specs);
   }
-  specs.next_unit();
+  specs.next_unit(/*is_block=*/false);
   Norm::add_specs("model.norm.weight", c.width(), specs);
   if (!c.tie_embeddings()) specs.matrix("lm_head.weight", Role::kReadout, c.vocab_size(), c.width(), 0);
   return specs.take();

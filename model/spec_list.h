@@ -62,20 +62,25 @@ class SpecList {
          .initializer = initializer});
   }
 
-  // Parameters added from here on belong to the next unit; those before to number 0.
-  void next_unit() { ++unit_; }
+  // Parameters added from here on belong to the next unit, a block or not; those before to number 0, which is none.
+  void next_unit(bool is_block) {
+    ++unit_;
+    in_block_ = is_block;
+  }
 
   std::vector<ParameterSpec> take() { return std::move(specs_); }
 
  private:
   void add(ParameterSpec spec) {
     spec.unit = unit_;
+    spec.in_block = in_block_;
     specs_.push_back(std::move(spec));
   }
 
   const ModelConfig& config_;
   std::vector<ParameterSpec> specs_;
   int unit_ = 0;
+  bool in_block_ = false;
 };
 
 }  // namespace mudelta

@@ -126,6 +126,9 @@ void validate(const OptimizerConfig& config) {
   for (const Setting& setting : row_of(kind).settings) {
     setting.check(fmt::format("optimizer.{}.{}", field_of(kind), setting.name), value_of(message, setting.name));
   }
+  const double decay_exponent = config.lr_decay_width();
+  require(decay_exponent == 0 || decay_exponent == -0.5 || decay_exponent == -1,
+          "optimizer.lr_decay_width is {}, expected 0, -0.5 or -1", decay_exponent);
 }
 
 }  // namespace mudelta

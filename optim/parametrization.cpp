@@ -1,6 +1,9 @@
 #include "optim/parametrization.h"
 
+#include <algorithm>
+#include <array>
 #include <cmath>
+#include <optional>
 
 #include "core/error.h"
 #include "optim/optimizer_kind.h"
@@ -8,12 +11,44 @@
 namespace mudelta {
 namespace {
 
-// Growth from a base parameter to the same parameter of the target.
+// Growth from a base parameter to the same parameter of the target, in whose powers rules are written.
 struct ParameterGrowth {
   double fan_in = 1;  // the fans: of HIDDEN and GATE only
   double fan_out = 1;
   double numel = 1;
 };
+
+// Exponents of a multiplier.
+struct Powers {
+  double fan_in = 0, fan_out = 0, numel = 0, width = 0, head_dim = 0;
+};
+
+struct Rule {
+  Role role;
+  Powers init, adamw_lr, sgd_lr;
+  std::optional<Powers> sgd_lr_mup;  // under MUP, where that differs
+};
+
+// The table of the header.
+constexpr std::array kRules = {
+    Rule{Role::kEmbedding, {}, {}, {.width = 1}, {}},
+    Rule{Role::kReadout, {}, {}, {.width = 1}, {}},
+    Rule{Role::kHidden, {.fan_in = -0.5}, {.fan_in = -1}, {.fan_in = -1, .fan_out = 1}, {}},
+    Rule{Role::kGate, {.fan_in = -0.5}, {.fan_in = -1}, {.fan_in = -1, .fan_out = 1, .head_dim = 0.5}, Powers{}},
+    Rule{Role::kGateScalar, {}, {}, {.numel = 1, .head_dim = 0.5}, Powers{.width = 1}},
+    Rule{Role::kConv, {}, {}, {.numel = 1}, {}},
+    Rule{Role::kNorm, {}, {}, {.numel = 1}, {}},
+};
+
+// Of the lr of a block's parameters, over depth. A gradient there is L^-a of what it is in the base model; what it
+// changes may be L^(a-1), which L blocks multiply by L^-a.
+double depth_power(OptimizerKind optimizer, double a) {
+  switch (optimizer) {
+    case OptimizerKind::kAdamW: return a - 1;
+    case OptimizerKind::kSgd: return 2 * a - 1;
+  }
+  fail("[parametrization] unknown optimizer {}", static_cast<int>(optimizer));
+}
 
 bool has_fans(Role role) { return role == Role::kHidden || role == Role::kGate; }
 
@@ -37,39 +72,43 @@ ParameterGrowth growth_of(const ParameterSpec& base, const ParameterSpec& target
   return growth;
 }
 
-double init_rule(ParametrizationConfig::Kind kind, Role role, const ParameterGrowth& parameter) {
-  if (kind == ParametrizationConfig::SP || !has_fans(role)) return 1;
-  return 1 / std::sqrt(parameter.fan_in);
+const Rule& rule_of(Role role) {
+  const auto* const found = std::ranges::find(kRules, role, &Rule::role);
+  require(found != kRules.end(), "[parametrization] unknown role {}", static_cast<int>(role));
+  return *found;
 }
 
-double adamw_lr_rule(ParametrizationConfig::Kind kind, Role role, const ParameterGrowth& parameter) {
-  if (kind == ParametrizationConfig::SP || !has_fans(role)) return 1;
-  return 1 / parameter.fan_in;
+// Exactly x or its root for an exponent of 1 or 1/2.
+double power(double x, double exponent) {
+  if (exponent < 0) return 1 / power(x, -exponent);
+  if (exponent == 1) return x;
+  return exponent == 0.5 ? std::sqrt(x) : std::pow(x, exponent);
 }
 
-double sgd_lr_rule(ParametrizationConfig::Kind kind, Role role, const ParameterGrowth& parameter,
-                   const GrowthRatios& model) {
-  if (kind == ParametrizationConfig::SP) return 1;
-  const bool gdn = kind == ParametrizationConfig::GDN_MUP;
-  switch (role) {
-    case Role::kEmbedding:
-    case Role::kReadout: return model.width;
-    case Role::kHidden: return parameter.fan_out / parameter.fan_in;
-    case Role::kGate: return gdn ? parameter.fan_out * std::sqrt(model.head_dim) / parameter.fan_in : 1;
-    case Role::kGateScalar: return gdn ? parameter.numel * std::sqrt(model.head_dim) : model.width;
-    case Role::kConv:
-    case Role::kNorm: return parameter.numel;
-  }
-  fail("[parametrization] unknown role {}", static_cast<int>(role));
+double product(const Powers& powers, const ParameterGrowth& parameter, const GrowthRatios& model) {
+  double above = 1, below = 1;
+  const auto multiply = [&](double x, double exponent) {
+    (exponent > 0 ? above : below) *= power(x, std::abs(exponent));
+  };
+  multiply(parameter.fan_in, powers.fan_in);
+  multiply(parameter.fan_out, powers.fan_out);
+  multiply(parameter.numel, powers.numel);
+  multiply(model.width, powers.width);
+  multiply(model.head_dim, powers.head_dim);
+  return above / below;
 }
 
-double lr_rule(ParametrizationConfig::Kind kind, OptimizerKind optimizer, Role role, const ParameterGrowth& parameter,
-               const GrowthRatios& model) {
+const Powers& lr_powers(ParametrizationConfig::Kind kind, OptimizerKind optimizer, const Rule& rule) {
   switch (optimizer) {
-    case OptimizerKind::kAdamW: return adamw_lr_rule(kind, role, parameter);
-    case OptimizerKind::kSgd: return sgd_lr_rule(kind, role, parameter, model);
+    case OptimizerKind::kAdamW: return rule.adamw_lr;
+    case OptimizerKind::kSgd:
+      return kind == ParametrizationConfig::MUP && rule.sgd_lr_mup ? *rule.sgd_lr_mup : rule.sgd_lr;
   }
   fail("[parametrization] unknown optimizer {}", static_cast<int>(optimizer));
+}
+
+bool follows_depth(const ParametrizationConfig& config) {
+  return config.has_depth_exponent() && config.kind() != ParametrizationConfig::SP;
 }
 
 bool applies(const ScalingOverride& entry, Role role, OptimizerKind optimizer) {
@@ -78,37 +117,67 @@ bool applies(const ScalingOverride& entry, Role role, OptimizerKind optimizer) {
          ScalingOverride::Optimizer_Name(entry.optimizer()) == name_of(optimizer);
 }
 
-double power(const GrowthRatios& model, double width_exponent, double head_dim_exponent) {
+double width_power(const GrowthRatios& model, double width_exponent, double head_dim_exponent) {
   return std::pow(model.width, width_exponent) * std::pow(model.head_dim, head_dim_exponent);
 }
 
-void apply(const ScalingOverride& entry, const GrowthRatios& model, ParameterScaling& scaling) {
-  if (entry.has_lr_width() || entry.has_lr_head_dim()) {
-    scaling.lr = power(model, entry.lr_width(), entry.lr_head_dim());
+// What the multipliers of a parameter are made of.
+struct Factors {
+  double init = 1;
+  double lr_width = 1, lr_depth = 1;
+};
+
+Factors factors_of(const ParametrizationConfig& config, OptimizerKind optimizer, const ParameterSpec& spec,
+                   const ParameterGrowth& parameter, const GrowthRatios& model) {
+  Factors factors;
+  if (config.kind() != ParametrizationConfig::SP) {
+    const Rule& rule = rule_of(spec.role);
+    factors.init = product(rule.init, parameter, model);
+    factors.lr_width = product(lr_powers(config.kind(), optimizer, rule), parameter, model);
   }
-  if (entry.has_init_width() || entry.has_init_head_dim()) {
-    scaling.init = power(model, entry.init_width(), entry.init_head_dim());
+  if (follows_depth(config) && spec.in_block) {
+    factors.lr_depth = power(model.depth, depth_power(optimizer, config.depth_exponent()));
   }
+  for (const ScalingOverride& entry : config.scaling()) {
+    if (!applies(entry, spec.role, optimizer)) continue;
+    if (entry.has_lr_width() || entry.has_lr_head_dim()) {
+      factors.lr_width = width_power(model, entry.lr_width(), entry.lr_head_dim());
+    }
+    if (entry.has_init_width() || entry.has_init_head_dim()) {
+      factors.init = width_power(model, entry.init_width(), entry.init_head_dim());
+    }
+    if (entry.has_lr_depth()) factors.lr_depth = power(model.depth, entry.lr_depth());
+  }
+  return factors;
 }
 
 bool decays(Role role) { return role == Role::kHidden || role == Role::kGate || role == Role::kReadout; }
 
-ParameterScaling scaling_of(const ParametrizationConfig& config, const OptimizerConfig& optimizer, Role role,
-                            const ParameterGrowth& parameter, const GrowthRatios& model) {
-  const OptimizerKind optimizer_kind = kind_of(optimizer);
-  ParameterScaling scaling;
-  scaling.init = init_rule(config.kind(), role, parameter);
-  scaling.lr = lr_rule(config.kind(), optimizer_kind, role, parameter, model);
-  for (const ScalingOverride& entry : config.scaling()) {
-    if (applies(entry, role, optimizer_kind)) apply(entry, model, scaling);
-  }
+// Nothing: the parameter's own lr multiplier over widths.
+std::optional<double> lr_decay_exponent(const OptimizerConfig& optimizer) {
+  if (optimizer.has_lr_decay_width()) return optimizer.lr_decay_width();
+  if (optimizer.weight_decay_rule() == OptimizerConfig::INDEPENDENT) return 0;
+  return std::nullopt;
+}
+
+double decay_of(const ParametrizationConfig& config, const OptimizerConfig& optimizer, Role role,
+                const ParameterGrowth& parameter, const Factors& factors) {
+  if (!decays(role)) return 0;
+  const std::optional<double> exponent = lr_decay_exponent(optimizer);
+  if (!exponent) return factors.lr_width;
+  const bool follows_width = has_fans(role) && config.kind() != ParametrizationConfig::SP;
+  return follows_width ? power(parameter.fan_in, *exponent) : 1;
+}
+
+ParameterScaling scaling_of(const ParametrizationConfig& config, const OptimizerConfig& optimizer,
+                            const ParameterSpec& spec, const ParameterGrowth& parameter, const GrowthRatios& model) {
+  const OptimizerKind kind = kind_of(optimizer);
+  const Factors factors = factors_of(config, kind, spec, parameter, model);
+  ParameterScaling scaling{.init = factors.init, .lr = factors.lr_width * factors.lr_depth};
   if (optimizer.eps_rule() == OptimizerConfig::WIDTH_SCALED) scaling.eps = 1 / model.width;
-  if (decays(role)) {
-    scaling.decay = optimizer.weight_decay_rule() == OptimizerConfig::SCALED_WITH_LR ? scaling.lr : 1;
-  }
-  if (optimizer_kind == OptimizerKind::kSgd && optimizer.clip_rule() == OptimizerConfig::WEIGHTED_NORM) {
-    scaling.clip = scaling.lr;
-  }
+  if (follows_depth(config) && spec.in_block) scaling.eps *= power(model.depth, -config.depth_exponent());
+  scaling.decay = decay_of(config, optimizer, spec.role, parameter, factors);
+  if (kind == OptimizerKind::kSgd && optimizer.clip_rule() == OptimizerConfig::WEIGHTED_NORM) scaling.clip = scaling.lr;
   return scaling;
 }
 
@@ -119,13 +188,15 @@ Parametrization::Parametrization(const ParametrizationConfig& config, const Opti
                                  GrowthRatios growth) {
   require(base.size() == target.size(), "[parametrization] the model has {} parameters, its base {}", target.size(),
           base.size());
-  require(growth.width > 0 && growth.head_dim > 0,
-          "[parametrization] growth in width is {}, in head_dim {}, expected both > 0", growth.width, growth.head_dim);
+  require(growth.width > 0 && growth.head_dim > 0 && growth.depth > 0,
+          "[parametrization] growth in width is {}, in head_dim {}, in depth {}, expected all > 0", growth.width,
+          growth.head_dim, growth.depth);
   scaling_.reserve(target.size());
   for (std::size_t i = 0; i < target.size(); ++i) {
-    scaling_.push_back(scaling_of(config, optimizer, target[i].role, growth_of(base[i], target[i]), growth));
+    scaling_.push_back(scaling_of(config, optimizer, target[i], growth_of(base[i], target[i]), growth));
   }
-  if (config.kind() != ParametrizationConfig::SP) logit_multiplier_ = 1 / growth.width;
+  if (config.kind() != ParametrizationConfig::SP) forward_multipliers_.logits = 1 / growth.width;
+  if (follows_depth(config)) forward_multipliers_.residual = power(growth.depth, -config.depth_exponent());
 }
 
 }  // namespace mudelta

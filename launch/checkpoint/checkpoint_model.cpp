@@ -108,7 +108,9 @@ void check_scaling(const std::string& where, const CheckpointManifest& manifest,
     check("decay", stored.decay_multiplier(), present.decay);
     check("clip", stored.clip_multiplier(), present.clip);
   }
-  require_same_multiplier(where, "the logit multiplier", manifest.logit_multiplier(), context.logit_multiplier);
+  const ForwardMultipliers &present = context.forward_multipliers, stored = forward_multipliers_of(manifest);
+  require_same_multiplier(where, "the logit multiplier", stored.logits, present.logits);
+  require_same_multiplier(where, "the residual multiplier", stored.residual, present.residual);
 }
 
 }  // namespace
@@ -127,17 +129,22 @@ std::vector<ParameterSpec> specs_of(const ParameterStore& store) {
 }
 
 void describe_model(const CheckpointContext& context, CheckpointManifest& manifest) {
-  describe_parameters(context.config, specs_of(context.store), context.scaling, context.logit_multiplier, manifest);
+  describe_parameters(context.config, specs_of(context.store), context.scaling, context.forward_multipliers, manifest);
   if (context.data_set != nullptr) *manifest.mutable_data_set() = describe_data_set(*context.data_set);
 }
 
+ForwardMultipliers forward_multipliers_of(const CheckpointManifest& manifest) {
+  return {.logits = manifest.logit_multiplier(), .residual = manifest.residual_multiplier()};
+}
+
 void describe_parameters(const RunConfig& config, std::span<const ParameterSpec> specs,
-                         std::span<const ParameterScaling> scaling, double logit_multiplier,
+                         std::span<const ParameterScaling> scaling, const ForwardMultipliers& forward_multipliers,
                          CheckpointManifest& manifest) {
   CHECK_EQ(scaling.size(), specs.size());
   *manifest.mutable_config() = config;
   manifest.set_optimizer(std::string(name_of(kind_of(config.optimizer()))));
-  manifest.set_logit_multiplier(logit_multiplier);
+  manifest.set_logit_multiplier(forward_multipliers.logits);
+  if (forward_multipliers.residual != 1) manifest.set_residual_multiplier(forward_multipliers.residual);
   for (std::size_t i = 0; i < scaling.size(); ++i) {
     CheckpointParameter& parameter = *manifest.add_parameters();
     parameter.set_name(specs[i].name);

@@ -3,6 +3,7 @@
 #include <span>
 #include <vector>
 
+#include "core/forward_multipliers.h"
 #include "core/parameter_store.h"
 #include "data/dataset.h"
 #include "launch/checkpoint/checkpoint_reader.h"
@@ -16,7 +17,7 @@ struct CheckpointContext {
   const RunConfig& config;  // with every default written out
   ParameterStore& store;
   std::span<const ParameterScaling> scaling;  // one entry per parameter of the store
-  double logit_multiplier = 1;
+  ForwardMultipliers forward_multipliers;
   const DatasetInfo* data_set = nullptr;       // that it is trained on; null: neither written nor compared
   const StoredTokenizer* tokenizer = nullptr;  // whose file a checkpoint keeps; may be null
 };
@@ -24,12 +25,14 @@ struct CheckpointContext {
 CheckpointDataSet describe_data_set(const DatasetInfo& info);
 
 // Writes into the manifest what a checkpoint says of its model: configuration, optimizer kind, parameters with their
-// shapes, roles and multipliers, logit multiplier.
+// shapes, roles and multipliers, multipliers of the forward pass.
 void describe_model(const CheckpointContext& context, CheckpointManifest& manifest);
+
+ForwardMultipliers forward_multipliers_of(const CheckpointManifest& manifest);
 
 // What of it concerns the parameters and the configuration alone: `scaling` has an entry for each of `specs`.
 void describe_parameters(const RunConfig& config, std::span<const ParameterSpec> specs,
-                         std::span<const ParameterScaling> scaling, double logit_multiplier,
+                         std::span<const ParameterScaling> scaling, const ForwardMultipliers& forward_multipliers,
                          CheckpointManifest& manifest);
 
 // Throws Error, naming the checkpoint, the first difference and both values, unless the checkpoint's parameters have

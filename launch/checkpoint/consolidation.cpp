@@ -39,6 +39,7 @@ std::string config_text(const CheckpointManifest& manifest) {
                                {"model", with_numbers(ordered_json::parse(model), manifest.config().model())},
                                {"tokenizer", manifest.config().data().tokenizer()},
                                {"logit_multiplier", manifest.logit_multiplier()},
+                               {"residual_multiplier", manifest.residual_multiplier()},
                                {"step", manifest.state().step()}};
   return config.dump(2) + "\n";
 }

@@ -161,6 +161,9 @@ void show(const fs::path& folder) {
   line("tokenizer", printable(manifest.config().data().tokenizer()));
   line("optimizer", fmt::format("{}, {} updates", manifest.optimizer(), manifest.optimizer_updates()));
   line("logits", fmt::format("multiplied by {}", manifest.logit_multiplier()));
+  if (manifest.residual_multiplier() != 1) {
+    line("residual", fmt::format("what blocks add is multiplied by {}", manifest.residual_multiplier()));
+  }
   line("layout", fmt::format("{}; any other can go on from it", layout_of(manifest)));
   for (const CheckpointFile& file : manifest.files()) {
     fmt::print("{:<11} {}, {}, {} tensors\n", "file", printable(file.name()),

@@ -12,7 +12,8 @@ namespace mudelta {
 void add_coord_check_command(CLI::App& app, Command& chosen) {
   const std::map<std::string, std::vector<GrowthAxis>> axes = {{"head_dim", {GrowthAxis::kHeadDim}},
                                                                {"heads", {GrowthAxis::kHeads}},
-                                                               {"both", {GrowthAxis::kHeadDim, GrowthAxis::kHeads}}};
+                                                               {"both", {GrowthAxis::kHeadDim, GrowthAxis::kHeads}},
+                                                               {"depth", {GrowthAxis::kDepth}}};
   std::map<std::string, OptimizerKind> optimizers;
   for (const OptimizerKind kind : optimizer_kinds()) optimizers.emplace(field_of(kind), kind);
   struct Arguments {
@@ -23,10 +24,11 @@ void add_coord_check_command(CLI::App& app, Command& chosen) {
   auto arguments = std::make_shared<Arguments>();
   CoordCheckRequest& request = arguments->request;
   request.widths = {64, 128, 256, 512};
+  request.layers = {2, 4, 8, 16};
   request.steps = {1, 3, 10};
 
-  CLI::App* command =
-      app.add_subcommand("coord-check", "See whether what a parametrization holds constant with the width is constant");
+  CLI::App* command = app.add_subcommand(
+      "coord-check", "See whether what a parametrization holds constant with the width or depth is constant");
   command->footer(
       "Example: mudelta coord-check launch/configs/coord-check.textproto --axis both --parametrization SP,MUP,GDN_MUP\n"
       "mpirun -n 4 mudelta coord-check ... --set parallel.tensor=2: in a layout, as `train`.\n"
@@ -37,8 +39,9 @@ void add_coord_check_command(CLI::App& app, Command& chosen) {
       ->required();
   add_set_option(*command, request.overrides);
   add_list(*command, "--widths", request.widths, whole_number(1), "At least three; the first is the base width");
-  command->add_option("--axis", arguments->axis, "What grows with the width; both: one after the other")
-      ->transform(CLI::IsMember({"head_dim", "heads", "both"}, CLI::ignore_case))
+  add_list(*command, "--layers", request.layers, whole_number(1), "The same for --axis depth");
+  command->add_option("--axis", arguments->axis, "What grows with the width; both: one after the other; or the depth")
+      ->transform(CLI::IsMember({"head_dim", "heads", "both", "depth"}, CLI::ignore_case))
       ->capture_default_str();
   command->add_option("--optimizer", arguments->optimizer, "adamw or sgd, where not that of the configuration")
       ->transform(CLI::IsMember(optimizers, CLI::ignore_case));

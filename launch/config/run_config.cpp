@@ -75,6 +75,8 @@ RunConfig with_defaults(RunConfig config) {
     config.mutable_schedule()->set_final_ratio(kDefaultFinalRatio);
   }
   fill_defaults(config);
+  OptimizerConfig& optimizer = *config.mutable_optimizer();
+  if (optimizer.has_lr_decay_width()) optimizer.clear_weight_decay_rule();  // retired, and without a part in it
   return config;
 }
 

@@ -133,6 +133,10 @@ void validate_base(const ParametrizationConfig& parametrization) {
                parametrization.base_value_heads());
   require_size("parametrization.base_head_dim", parametrization.has_base_head_dim(), parametrization.base_head_dim());
   require_size("parametrization.base_mlp_size", parametrization.has_base_mlp_size(), parametrization.base_mlp_size());
+  require_size("parametrization.base_layers", parametrization.has_base_layers(), parametrization.base_layers());
+  const double exponent = parametrization.depth_exponent();
+  require(!parametrization.has_depth_exponent() || (exponent >= 0.5 && exponent <= 1),
+          "parametrization.depth_exponent is {}: expected 0.5 to 1", exponent);
 }
 
 }  // namespace

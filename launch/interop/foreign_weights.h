@@ -28,7 +28,7 @@ class ForeignWeights : public WeightSource {
   const std::filesystem::path& folder() const override { return folder_; }
   // SP, with the o_norm_eps of the metadata; without it, that which the format implies. Defaults elsewhere.
   const RunConfig& config() const override { return config_; }
-  double logit_multiplier() const override { return 1; }
+  ForwardMultipliers forward_multipliers() const override { return {}; }
   TrainingState state() const override;
   void read(const std::string& parameter, const ParameterSlice& slice, std::int64_t begin,
             std::span<float> out) const override;

@@ -73,9 +73,14 @@ std::string export_model(const ExportRequest& request) {
     write_foreign_model(*weights, format, request.dtype, request.file_bytes, folder.temporary());
     text +=
         fmt::format("format         {}, model_type {}, {}\n", format.name, format.model_type, name_of(request.dtype));
-    if (weights->logit_multiplier() != 1) {
+    const ForwardMultipliers multipliers = weights->forward_multipliers();
+    if (multipliers.logits != 1) {
       text += fmt::format("folded         the logit multiplier, {:.6g}, into the gain of the final norm\n",
-                          weights->logit_multiplier());
+                          multipliers.logits);
+    }
+    if (multipliers.residual != 1) {
+      text += fmt::format("folded         the residual multiplier, {:.6g}, into the last matrices of mixers and MLPs\n",
+                          multipliers.residual);
     }
     text += "tokenizer      " + describe_tokenizer(weights->config());
     text += compare(*weights, request, ForeignWeights(folder.temporary(), request.dtype));

@@ -21,15 +21,15 @@ namespace {
 
 constexpr std::int64_t kFileBytes = std::int64_t{4} << 30;  // of weights, which are in memory a file at a time
 
-// The weights with another configuration and the logit multiplier that it asks for.
+// The weights with another configuration and the multipliers that it asks for.
 class ConfiguredWeights : public WeightSource {
  public:
   ConfiguredWeights(const WeightSource& weights, RunConfig config)
-      : folded_(weights, make_parametrization(config).logit_multiplier()), config_(std::move(config)) {}
+      : folded_(weights, make_parametrization(config).forward_multipliers()), config_(std::move(config)) {}
 
   const std::filesystem::path& folder() const override { return folded_.folder(); }
   const RunConfig& config() const override { return config_; }
-  double logit_multiplier() const override { return folded_.logit_multiplier(); }
+  ForwardMultipliers forward_multipliers() const override { return folded_.forward_multipliers(); }
   TrainingState state() const override { return folded_.state(); }
   void read(const std::string& parameter, const ParameterSlice& slice, std::int64_t begin,
             std::span<float> out) const override {
@@ -53,7 +53,7 @@ RunConfig configure(const ForeignWeights& weights, const std::vector<std::string
   *config.mutable_model() = resolve(config.model());
 
   ParametrizationConfig& parametrization = *config.mutable_parametrization();
-  if (!parametrization.has_kind() && !parametrization.has_base_width()) {
+  if (!parametrization.has_kind() && !parametrization.has_base_width() && !parametrization.has_depth_exponent()) {
     parametrization.set_kind(ParametrizationConfig::SP);
   }
   RunConfig valid = config;
@@ -82,9 +82,14 @@ std::string describe(const ForeignWeights& weights, const ConfiguredWeights& con
       "o_norm_eps     {:.6g}{}\n", o_norm_eps(model),
       o_norm_eps(model) == consumer_o_norm_eps(model) ? ", norm_eps x head_dim^2 as the format computes it" : "");
   text += fmt::format("multipliers    {}", ParametrizationConfig::Kind_Name(config.parametrization().kind()));
-  if (configured.logit_multiplier() != 1) {
+  const ForwardMultipliers multipliers = configured.forward_multipliers();
+  if (multipliers.logits != 1) {
     text += fmt::format(": the logit multiplier is {:.6g}, and the gain of the final norm divided by it",
-                        configured.logit_multiplier());
+                        multipliers.logits);
+  }
+  if (multipliers.residual != 1) {
+    text += fmt::format("{} the residual multiplier is {:.6g}, and the last matrices of mixers and MLPs divided by it",
+                        multipliers.logits != 1 ? ";" : ":", multipliers.residual);
   }
   return text + fmt::format("\ntokenizer      {}\n", config.data().has_tokenizer()
                                                          ? config.data().tokenizer()

@@ -120,7 +120,7 @@ void write_checkpoint_of(const WeightSource& weights, std::int64_t file_bytes, c
   *manifest.mutable_state() = weights.state();
   manifest.set_optimizer_updates(0);
   describe_parameters(weights.config(), specs, make_parametrization(weights.config()).scaling(),
-                      weights.logit_multiplier(), manifest);
+                      weights.forward_multipliers(), manifest);
 
   std::vector<std::int64_t> bytes;
   for (const ParameterSpec& spec : specs) bytes.push_back(spec.shape.numel() * size_of(DType::kFloat32));
@@ -152,7 +152,7 @@ void write_foreign_model(const WeightSource& weights, const ForeignFormat& forma
   nlohmann::ordered_json generation = {{"use_cache", fields["use_cache"]}};
   add_special_tokens(tokenizer, generation);
 
-  const FoldedWeights folded(weights, 1);
+  const FoldedWeights folded(weights, ForwardMultipliers{});
   const std::vector<ForeignTensor> layout = foreign_tensors(format, parameter_specs(config.model()));
   std::vector<std::int64_t> bytes;
   std::int64_t all_bytes = 0;

@@ -36,7 +36,7 @@ Tensor probe_logits(const WeightSource& weights, double o_norm_eps, DType comput
   require_memory(estimate_inference_memory(config, tokens, Device()), config.model(),
                  fmt::format("{} is {}", option, tokens), 1, Device());
 
-  StoredModel stored(config, weights.logit_multiplier(), kForInference);
+  StoredModel stored(config, weights.forward_multipliers(), kForInference);
   for (const Parameter& parameter : stored.store.parameters()) {
     const Tensor value = Tensor::empty(parameter.value.shape());
     read_finite(weights, parameter, 0, value.span<float>());

@@ -49,9 +49,9 @@ RunConfig with_model_of(RunConfig config, const WeightSource& weights) {
   return config;
 }
 
-void load_initial_weights(const WeightSource& weights, double logit_multiplier, const ParameterStore& store,
-                          Optimizer& optimizer, const ProcessGroup& world, Stream stream) {
-  const FoldedWeights folded(weights, logit_multiplier);
+void load_initial_weights(const WeightSource& weights, const ForwardMultipliers& multipliers,
+                          const ParameterStore& store, Optimizer& optimizer, const ProcessGroup& world, Stream stream) {
+  const FoldedWeights folded(weights, multipliers);
   run_or_fail_together(world, [&] {
     for (const OptimizerSegment& segment : optimizer.segments()) {
       const Parameter& parameter = store.parameters()[segment.parameter];

@@ -16,9 +16,9 @@ namespace mudelta {
 RunConfig with_model_of(RunConfig config, const WeightSource& weights);
 
 // Masters and values = the weights, each rank reading what it owns; the logits are those of the weights, whatever
-// `logit_multiplier` the run has. Collective over `world`. Throws the same Error on every rank if one cannot read its
+// `multipliers` the run has. Collective over `world`. Throws the same Error on every rank if one cannot read its
 // part, or reads a weight that is not finite.
-void load_initial_weights(const WeightSource& weights, double logit_multiplier, const ParameterStore& store,
-                          Optimizer& optimizer, const ProcessGroup& world, Stream stream);
+void load_initial_weights(const WeightSource& weights, const ForwardMultipliers& multipliers,
+                          const ParameterStore& store, Optimizer& optimizer, const ProcessGroup& world, Stream stream);
 
 }  // namespace mudelta

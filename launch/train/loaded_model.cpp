@@ -40,7 +40,7 @@ LoadedModel::LoadedModel(const std::filesystem::path& folder, Device device, int
     : stream_(device),
       reader_(resolve_checkpoint(folder)),
       config_(checked_config(reader_, local_ranks, tensor.size(), device)),
-      stored_(config_, reader_.manifest().logit_multiplier(), kForInference, device, 1,
+      stored_(config_, forward_multipliers_of(reader_.manifest()), kForInference, device, 1,
               TensorGroup(tensor, /*cuts_rows=*/false)) {
   load_weights(reader_, stored_.store);
 }

@@ -47,14 +47,18 @@ ModelConfig base_model(const RunConfig& config) {
   return resolve(base);
 }
 
-GrowthRatios growth_ratios(const ModelConfig& base, const ModelConfig& model) {
-  return {.width = ratio(model.width(), base.width()), .head_dim = ratio(model.head_dim(), base.head_dim())};
+GrowthRatios growth_ratios(const ModelConfig& base, const RunConfig& config) {
+  const ModelConfig& model = config.model();
+  const ParametrizationConfig& p = config.parametrization();
+  return {.width = ratio(model.width(), base.width()),
+          .head_dim = ratio(model.head_dim(), base.head_dim()),
+          .depth = p.has_base_layers() ? ratio(model.layers(), p.base_layers()) : 1};
 }
 
 Parametrization make_parametrization(const RunConfig& config) {
   const ModelConfig base = base_model(config);
   return Parametrization(config.parametrization(), config.optimizer(), parameter_specs(base),
-                         parameter_specs(config.model()), growth_ratios(base, config.model()));
+                         parameter_specs(config.model()), growth_ratios(base, config));
 }
 
 double learning_rate_of(const RunConfig& config, std::int64_t step) {

@@ -7,12 +7,13 @@
 
 namespace mudelta {
 
-// The model that the run's hyperparameters were tuned on: the run's model with the sizes that parametrization.base_*
-// give (or imply), resolved. Without base_width it is the run's own model. Throws Error if it cannot be built.
+// The model that the run's hyperparameters were tuned on, at the run's depth: the run's model with the sizes that
+// parametrization.base_* give (or imply), resolved. Without base_width these are the run's own. Throws Error if it
+// cannot be built.
 ModelConfig base_model(const RunConfig& config);
 
-// How much wider the run's model (resolved) is than its base.
-GrowthRatios growth_ratios(const ModelConfig& base, const ModelConfig& model);
+// How much wider the run's model (resolved) is than `base`, and how much deeper than parametrization.base_layers.
+GrowthRatios growth_ratios(const ModelConfig& base, const RunConfig& config);
 
 // The scaling rules of a run whose model is resolved.
 Parametrization make_parametrization(const RunConfig& config);

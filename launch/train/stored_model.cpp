@@ -9,10 +9,10 @@ DType compute_dtype(const TrainConfig& config) {
   return config.compute_dtype() == TrainConfig::BFLOAT16 ? DType::kBFloat16 : DType::kFloat32;
 }
 
-StoredModel::StoredModel(const RunConfig& config, double logit_multiplier, WholeBuffers whole, Device device,
-                         int num_shards, const TensorGroup& tensor, const ContextGroup& context)
+StoredModel::StoredModel(const RunConfig& config, const ForwardMultipliers& multipliers, WholeBuffers whole,
+                         Device device, int num_shards, const TensorGroup& tensor, const ContextGroup& context)
     : store(parameter_specs(config.model()), compute_dtype(config.train()), device, num_shards,
             parameter_parts(parameter_specs(config.model()), tensor.place()), whole),
-      model(config.model(), store, compute_dtype(config.train()), logit_multiplier, tensor, context) {}
+      model(config.model(), store, compute_dtype(config.train()), multipliers, tensor, context) {}
 
 }  // namespace mudelta

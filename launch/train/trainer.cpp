@@ -127,7 +127,7 @@ std::vector<Tensor> Trainer::whole_gradients() {
 }
 
 void Trainer::start_from(const WeightSource& weights) {
-  load_initial_weights(weights, parametrization().logit_multiplier(), trainable_.store(), trainable_.optimizer(),
+  load_initial_weights(weights, parametrization().forward_multipliers(), trainable_.store(), trainable_.optimizer(),
                        mesh_.world(), trainable_.stream());
 }
 
@@ -158,7 +158,7 @@ CheckpointContext Trainer::checkpoint_context() {
   return {config_,
           trainable_.store(),
           parametrization().scaling(),
-          parametrization().logit_multiplier(),
+          parametrization().forward_multipliers(),
           data_.is_blend() ? nullptr : &data_.info(),
           &data_.tokenizer()};
 }

@@ -12,7 +12,12 @@
 namespace mudelta {
 namespace {
 
-constexpr std::string_view kFinalNorm = "model.norm.weight";
+// What the model's output has as a factor with the parameter.
+double factor_of(std::string_view parameter, const ForwardMultipliers& multipliers) {
+  if (parameter == "model.norm.weight") return multipliers.logits;
+  const std::string_view name = place_of(parameter).name;
+  return name == "attn.o_proj.weight" || name == "mlp.down_proj.weight" ? multipliers.residual : 1;
+}
 
 // The checkpoint's configuration, once it is known to be that of the stored parameters.
 RunConfig checked_config(const CheckpointReader& checkpoint) {
@@ -43,9 +48,9 @@ void CheckpointWeights::read(const std::string& parameter, const ParameterSlice&
 void FoldedWeights::read(const std::string& parameter, const ParameterSlice& slice, std::int64_t begin,
                          std::span<float> out) const {
   weights_.read(parameter, slice, begin, out);
-  if (parameter != kFinalNorm || weights_.logit_multiplier() == logit_multiplier_) return;
-  const double factor = weights_.logit_multiplier() / logit_multiplier_;
-  for (float& gain : out) gain = static_cast<float>(gain * factor);
+  const double factor = factor_of(parameter, weights_.forward_multipliers()) / factor_of(parameter, multipliers_);
+  if (factor == 1) return;
+  for (float& weight : out) weight = static_cast<float>(weight * factor);
 }
 
 void read_finite(const WeightSource& weights, const Parameter& parameter, std::int64_t begin, std::span<float> out) {

@@ -48,6 +48,7 @@ RunConfig widened(const RunConfig& base, const ModelConfig& given, GrowthAxis ax
   model.set_mlp_size(given.has_mlp_size()
                          ? given.mlp_size()
                          : in_proportion("mlp_size", given.width(), from.mlp_size(), given.width(), from.width()));
+  if (given.has_layers()) model.set_layers(given.layers());
   model = resolve(model);
 
   ParametrizationConfig& parametrization = *config.mutable_parametrization();
@@ -56,6 +57,7 @@ RunConfig widened(const RunConfig& base, const ModelConfig& given, GrowthAxis ax
   parametrization.set_base_value_heads(from.value_heads());
   parametrization.set_base_head_dim(from.head_dim());
   parametrization.set_base_mlp_size(from.mlp_size());
+  if (given.has_layers() && !parametrization.has_base_layers()) parametrization.set_base_layers(from.layers());
   return config;
 }
 
@@ -63,6 +65,18 @@ RunConfig widened(const RunConfig& base, std::int64_t width, GrowthAxis axis) {
   ModelConfig given;
   given.set_width(width);
   return widened(base, given, axis);
+}
+
+RunConfig deepened(const RunConfig& base, std::int64_t layers) {
+  require_model_size("layers", layers);
+  RunConfig config = base;
+  config.mutable_model()->set_layers(layers);
+  config.mutable_parametrization()->set_base_layers(base.model().layers());
+  return config;
+}
+
+RunConfig grown(const RunConfig& base, std::int64_t size, GrowthAxis axis) {
+  return axis == GrowthAxis::kDepth ? deepened(base, size) : widened(base, size, axis);
 }
 
 }  // namespace mudelta

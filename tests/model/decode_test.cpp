@@ -61,7 +61,7 @@ void expect_rows_close(const std::vector<std::vector<double>>& actual, const std
 std::int64_t argmax(const std::vector<double>& values) { return std::ranges::max_element(values) - values.begin(); }
 
 TEST(Decode, TokenByTokenIsTheWholeText) {
-  SmallModel small(small_config(), DType::kFloat32, 0.7);
+  SmallModel small(small_config(), DType::kFloat32, {.logits = 0.7, .residual = 0.6});
   const PackedTokens input = make_batch(Lengths{80}, small.config.vocab_size()).input;
   const auto expected = logits_at_once(small.model, input);
   const auto actual = logits_in_pieces(small.model, input, std::vector<Lengths>(80, {1}));
@@ -103,7 +103,7 @@ TEST(Decode, LogitsAreThoseOfTheLosses) {
   for (const bool tied : {true, false}) {
     ModelConfig config = small_config();
     config.set_tie_embeddings(tied);
-    SmallModel small(config, DType::kFloat32, 0.7);
+    SmallModel small(config, DType::kFloat32, {.logits = 0.7, .residual = 0.6});
     const SmallBatch batch = make_batch(Lengths{30, 12}, small.config.vocab_size());
     const auto logits = logits_at_once(small.model, batch.input);
     std::vector<double> expected;

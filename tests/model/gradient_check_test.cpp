@@ -19,7 +19,9 @@ struct Case {
   bool tied = true;
   bool allow_neg_eigval = false;
   double o_norm_eps = 4e-3;
-  double logit_multiplier = 1;
+  double norm_eps = 1e-6;
+  ForwardMultipliers multipliers = {};
+  ModelConfig::Recompute recompute = ModelConfig::NONE;
 };
 
 class GradientCheck : public ::testing::TestWithParam<Case> {};
@@ -30,10 +32,12 @@ TEST_P(GradientCheck, AgreesWithFloat64) {
   config.set_tie_embeddings(GetParam().tied);
   config.set_allow_neg_eigval(GetParam().allow_neg_eigval);
   config.set_o_norm_eps(GetParam().o_norm_eps);
-  SmallModel small(config, DType::kFloat32, GetParam().logit_multiplier);
+  config.set_norm_eps(GetParam().norm_eps);
+  config.set_recompute(GetParam().recompute);
+  SmallModel small(config, DType::kFloat32, GetParam().multipliers);
   const SmallBatch batch = make_batch(std::vector<std::int64_t>{8, 5}, config.vocab_size());
 
-  const oracle::LanguageModel expected(small.config, batch.input, batch.targets, GetParam().logit_multiplier);
+  const oracle::LanguageModel expected(small.config, batch.input, batch.targets, GetParam().multipliers);
   oracle::Weights weights = oracle::weights_of(small.store);
 
   const Tensor losses = small.model.losses_and_gradients(batch.input, batch.targets, kGradientScale, Stream{});
@@ -62,12 +66,21 @@ INSTANTIATE_TEST_SUITE_P(Models, GradientCheck,
                                            Case{.name = "TiedNegativeEigenvalues",
                                                 .allow_neg_eigval = true,
                                                 .o_norm_eps = 1e-5,
-                                                .logit_multiplier = 2.5},
+                                                .multipliers = {.logits = 2.5}},
                                            Case{.name = "UntiedNegativeEigenvalues",
                                                 .tied = false,
                                                 .allow_neg_eigval = true,
                                                 .o_norm_eps = 0.1,
-                                                .logit_multiplier = 0.25}),
+                                                .multipliers = {.logits = 0.25}},
+                                           // An eps that counts: it is in other units inside.
+                                           Case{.name = "ResidualMultiplier",
+                                                .norm_eps = 0.2,
+                                                .multipliers = {.logits = 0.5, .residual = 0.3}},
+                                           Case{.name = "ResidualMultiplierRecomputed",
+                                                .tied = false,
+                                                .norm_eps = 0.2,
+                                                .multipliers = {.residual = 0.6},
+                                                .recompute = ModelConfig::FULL}),
                          [](const auto& test) { return test.param.name; });
 
 }  // namespace

@@ -7,6 +7,8 @@
 
 #include <cmath>
 #include <map>
+#include <optional>
+#include <set>
 #include <string>
 
 #include "core/error.h"
@@ -27,22 +29,26 @@ constexpr ModelSize kWiderHeads{.width = 1024, .heads = 8, .head_dim = 128, .mlp
 constexpr ModelSize kMoreHeads{.width = 1024, .heads = 32, .head_dim = 32, .mlp = 4096};
 constexpr ModelSize kBoth{.width = 1024, .heads = 16, .head_dim = 64, .mlp = 4096};
 
+const std::set<std::string> kOutsideOfBlocks = {"embeddings", "norm", "lm_head"};
+
 ParameterSpec matrix(std::string name, Role role, std::int64_t fan_out, std::int64_t fan_in) {
   return {.name = std::move(name), .role = role, .shape = {fan_out, fan_in}, .fan_in = fan_in, .fan_out = fan_out};
 }
 
 std::vector<ParameterSpec> specs(const ModelSize& size) {
   const std::int64_t keys = size.heads * size.head_dim, values = 2 * keys;
-  return {matrix("embeddings", Role::kEmbedding, 500, size.width),
-          matrix("q_proj", Role::kHidden, keys, size.width),
-          matrix("o_proj", Role::kHidden, size.width, values),
-          matrix("down_proj", Role::kHidden, size.width, size.mlp),
-          matrix("a_proj", Role::kGate, size.heads, size.width),
-          {.name = "A_log", .role = Role::kGateScalar, .shape = {size.heads}},
-          {.name = "q_conv", .role = Role::kConv, .shape = {keys, 4}},
-          {.name = "norm", .role = Role::kNorm, .shape = {size.width}},
-          {.name = "o_norm", .role = Role::kNorm, .shape = {2 * size.head_dim}},
-          matrix("lm_head", Role::kReadout, 500, size.width)};
+  std::vector<ParameterSpec> all = {matrix("embeddings", Role::kEmbedding, 500, size.width),
+                                    matrix("q_proj", Role::kHidden, keys, size.width),
+                                    matrix("o_proj", Role::kHidden, size.width, values),
+                                    matrix("down_proj", Role::kHidden, size.width, size.mlp),
+                                    matrix("a_proj", Role::kGate, size.heads, size.width),
+                                    {.name = "A_log", .role = Role::kGateScalar, .shape = {size.heads}},
+                                    {.name = "q_conv", .role = Role::kConv, .shape = {keys, 4}},
+                                    {.name = "norm", .role = Role::kNorm, .shape = {size.width}},
+                                    {.name = "o_norm", .role = Role::kNorm, .shape = {2 * size.head_dim}},
+                                    matrix("lm_head", Role::kReadout, 500, size.width)};
+  for (ParameterSpec& spec : all) spec.in_block = !kOutsideOfBlocks.contains(spec.name);
+  return all;
 }
 
 GrowthRatios growth(const ModelSize& target) {
@@ -108,7 +114,7 @@ TEST_P(EveryAxis, InitAndAdamWRulesAreThoseOfTheFans) {
     const Parametrization p = parametrize(kind(k), adamw(), GetParam());
     EXPECT_EQ(table(kInit, p), kMatrixInit);
     EXPECT_EQ(table(kLr, p), kAdamWLr);
-    EXPECT_EQ(p.logit_multiplier(), 0.25);
+    EXPECT_EQ(p.forward_multipliers().logits, 0.25);
     EXPECT_EQ(table(kInit, parametrize(kind(k), sgd(), GetParam())), kMatrixInit) << "whatever the optimizer";
   }
 }
@@ -118,7 +124,7 @@ TEST_P(EveryAxis, StandardFollowsNothing) {
     const Parametrization p = parametrize(kind(ParametrizationConfig::SP), optimizer, GetParam());
     EXPECT_EQ(table(kInit, p), everywhere(1));
     EXPECT_EQ(table(kLr, p), everywhere(1));
-    EXPECT_EQ(p.logit_multiplier(), 1);
+    EXPECT_EQ(p.forward_multipliers().logits, 1);
   }
 }
 
@@ -212,7 +218,7 @@ TEST(BaseWidth, EveryMultiplierIsOne) {
       optimizer.set_eps_rule(OptimizerConfig::WIDTH_SCALED);
       const Parametrization p = parametrize(kind(k), optimizer, kBase);
       for (const auto field : {kInit, kLr, kEps}) EXPECT_EQ(table(field, p), everywhere(1));
-      EXPECT_EQ(p.logit_multiplier(), 1);
+      EXPECT_EQ(p.forward_multipliers().logits, 1);
     }
   }
 }
@@ -221,7 +227,7 @@ TEST(NarrowerThanBase, RulesGoBothWays) {
   const Parametrization p({}, adamw(), specs(kWiderHeads), specs(kBase), {.width = 0.25, .head_dim = 0.25});
   EXPECT_EQ(table(kInit, p)["q_proj"], 2);
   EXPECT_EQ(table(kLr, p)["q_proj"], 4);
-  EXPECT_EQ(p.logit_multiplier(), 4);
+  EXPECT_EQ(p.forward_multipliers().logits, 4);
 }
 
 TEST(Default, IsGdnMup) {
@@ -245,7 +251,7 @@ TEST(Decay, OfMatricesOnlyAndWithTheLearningRate) {
 
 TEST(Decay, IndependentOfTheLearningRate) {
   OptimizerConfig optimizer = adamw();
-  optimizer.set_weight_decay_rule(OptimizerConfig::INDEPENDENT);
+  optimizer.set_lr_decay_width(0);
   const Parametrization p = parametrize({}, optimizer, kWiderHeads);
   EXPECT_EQ(table(kDecay, p), (Table{{"embeddings", 0},
                                      {"q_proj", 1},
@@ -257,6 +263,42 @@ TEST(Decay, IndependentOfTheLearningRate) {
                                      {"norm", 0},
                                      {"o_norm", 0},
                                      {"lm_head", 1}}));
+}
+
+TEST(Decay, HasOneExponentForEveryOptimizer) {
+  for (const auto& [exponent, growth] : std::map<double, double>{{0, 1}, {-0.5, 0.5}, {-1, 0.25}}) {
+    for (OptimizerConfig optimizer : {adamw(), sgd()}) {
+      optimizer.set_lr_decay_width(exponent);
+      ParametrizationConfig config;
+      ScalingOverride& entry = *config.add_scaling();
+      entry.set_role(ScalingOverride::HIDDEN);
+      entry.set_lr_width(2);
+      const Table decay = table(kDecay, parametrize(config, optimizer, kWiderHeads));
+      for (const std::string name : {"q_proj", "down_proj", "a_proj"}) EXPECT_EQ(decay.at(name), growth) << exponent;
+      EXPECT_EQ(decay.at("lm_head"), 1);
+      EXPECT_EQ(decay.at("norm"), 0);
+      EXPECT_EQ(table(kDecay, parametrize(kind(ParametrizationConfig::SP), optimizer, kWiderHeads)).at("q_proj"), 1);
+    }
+  }
+}
+
+// Multipliers are equal to the last bit: old checkpoints fit.
+TEST(Decay, EarlierRulesKeepTheirMeaning) {
+  const ModelSize target{.width = 768, .heads = 12, .head_dim = 64, .mlp = 1000};
+  const auto decay = [&](OptimizerConfig optimizer, std::optional<OptimizerConfig::WeightDecayRule> rule,
+                         std::optional<double> exponent = {}) {
+    if (rule) optimizer.set_weight_decay_rule(*rule);
+    if (exponent) optimizer.set_lr_decay_width(*exponent);
+    return table(kDecay, parametrize({}, optimizer, target));
+  };
+  for (const OptimizerConfig& optimizer : {adamw(), sgd()}) {
+    EXPECT_EQ(decay(optimizer, OptimizerConfig::INDEPENDENT), decay(optimizer, {}, 0));
+    EXPECT_EQ(decay(optimizer, OptimizerConfig::SCALED_WITH_LR), decay(optimizer, {}));
+    EXPECT_EQ(decay(optimizer, OptimizerConfig::INDEPENDENT, -1), decay(optimizer, {}, -1));
+    const Table lr = table(kLr, parametrize({}, optimizer, target)), scaled = decay(optimizer, {});
+    for (const std::string name : {"q_proj", "down_proj", "a_proj", "lm_head"}) EXPECT_EQ(scaled.at(name), lr.at(name));
+  }
+  EXPECT_EQ(decay(adamw(), {}), decay(adamw(), {}, -1));
 }
 
 TEST(Decay, FollowsAnOverriddenRate) {
@@ -281,6 +323,90 @@ TEST(Clip, OfSgdFollowsTheLearningRate) {
     optimizer.set_clip_rule(OptimizerConfig::GLOBAL_NORM);
     EXPECT_EQ(table(kClip, parametrize({}, optimizer, kBoth)), everywhere(1));
   }
+}
+
+class Depth : public ::testing::Test {
+ protected:
+  // Four times as deep, of the base's width or twice as wide.
+  Parametrization deep(const OptimizerConfig& optimizer, const ModelSize& target = kBase) {
+    GrowthRatios ratios = growth(target);
+    ratios.depth = 4;
+    return {config, optimizer, specs(kBase), specs(target), ratios};
+  }
+  static Table inside(double value) {
+    Table all = everywhere(value);
+    for (const std::string& name : kOutsideOfBlocks) all[name] = 1;
+    return all;
+  }
+
+  ParametrizationConfig config;
+};
+
+TEST_F(Depth, IsIgnoredUnlessAsked) {
+  for (const OptimizerConfig& optimizer : {adamw(), sgd()}) {
+    for (const ModelSize& size : {kBase, kWiderHeads}) {
+      const Parametrization expected = parametrize(config, optimizer, size), found = deep(optimizer, size);
+      for (const auto field : {kInit, kLr, kEps, kDecay, kClip}) EXPECT_EQ(table(field, found), table(field, expected));
+      EXPECT_EQ(found.forward_multipliers(), expected.forward_multipliers());
+    }
+  }
+}
+
+TEST_F(Depth, StandardIgnoresIt) {
+  config.set_kind(ParametrizationConfig::SP);
+  config.set_depth_exponent(1);
+  EXPECT_EQ(table(kLr, deep(sgd())), everywhere(1));
+  EXPECT_EQ(table(kEps, deep(adamw())), everywhere(1));
+  EXPECT_EQ(deep(sgd()).forward_multipliers(), ForwardMultipliers());
+}
+
+TEST_F(Depth, CompleteP) {
+  config.set_depth_exponent(1);
+  EXPECT_EQ(deep(adamw()).forward_multipliers(), (ForwardMultipliers{.logits = 1, .residual = 0.25}));
+  EXPECT_EQ(table(kLr, deep(adamw())), everywhere(1));
+  EXPECT_EQ(table(kEps, deep(adamw())), inside(0.25));
+  EXPECT_EQ(table(kLr, deep(sgd())), inside(4));
+  EXPECT_EQ(table(kClip, deep(sgd())), inside(4));
+  EXPECT_EQ(table(kInit, deep(sgd())), everywhere(1));
+}
+
+TEST_F(Depth, RootOfTheDepth) {
+  config.set_depth_exponent(0.5);
+  EXPECT_EQ(deep(adamw()).forward_multipliers().residual, 0.5);
+  EXPECT_EQ(table(kLr, deep(adamw())), inside(0.5));
+  EXPECT_EQ(table(kEps, deep(adamw())), inside(0.5));
+  EXPECT_EQ(table(kLr, deep(sgd())), everywhere(1));
+}
+
+TEST_F(Depth, MultipliesWhatTheWidthAsksFor) {
+  config.set_depth_exponent(0.5);
+  OptimizerConfig optimizer = adamw();
+  optimizer.set_eps_rule(OptimizerConfig::WIDTH_SCALED);
+  const Parametrization p = deep(optimizer, kWiderHeads);
+  EXPECT_EQ(table(kLr, p)["q_proj"], 0.25 * 0.5);
+  EXPECT_EQ(table(kEps, p)["o_norm"], 0.25 * 0.5);
+  EXPECT_EQ(table(kEps, p)["norm"], 0.25);
+  EXPECT_EQ(p.forward_multipliers(), (ForwardMultipliers{.logits = 0.25, .residual = 0.5}));
+  config.set_depth_exponent(1);
+  EXPECT_EQ(table(kLr, deep(sgd(), kWiderHeads))["A_log"], 2 * 4);
+}
+
+TEST_F(Depth, DoesNotChangeTheDecay) {
+  config.set_depth_exponent(0.5);
+  EXPECT_EQ(table(kDecay, deep(adamw())), table(kDecay, parametrize({}, adamw(), kBase)));
+}
+
+TEST_F(Depth, OverridesReplaceItsExponentAlone) {
+  config.set_depth_exponent(1);
+  ScalingOverride& entry = *config.add_scaling();
+  entry.set_role(ScalingOverride::NORM);
+  entry.set_lr_depth(-0.5);
+  EXPECT_EQ(table(kLr, deep(sgd(), kWiderHeads))["o_norm"], 4 * 0.5);
+  EXPECT_EQ(table(kLr, deep(adamw()))["norm"], 0.5) << "of all parameters of the role";
+  EXPECT_EQ(table(kLr, deep(sgd()))["q_conv"], 4) << "another role";
+  entry.set_lr_width(-1);
+  entry.clear_lr_depth();
+  EXPECT_EQ(table(kLr, deep(sgd(), kWiderHeads))["o_norm"], 0.25 * 4) << "the depth keeps its rule";
 }
 
 class Overrides : public ::testing::Test {
@@ -379,6 +505,7 @@ TEST(Mismatch, IsRefusedByName) {
   refuses(good, other, {}, HasSubstr("number of elements of norm is 0"));
   refuses(good, good, {.width = 0}, HasSubstr("growth in width is 0"));
   refuses(good, good, {.head_dim = -1}, HasSubstr("in head_dim -1"));
+  refuses(good, good, {.depth = 0}, HasSubstr("in depth 0"));
 }
 
 }  // namespace

@@ -21,8 +21,8 @@ std::vector<std::int32_t> ints_of(const Tensor& tensor) {
   return {values.begin(), values.end()};
 }
 
-void add(Vector& x, const Vector& y) {
-  for (std::size_t i = 0; i < x.size(); ++i) x[i] += y[i];
+void add(Vector& x, double factor, const Vector& y) {
+  for (std::size_t i = 0; i < x.size(); ++i) x[i] += factor * y[i];
 }
 
 // Rows of `dim`, each divided by sqrt(factor * sum of squares + eps).
@@ -79,12 +79,12 @@ Weights weights_of(const ParameterStore& store) {
 }
 
 LanguageModel::LanguageModel(const ModelConfig& resolved, const PackedTokens& input, const Tensor& targets,
-                             double logit_multiplier)
+                             const ForwardMultipliers& multipliers)
     : config_(resolved),
       tokens_(ints_of(input.tokens)),
       cu_seqlens_(ints_of(input.cu_seqlens)),
       targets_(ints_of(targets)),
-      logit_multiplier_(logit_multiplier) {}
+      multipliers_(multipliers) {}
 
 Vector LanguageModel::losses(const Weights& weights) const {
   const Vector& embeddings = weights.at("model.embeddings.weight");
@@ -99,8 +99,10 @@ Vector LanguageModel::losses(const Weights& weights) const {
   }
   for (int layer = 0; layer < config_.layers(); ++layer) {
     const std::string prefix = layer_prefix(layer);
-    add(x, mixer(rms_norm(x, weights.at(prefix + "attn_norm.weight"), eps), weights, prefix + "attn."));
-    add(x, mlp(rms_norm(x, weights.at(prefix + "mlp_norm.weight"), eps), weights, prefix + "mlp."));
+    add(x, multipliers_.residual,
+        mixer(rms_norm(x, weights.at(prefix + "attn_norm.weight"), eps), weights, prefix + "attn."));
+    add(x, multipliers_.residual,
+        mlp(rms_norm(x, weights.at(prefix + "mlp_norm.weight"), eps), weights, prefix + "mlp."));
   }
   const Vector logits = linear(rms_norm(x, weights.at("model.norm.weight"), eps), head, width);
 
@@ -109,8 +111,8 @@ Vector LanguageModel::losses(const Weights& weights) const {
     if (targets_[t] < 0) continue;
     const double* row = &logits[t * vocab];
     double sum = 0;
-    for (std::size_t i = 0; i < vocab; ++i) sum += std::exp(logit_multiplier_ * row[i]);
-    losses[t] = std::log(sum) - logit_multiplier_ * row[targets_[t]];
+    for (std::size_t i = 0; i < vocab; ++i) sum += std::exp(multipliers_.logits * row[i]);
+    losses[t] = std::log(sum) - multipliers_.logits * row[targets_[t]];
   }
   return losses;
 }

@@ -17,7 +17,8 @@ Weights weights_of(const ParameterStore& store);
 // The language model's forward pass in float64, token by token, on one batch.
 class LanguageModel {
  public:
-  LanguageModel(const ModelConfig& resolved, const PackedTokens& input, const Tensor& targets, double logit_multiplier);
+  LanguageModel(const ModelConfig& resolved, const PackedTokens& input, const Tensor& targets,
+                const ForwardMultipliers& multipliers);
 
   // Loss of each token's target [tokens] in nats, 0 where the target is -1.
   std::vector<double> losses(const Weights& weights) const;
@@ -29,7 +30,7 @@ class LanguageModel {
 
   ModelConfig config_;
   std::vector<std::int32_t> tokens_, cu_seqlens_, targets_;
-  double logit_multiplier_;
+  ForwardMultipliers multipliers_;
 };
 
 }  // namespace mudelta::oracle

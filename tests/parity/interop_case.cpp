@@ -54,7 +54,7 @@ void write_logits(const std::filesystem::path& folder, const std::string& tokens
   RunConfig config = weights->config();
   if (eps > 0) config.mutable_model()->set_o_norm_eps(eps);
   config.clear_train();
-  StoredModel stored(config, weights->logit_multiplier());
+  StoredModel stored(config, weights->forward_multipliers());
   for (const Parameter& parameter : stored.store.parameters()) {
     read_finite(*weights, parameter, 0, parameter.value.span<float>());
   }

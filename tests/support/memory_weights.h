@@ -16,11 +16,13 @@ class MemoryWeights : public WeightSource {
  public:
   explicit MemoryWeights(const RunConfig& given, std::uint64_t seed = 1)
       : config_(complete(given)),
-        small(config_.model(), DType::kFloat32, make_parametrization(config_).logit_multiplier(), seed) {}
+        small(config_.model(), DType::kFloat32, make_parametrization(config_).forward_multipliers(), seed) {}
 
   const std::filesystem::path& folder() const override { return folder_; }
   const RunConfig& config() const override { return config_; }
-  double logit_multiplier() const override { return make_parametrization(config_).logit_multiplier(); }
+  ForwardMultipliers forward_multipliers() const override {
+    return make_parametrization(config_).forward_multipliers();
+  }
   TrainingState state() const override {
     TrainingState state;
     state.set_step(7);

@@ -63,11 +63,11 @@ inline void randomize(ParameterStore& store, std::uint64_t seed) {
 
 // A language model and the store that it lives in, with random parameters.
 struct SmallModel {
-  explicit SmallModel(const ModelConfig& given, DType dtype = DType::kFloat32, double logit_multiplier = 1,
+  explicit SmallModel(const ModelConfig& given, DType dtype = DType::kFloat32, ForwardMultipliers multipliers = {},
                       std::uint64_t seed = 1)
       : config(resolve(given)),
         store(parameter_specs(config), dtype, Device{}, 1),
-        model(config, store, dtype, logit_multiplier) {
+        model(config, store, dtype, multipliers) {
     randomize(store, seed);
   }
 

@@ -15,7 +15,22 @@ struct SlopeRange {
   double lowest = 0, highest = 0;
 };
 
-SlopeRange promise(CoordKind kind, const std::string& quantity, GrowthAxis axis) {
+SlopeRange promise_over_depth(CoordKind kind, const std::string& quantity, double exponent) {
+  const double in_block = exponent - 1;
+  // A sum of independent terms; norms take out what that does to its size.
+  if (quantity == "residual") return {0.5 - exponent, 0};
+  switch (kind) {
+    case CoordKind::kValue: return {};
+    case CoordKind::kChange: return {quantity == "logits" ? 0 : in_block, 0};
+    case CoordKind::kOwn:
+      if (quantity == "embedding" || quantity == "readout") return {};
+      if (quantity == "norm") return {-0.5, 0};  // the final norm is among them, one of 2 layers + 1
+      return {in_block, in_block};
+    default: return {};
+  }
+}
+
+SlopeRange promise_over_width(CoordKind kind, const std::string& quantity, GrowthAxis axis) {
   if (kind == CoordKind::kValue && quantity == "logits") return {-0.5, 0};
   if (axis == GrowthAxis::kHeads || kind == CoordKind::kOwn) return {};
   if (quantity == "state") return {-0.5, 0};
@@ -66,7 +81,8 @@ PowerLaw fit_power_law(std::span<const std::pair<double, double>> points) {
   return {slope, std::sqrt(residual / (count - 2) / xx)};
 }
 
-std::vector<CoordVerdict> judge(std::span<const CoordRecord> records, std::int64_t last_step, GrowthAxis axis) {
+std::vector<CoordVerdict> judge(std::span<const CoordRecord> records, std::int64_t last_step, GrowthAxis axis,
+                                double depth_exponent) {
   std::vector<CoordVerdict> verdicts;
   std::vector<std::vector<std::pair<double, double>>> points;  // of each verdict
   for (const CoordRecord& record : records) {
@@ -79,13 +95,15 @@ std::vector<CoordVerdict> judge(std::span<const CoordRecord> records, std::int64
       verdicts.push_back({m.kind, m.quantity, m.step, {}, std::nullopt});
       points.emplace_back();
     }
-    points[place].emplace_back(static_cast<double>(record.width), m.rms);
+    points[place].emplace_back(static_cast<double>(record.size), m.rms);
   }
   for (std::size_t i = 0; i < verdicts.size(); ++i) {
     CoordVerdict& verdict = verdicts[i];
     verdict.law = fit_power_law(points[i]);
     if (verdict.kind == CoordKind::kGradient || verdict.kind == CoordKind::kUpdate) continue;
-    verdict.passed = within(verdict.law, promise(verdict.kind, verdict.quantity, axis));
+    verdict.passed = within(verdict.law, axis == GrowthAxis::kDepth
+                                             ? promise_over_depth(verdict.kind, verdict.quantity, depth_exponent)
+                                             : promise_over_width(verdict.kind, verdict.quantity, axis));
   }
   std::ranges::stable_sort(verdicts, {}, &CoordVerdict::kind);
   return verdicts;

@@ -14,7 +14,7 @@
 
 namespace mudelta {
 
-// The coordinate check (docs/mup.md): how large each quantity of a model is in its first steps, width by width.
+// The coordinate check (docs/mup.md): how large each quantity of a model is in its first steps, size by size.
 enum class CoordKind : std::uint8_t {
   kValue,     // an activation
   kChange,    // an activation's change since step 0
@@ -35,7 +35,7 @@ struct CoordMeasurement {
 struct CoordRecord {
   GrowthAxis axis;
   ParametrizationConfig::Kind parametrization;
-  std::int64_t width;
+  std::int64_t size;  // width, or layers
   std::uint64_t seed;
   CoordMeasurement measured;
 };
@@ -63,6 +63,10 @@ struct CoordVerdict {
 // uncertainty of what muP promises: 0, except for a range between incoherent and coherent sums where that is all that
 // can be said: logits at step 0 (width^-1/2 to 1), and, as head_dim grows, the state (head_dim^-1/2 to 1) and its
 // readout o (1 to head_dim^1/2).
-std::vector<CoordVerdict> judge(std::span<const CoordRecord> records, std::int64_t last_step, GrowthAxis axis);
+// As layers grow, with the exponent a of their multiplier: own contributions in blocks L^(a-1), of which L add up to an
+// order of 1; changes in blocks between that and 1; the residual stream and its change between L^(1/2-a), a sum of
+// independent terms, and 1. With a = 1 only these last are not 1. `depth_exponent` counts with GrowthAxis::kDepth.
+std::vector<CoordVerdict> judge(std::span<const CoordRecord> records, std::int64_t last_step, GrowthAxis axis,
+                                double depth_exponent = 1);
 
 }  // namespace mudelta

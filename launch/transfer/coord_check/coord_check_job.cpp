@@ -30,13 +30,19 @@ namespace {
 constexpr std::int64_t kProbeSequences = 4;
 constexpr std::string_view kMadeUpData = "made-up-data", kMadeUpText = "made-up-text.txt";
 
+const std::vector<std::int64_t>& sizes(const CoordCheckRequest& request, GrowthAxis axis) {
+  return axis == GrowthAxis::kDepth ? request.layers : request.widths;
+}
+
 void check(const CoordCheckRequest& request, const ProcessGroup& world) {
   const auto ascends = [](const std::vector<std::int64_t>& values) {
     return values.front() > 0 && std::ranges::adjacent_find(values, std::greater_equal()) == values.end();
   };
-  require(request.widths.size() >= 3 && ascends(request.widths),
-          "--widths is {}: expected at least 3 widths, each larger than the one before it",
-          fmt::join(request.widths, ","));
+  for (const GrowthAxis axis : request.axes) {
+    const std::vector<std::int64_t>& list = sizes(request, axis);
+    require(list.size() >= 3 && ascends(list), "--{} is {}: expected at least 3, each larger than the one before it",
+            axis == GrowthAxis::kDepth ? "layers" : "widths", fmt::join(list, ","));
+  }
   require(!request.steps.empty() && ascends(request.steps),
           "--steps is {}: expected numbers of steps above 0, each larger than the one before it",
           fmt::join(request.steps, ","));
@@ -55,8 +61,8 @@ void make_up_data(const std::filesystem::path& folder) {
 // The configuration of every run but for its seed and parametrization.
 std::vector<RunConfig> configs_of(const RunConfig& config, const CoordCheckRequest& request, GrowthAxis axis) {
   std::vector<RunConfig> configs;
-  const RunConfig base = widened(config, request.widths.front(), axis);
-  for (const std::int64_t width : request.widths) configs.push_back(widened(base, width, axis));
+  const RunConfig base = grown(config, sizes(request, axis).front(), axis);
+  for (const std::int64_t size : sizes(request, axis)) configs.push_back(grown(base, size, axis));
   return configs;
 }
 
@@ -100,7 +106,13 @@ RunConfig resolve_config(const CoordCheckRequest& request, const ProcessGroup& w
 }
 
 // What a step costs, about.
-std::int64_t cost(const RunConfig& config) { return config.model().width() * config.model().width(); }
+std::int64_t cost(const RunConfig& config) {
+  return config.model().width() * config.model().width() * config.model().layers();
+}
+
+std::int64_t size_along(const RunConfig& config, GrowthAxis axis) {
+  return axis == GrowthAxis::kDepth ? config.model().layers() : config.model().width();
+}
 
 class CoordCheck {
  public:
@@ -125,14 +137,17 @@ class CoordCheck {
       std::vector<std::string> plots;
       for (const ParametrizationConfig::Kind kind : request_.parametrizations) {
         const std::vector<CoordRecord> records = measure(axis, kind);
-        columns.push_back({kind, judge(records, request_.steps.back(), axis)});
+        columns.push_back({kind, judge(records, request_.steps.back(), axis, judged_exponent())});
         on_first_rank([&] { plots.push_back(draw(records, columns.back(), axis)); });
         const bool decides = request_.parametrizations.size() == 1 || kind == ParametrizationConfig::GDN_MUP;
         fails = fails || (decides && !passed(columns.back()));
       }
-      text += fmt::format("{}, {} grows, widths {}, {} seeds, after step {}\n{}{}\n", optimizer_, name_of(axis),
-                          fmt::join(request_.widths, " "), request_.seeds, request_.steps.back(), coord_table(columns),
-                          fmt::join(plots, "\n"));
+      text += fmt::format("{}, {} grows, {} {}, {} seeds, after step {}\n{}{}\n", optimizer_, name_of(axis),
+                          axis == GrowthAxis::kDepth ? "layers" : "widths", fmt::join(sizes(request_, axis), " "),
+                          request_.seeds, request_.steps.back(), coord_table(columns), fmt::join(plots, "\n"));
+      if (axis == GrowthAxis::kDepth && !config_.parametrization().has_depth_exponent()) {
+        text += "parametrization.depth_exponent is not given: nothing follows the depth\n";
+      }
     }
     on_first_rank([&] {
       progress_->finish();
@@ -148,6 +163,11 @@ class CoordCheck {
     run_or_fail_together(world_, [&] {
       if (world_.rank() == 0) body();
     });
+  }
+
+  double judged_exponent() const {
+    const ParametrizationConfig& parametrization = config_.parametrization();
+    return parametrization.has_depth_exponent() ? parametrization.depth_exponent() : 1;
   }
 
   std::int64_t total_cost() const {
@@ -166,7 +186,7 @@ class CoordCheck {
         const std::uint64_t seed = config_.train().seed() + static_cast<std::uint64_t>(i);
         config.mutable_train()->set_seed(seed);
         for (CoordMeasurement& m : train(config, axis)) {
-          records.push_back({axis, kind, config.model().width(), seed, std::move(m)});
+          records.push_back({axis, kind, size_along(config, axis), seed, std::move(m)});
           if (jsonl_.is_open()) jsonl_ << coord_json_line(records.back(), optimizer_);
         }
         on_first_rank([&] {
@@ -199,7 +219,7 @@ class CoordCheck {
       progress_->update(done_,
                         fmt::format("{} {} {}  seed {}  step {}/{}",
                                     ParametrizationConfig::Kind_Name(config.parametrization().kind()), name_of(axis),
-                                    config.model().width(), config.train().seed(), step, request_.steps.back()));
+                                    size_along(config, axis), config.train().seed(), step, request_.steps.back()));
     }
     return all;
   }

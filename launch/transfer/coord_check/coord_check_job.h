@@ -21,6 +21,7 @@ struct CoordCheckRequest {
   std::filesystem::path out;
   bool force = false;                // `out` may hold results, which are written over
   std::vector<std::int64_t> widths;  // the first is the base
+  std::vector<std::int64_t> layers;  // the same, of GrowthAxis::kDepth
   std::vector<std::int64_t> steps;   // after which to measure
   std::vector<GrowthAxis> axes;
   std::vector<ParametrizationConfig::Kind> parametrizations;
@@ -28,7 +29,7 @@ struct CoordCheckRequest {
   int seeds = 3;
 };
 
-// Trains the first steps of the configured run at every width, with every seed and parametrization, on the CPU in
+// Trains the first steps of the configured run at every size, with every seed and parametrization, on the CPU in
 // float32, in the configured layout; rank 0 prints the table of slopes on stdout and writes coord-check.{txt,jsonl} and
 // the plots to the folder `out`.
 // Throws SharedError if `out` holds something. Returns the exit code: 1 if the only parametrization fails, or GDN_MUP

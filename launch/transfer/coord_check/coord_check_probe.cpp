@@ -66,7 +66,7 @@ class RmsTable {
 
 CoordProbe::CoordProbe(Trainer& trainer, Batch batch)
     : trainer_(trainer),
-      whole_(trainer.config(), trainer.parametrization().logit_multiplier(), kForInference),
+      whole_(trainer.config(), trainer.parametrization().forward_multipliers(), kForInference),
       batch_(std::move(batch)) {
   fetch_weights();
   initial_weights_ = weights_;
@@ -83,14 +83,21 @@ void CoordProbe::fetch_weights() {
 CoordProbe::Activations CoordProbe::run() const {
   Activations seen;
   Tensor residual;
+  const auto multiplier = static_cast<float>(trainer_.parametrization().forward_multipliers().residual);
+  // The stream, which passes show without the multiplier of what is added to it.
+  const auto multiplied = [multiplier](const Tensor& residual) {
+    const Tensor copy = residual.clone();
+    if (multiplier != 1) kernels::scale(copy, multiplier, Stream());
+    return copy;
+  };
   // What a block adds to the residual stream is the difference that it makes: first its mixer's, then its MLP's.
   const auto observe = [&](std::string_view name, int layer, const Tensor& tensor) {
     const Tensor copy = tensor.clone();
-    if (name == "residual" && layer < 0) seen[{"embedding", layer}] = copy;
+    if (name == "residual" && layer < 0) seen[{"embedding", layer}] = multiplied(copy);
     if (name == "residual" && layer >= 0) {
       const bool after_mixer = !seen.contains({"mixer", layer});
       seen[{after_mixer ? "mixer" : "mlp", layer}] = difference(copy, residual);
-      seen[{"residual", layer}] = copy;
+      seen[{"residual", layer}] = multiplied(copy);
     }
     if (name == "residual")
       residual = copy;
@@ -158,7 +165,7 @@ Tensor CoordProbe::readout_contribution(const Activations& inputs) const {
   const auto found = std::ranges::find(parameters, name, [](const Parameter& p) { return p.spec.name; });
   const Tensor change = weight_change(static_cast<std::size_t>(found - parameters.begin()));
   const Tensor logits = product(inputs.at({"readout_input", -1}), change);
-  kernels::scale(logits, static_cast<float>(trainer_.parametrization().logit_multiplier()), Stream());
+  kernels::scale(logits, static_cast<float>(trainer_.parametrization().forward_multipliers().logits), Stream());
   return logits;
 }
 

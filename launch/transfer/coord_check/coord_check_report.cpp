@@ -34,22 +34,22 @@ std::string cell(const CoordVerdict& verdict) {
   return fmt::format("{:+10.2f} ± {:.2f}  {:<4}", verdict.law.slope, verdict.law.uncertainty, word(verdict));
 }
 
-// Mean and standard deviation over seeds, at one width.
-PlotPoint point_of(double width, const std::vector<double>& values) {
+// Mean and standard deviation over seeds, at one size.
+PlotPoint point_of(double size, const std::vector<double>& values) {
   const auto count = static_cast<double>(values.size());
   double mean = 0, square = 0;
   for (const double value : values) mean += value / count;
   for (const double value : values) square += (value - mean) * (value - mean);
-  return {width, mean, values.size() > 1 ? std::sqrt(square / (count - 1)) : 0};
+  return {size, mean, values.size() > 1 ? std::sqrt(square / (count - 1)) : 0};
 }
 
 PlotPanel panel_of(std::span<const CoordRecord> records, const CoordVerdict& verdict) {
-  std::map<std::int64_t, std::map<std::int64_t, std::vector<double>>> steps;  // step, width: the values of all seeds
+  std::map<std::int64_t, std::map<std::int64_t, std::vector<double>>> steps;  // step, size: the values of all seeds
   for (const CoordRecord& record : records) {
     const CoordMeasurement& m = record.measured;
     if (m.kind != verdict.kind || m.quantity != verdict.quantity) continue;
     if (m.kind == CoordKind::kValue && m.step != verdict.step) continue;
-    steps[m.step][record.width].push_back(m.rms);
+    steps[m.step][record.size].push_back(m.rms);
   }
   const std::string slope = std::isfinite(verdict.law.slope)
                                 ? fmt::format("{:+.2f} ± {:.2f}", verdict.law.slope, verdict.law.uncertainty)
@@ -58,9 +58,9 @@ PlotPanel panel_of(std::span<const CoordRecord> records, const CoordVerdict& ver
                   .lines = {},
                   .verticals = {},
                   .alert = failed(verdict)};
-  for (const auto& [step, widths] : steps) {
+  for (const auto& [step, sizes] : steps) {
     PlotLine line{.label = fmt::format("step {}", step), .points = {}, .marks = {}};
-    for (const auto& [width, values] : widths) line.points.push_back(point_of(static_cast<double>(width), values));
+    for (const auto& [size, values] : sizes) line.points.push_back(point_of(static_cast<double>(size), values));
     panel.lines.push_back(std::move(line));
   }
   return panel;
@@ -70,7 +70,16 @@ PlotPanel panel_of(std::span<const CoordRecord> records, const CoordVerdict& ver
 
 bool passed(const CoordColumn& column) { return std::ranges::none_of(column.verdicts, failed); }
 
-std::string name_of(GrowthAxis axis) { return axis == GrowthAxis::kHeadDim ? "head_dim" : "heads"; }
+std::string name_of(GrowthAxis axis) {
+  switch (axis) {
+    case GrowthAxis::kHeadDim: return "head_dim";
+    case GrowthAxis::kHeads: return "heads";
+    case GrowthAxis::kDepth: return "depth";
+  }
+  return "";
+}
+
+std::string_view size_of(GrowthAxis axis) { return axis == GrowthAxis::kDepth ? "layers" : "width"; }
 
 std::string coord_table(std::span<const CoordColumn> columns) {
   std::string table = fmt::format("{:<24}", "slope of log RMS");
@@ -100,7 +109,7 @@ std::string coord_json_line(const CoordRecord& record, const std::string& optimi
   const nlohmann::ordered_json line = {{"axis", name_of(record.axis)},
                                        {"optimizer", optimizer},
                                        {"parametrization", ParametrizationConfig::Kind_Name(record.parametrization)},
-                                       {"width", record.width},
+                                       {std::string(size_of(record.axis)), record.size},
                                        {"seed", record.seed},
                                        {"step", m.step},
                                        {"kind", name_of(m.kind)},
@@ -111,8 +120,13 @@ std::string coord_json_line(const CoordRecord& record, const std::string& optimi
 
 Plot coord_plot(std::span<const CoordRecord> records, std::span<const CoordVerdict> verdicts,
                 const std::string& title) {
-  Plot plot{
-      .title = title, .x_label = "width", .y_label = "RMS", .panels = {}, .columns = 6, .x_ticks = {}, .log_y = true};
+  Plot plot{.title = title,
+            .x_label = records.empty() ? "" : std::string(size_of(records[0].axis)),
+            .y_label = "RMS",
+            .panels = {},
+            .columns = 6,
+            .x_ticks = {},
+            .log_y = true};
   plot.panel_width = 280;  // of the longest title
   plot.infinite_label = "not finite";
   std::vector<CoordVerdict> shown(verdicts.begin(), verdicts.end());
@@ -120,8 +134,8 @@ Plot coord_plot(std::span<const CoordRecord> records, std::span<const CoordVerdi
   std::ranges::stable_partition(shown, failed);
   for (const CoordVerdict& verdict : shown) plot.panels.push_back(panel_of(records, verdict));
   for (const CoordRecord& record : records) {
-    const auto width = static_cast<double>(record.width);
-    if (std::ranges::find(plot.x_ticks, width) == plot.x_ticks.end()) plot.x_ticks.push_back(width);
+    const auto size = static_cast<double>(record.size);
+    if (std::ranges::find(plot.x_ticks, size) == plot.x_ticks.end()) plot.x_ticks.push_back(size);
   }
   return plot;
 }

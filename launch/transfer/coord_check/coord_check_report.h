@@ -26,7 +26,7 @@ std::string coord_json_line(const CoordRecord& record, const std::string& optimi
 // the standard deviation over seeds. Of the records of one axis and parametrization, and what they were judged.
 Plot coord_plot(std::span<const CoordRecord> records, std::span<const CoordVerdict> verdicts, const std::string& title);
 
-// "head_dim", "heads"
-std::string name_of(GrowthAxis axis);
+std::string name_of(GrowthAxis axis);       // "head_dim", "heads", "depth"
+std::string_view size_of(GrowthAxis axis);  // what a CoordRecord has the size in: "width", "layers"
 
 }  // namespace mudelta

@@ -21,18 +21,12 @@ struct ParameterClass {
 };
 
 // All layers are alike.
-RunConfig with_one_layer(RunConfig config) {
-  config.mutable_model()->set_layers(1);
-  return config;
-}
-
-std::vector<ParameterClass> classes_of(const RunConfig& config) {
-  const RunConfig one = with_one_layer(config);
-  const std::vector<ParameterSpec> specs = parameter_specs(one.model());
-  const Parametrization parametrization = make_parametrization(one);
+std::vector<ParameterClass> classes_of(const RunConfig& config, const Parametrization& parametrization) {
+  const std::vector<ParameterSpec> specs = parameter_specs(config.model());
   std::vector<ParameterClass> classes;
   for (std::size_t i = 0; i < specs.size(); ++i) {
     const auto [layer, name] = place_of(specs[i].name);
+    if (layer > 0) continue;
     classes.push_back({.name = std::string(name),
                        .count = layer < 0 ? 1 : config.model().layers(),
                        .spec = specs[i],
@@ -63,7 +57,8 @@ std::string describe_scaling(const RunConfig& config, int data_ranks) {
   std::string text = fmt::format("{:<24}{:>4}  {:<12}{:<16}{:<18}{:>9}{:>11}{:>12}{:>10}\n", "parameter", "x", "role",
                                  "shape", "initial values", "lr x", "peak lr", "decay/step", "eps");
   double elements = 0;
-  for (const ParameterClass& c : classes_of(config)) {
+  const Parametrization parametrization = make_parametrization(config);
+  for (const ParameterClass& c : classes_of(config, parametrization)) {
     elements += static_cast<double>(c.spec.shape.numel()) * static_cast<double>(c.count);
     text += fmt::format(
         "{:<24}{:>4}  {:<12}{:<16}{:<18}{:>9.4g}{:>11.4g}{:>12.3g}{:>10}\n", c.name, c.count, name_of(c.spec.role),
@@ -74,7 +69,11 @@ std::string describe_scaling(const RunConfig& config, int data_ranks) {
   const double tokens = static_cast<double>(train.steps() * train.global_batch() * train.sequence_length());
   const double flops = flops_per_token(config.model()).training();
   const MemoryEstimate memory = estimate_memory(config, data_ranks, gpu::devices().empty() ? Device() : Device::cuda());
-  text += fmt::format("logits x {:.6g}\n\n", make_parametrization(with_one_layer(config)).logit_multiplier());
+  const ForwardMultipliers& forward = parametrization.forward_multipliers();
+  text += fmt::format("logits x {:.6g}\n", forward.logits);
+  if (forward.residual != 1)
+    text += fmt::format("what mixers and MLPs add to the residual stream x {:.6g}\n", forward.residual);
+  text += '\n';
   text += fmt::format("parameters  {:.4g} million\n", elements / 1e6);
   text += fmt::format("training    {:.4g} GFLOP per token, forward and backward; {:.4g} million tokens: {:.3g} FLOP\n",
                       flops / 1e9, tokens / 1e6, flops * tokens);

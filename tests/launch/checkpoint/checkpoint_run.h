@@ -89,7 +89,7 @@ class CheckpointRun {
     return ::testing::AssertionSuccess();
   }
 
-  CheckpointContext context() { return {config, store, scaling, logit_multiplier, &data_set}; }
+  CheckpointContext context() { return {config, store, scaling, forward_multipliers, &data_set}; }
 
   // Fills with `step` as salt and saves. Collective.
   void save(const std::filesystem::path& run_dir, std::int64_t step, std::int64_t skipped_in_a_row = 0) {
@@ -114,7 +114,7 @@ class CheckpointRun {
   ParameterStore store;
   ParameterShards shards;
   std::vector<ParameterScaling> scaling;
-  double logit_multiplier = 1.0 / 3;
+  ForwardMultipliers forward_multipliers{.logits = 1.0 / 3};
   DatasetInfo data_set{.train = {{"a.bin", 100, "0123456789abcdef"}, {"b.bin", 50, "fedcba9876543210"}},
                        .validation = {{"c.bin", 10, "00112233445566ff"}}};
   Optimizer optimizer;

@@ -82,7 +82,8 @@ TEST(CheckpointTest, UninterruptedParametersBearTheirNamesAndShapes) {
   EXPECT_EQ(manifest.ranks(), 1);
   EXPECT_EQ(manifest.optimizer(), "ADAMW");
   EXPECT_EQ(manifest.optimizer_updates(), 1);
-  EXPECT_EQ(manifest.logit_multiplier(), run.logit_multiplier);
+  EXPECT_EQ(manifest.logit_multiplier(), run.forward_multipliers.logits);
+  EXPECT_FALSE(manifest.has_residual_multiplier()) << "earlier versions can read it";
   EXPECT_EQ(manifest.config().SerializeAsString(), run.config.SerializeAsString());
   ASSERT_EQ(manifest.parameters_size(), 5);
   EXPECT_EQ(manifest.parameters(1).name(), "layers.1.weight");
@@ -363,8 +364,11 @@ TEST_F(CheckpointMismatchTest, AnotherOptimizerOrOtherMultipliers) {
   CheckpointRun sgd({.optimizer = OptimizerKind::kSgd});
   EXPECT_THAT(error_of_loading(sgd), HasSubstr("the optimizer is ADAMW in the checkpoint, SGD here"));
   CheckpointRun run;
-  run.logit_multiplier = 0.5;
+  run.forward_multipliers.logits = 0.5;
   EXPECT_THAT(error_of_loading(run), HasSubstr("the logit multiplier is 0.333"));
+  CheckpointRun deep;
+  deep.forward_multipliers.residual = 0.5;
+  EXPECT_THAT(error_of_loading(deep), HasSubstr("the residual multiplier is 1 in the checkpoint, 0.5 here"));
 
   const auto error_with = [&](auto change) {
     CheckpointRun changed;

@@ -153,7 +153,8 @@ TEST(CheckpointTools, OneFileOfAllWeights) {
   const auto config = nlohmann::json::parse(read_file(folder / "config.json"));
   EXPECT_EQ(config["model"]["width"], 64);
   EXPECT_EQ(config["tokenizer"], "byte");
-  EXPECT_EQ(config["logit_multiplier"], run.logit_multiplier);
+  EXPECT_EQ(config["logit_multiplier"], run.forward_multipliers.logits);
+  EXPECT_EQ(config["residual_multiplier"], 1);
   EXPECT_EQ(config["step"], 3);
 }
 

@@ -86,7 +86,8 @@ const std::set<std::string> kSaid = {
 
 // Said; refused where a multiplier of a parameter changes with it, which checkpoints hold.
 const std::set<std::string> kComparedAsMultipliers = {
-    "optimizer.weight_decay_rule",
+    "optimizer.lr_decay_width",
+    "optimizer.weight_decay_rule",  // retired; counts only without lr_decay_width
     "optimizer.eps_rule",
     "optimizer.clip_rule",
     "parametrization.kind",
@@ -96,6 +97,8 @@ const std::set<std::string> kComparedAsMultipliers = {
     "parametrization.base_head_dim",
     "parametrization.base_mlp_size",
     "parametrization.scaling",
+    "parametrization.base_layers",
+    "parametrization.depth_exponent",
 };
 
 // Gives the field another value than it has.

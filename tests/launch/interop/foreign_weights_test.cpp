@@ -45,6 +45,9 @@ Tensor logits_of(const WeightSource& weights) {
   return probe_logits(weights, o_norm_eps(weights.config().model()), DType::kFloat32, kTokens, "tokens");
 }
 
+bool ends_branch(const ParameterSpec& spec) {
+  return spec.name.ends_with("o_proj.weight") || spec.name.ends_with("down_proj.weight");
+}
 bool is_final_norm(const ParameterSpec& spec) { return spec.name == "model.norm.weight"; }
 bool is_residual_norm(const ParameterSpec& spec) {
   return spec.role == Role::kNorm && spec.name.find("o_norm") == std::string::npos;
@@ -54,18 +57,22 @@ TEST(ForeignWeights, ComeBackBitForBitAndWithTheirLogits) {
   for (const std::string changes :
        {"", "model { tie_embeddings: false head_dim: 6 expand_v: 1.5 conv_size: 3 }",
         "model { value_heads: 2 norm_eps: 1e-5 o_norm_eps: 0.25 } data { tokenizer: 'byte' }",
-        "parametrization { base_width: 4 base_head_dim: 5 base_mlp_size: 5 }"}) {
+        "parametrization { base_width: 4 base_head_dim: 5 base_mlp_size: 5 }",
+        "parametrization { base_width: 6 base_head_dim: 5 base_mlp_size: 5 base_layers: 3 depth_exponent: 0.75 }"}) {
     SCOPED_TRACE(changes);
     for (const ForeignFormat* format : foreign_formats()) {
       SCOPED_TRACE(format->name);
       const Written written(*format, changes);
       const ForeignWeights found(written.folder.path());
-      const bool folds = written.weights.logit_multiplier() != 1;
+      const bool folds = written.weights.forward_multipliers().logits != 1;
       EXPECT_EQ(folds, changes.find("base") != std::string::npos);
+      const bool folds_residual = written.weights.forward_multipliers().residual != 1;
+      EXPECT_EQ(folds_residual, changes.find("depth") != std::string::npos);
       expect_same(written.weights, found, [&](const ParameterSpec& spec) {
-        return (folds && is_final_norm(spec)) || (format == &kQwen35Format && is_residual_norm(spec));
+        return (folds && is_final_norm(spec)) || (folds_residual && ends_branch(spec)) ||
+               (format == &kQwen35Format && is_residual_norm(spec));
       });
-      EXPECT_EQ(found.logit_multiplier(), 1);
+      EXPECT_EQ(found.forward_multipliers(), ForwardMultipliers());
       EXPECT_EQ(found.config().parametrization().kind(), ParametrizationConfig::SP);
       EXPECT_EQ(o_norm_eps(found.config().model()), o_norm_eps(written.weights.config().model()));
       EXPECT_EQ(found.config().data().tokenizer(), written.weights.config().data().tokenizer());
@@ -79,7 +86,7 @@ TEST(ForeignWeights, ComeBackBitForBitAndWithTheirLogits) {
 // The gain of a zero-centred norm is stored less 1, that of o_norm as it is.
 TEST(ForeignWeights, AreStoredAsTheFormatHasThem) {
   const Written written(kQwen35Format, "parametrization { base_width: 6 base_head_dim: 5 base_mlp_size: 5 }");
-  ASSERT_EQ(written.weights.logit_multiplier(), 0.5);
+  ASSERT_EQ(written.weights.forward_multipliers().logits, 0.5);
   const SafetensorsFile file(written.folder / "model.safetensors");
   const auto first = [&](const std::string& tensor, std::int64_t row = 0) {
     return file.read(tensor).slice(row, row + 1).data<float>()[0];

@@ -51,7 +51,7 @@ TEST_F(ModelExport, OwnFormatIsACheckpointBitForBit) {
   const MemoryWeights expected(small_run(changes));
   const CheckpointWeights found(root_ / "out");
   expect_same(expected, found, [](const ParameterSpec&) { return false; });
-  EXPECT_EQ(found.logit_multiplier(), expected.logit_multiplier());
+  EXPECT_EQ(found.forward_multipliers(), expected.forward_multipliers());
   EXPECT_EQ(found.config().train().steps(), 9);
   EXPECT_EQ(found.state().step(), 7);
   const CheckpointManifest manifest = read_manifest(root_ / "out");
@@ -106,30 +106,33 @@ TEST_F(ModelExport, WhatAFormatCannotHoldIsRefusedAndNothingWritten) {
 
 TEST_F(ModelExport, ImportsAreCheckpointsOfTheSameModel) {
   const std::string changes =
-      "parametrization { base_width: 6 base_head_dim: 5 base_mlp_size: 5 } data { tokenizer: 'byte' } model { "
-      "vocab_size: 257 }";
+      "parametrization { base_width: 6 base_head_dim: 5 base_mlp_size: 5 base_layers: 1 depth_exponent: 1 } "
+      "data { tokenizer: 'byte' } model { vocab_size: 257 }";
   const MemoryWeights expected(small_run(changes));
-  ASSERT_EQ(expected.logit_multiplier(), 0.5);
+  ASSERT_EQ(expected.forward_multipliers(), (ForwardMultipliers{.logits = 0.5, .residual = 0.5}));
   const auto logits = [](const WeightSource& of) { return probe_logits(of, 4e-3, DType::kFloat32, 40, ""); };
   const auto expect_logits = [&](const WeightSource& of) {
     EXPECT_LT(largest_difference(logits(of), logits(expected)), 1e-5);
   };
   for (const std::string format : {"fla", "qwen3_5"}) {
     SCOPED_TRACE(format);
-    run(changes, {.format = format, .force = true});
+    EXPECT_THAT(run(changes, {.format = format, .force = true}),
+                AllOf(HasSubstr("folded         the logit multiplier, 0.5, into the gain"),
+                      HasSubstr("folded         the residual multiplier, 0.5, into the last matrices")));
     EXPECT_THAT(import(), AllOf(HasSubstr("multipliers    SP"), HasSubstr("tokenizer      byte")));
     const CheckpointWeights plain(root_ / "imported");
-    EXPECT_EQ(plain.logit_multiplier(), 1);
+    EXPECT_EQ(plain.forward_multipliers(), ForwardMultipliers());
     EXPECT_EQ(plain.config().parametrization().kind(), ParametrizationConfig::SP);
     EXPECT_EQ(o_norm_eps(plain.config().model()), 4e-3);
     expect_logits(plain);
 
     // With its base declared, the model has its multipliers again, and the gain of its final norm.
     EXPECT_THAT(
-        import({"parametrization={base_width: 6 base_head_dim: 5 base_mlp_size: 5}", "train.sequence_length=99"}),
-        HasSubstr("GDN_MUP: the logit multiplier is 0.5"));
+        import({"parametrization={base_width: 6 base_head_dim: 5 base_mlp_size: 5 base_layers: 1 depth_exponent: 1}",
+                "train.sequence_length=99"}),
+        AllOf(HasSubstr("GDN_MUP: the logit multiplier is 0.5"), HasSubstr("; the residual multiplier is 0.5")));
     const CheckpointWeights declared(root_ / "imported");
-    EXPECT_EQ(declared.logit_multiplier(), 0.5);
+    EXPECT_EQ(declared.forward_multipliers(), expected.forward_multipliers());
     EXPECT_EQ(declared.config().train().sequence_length(), 99);
     EXPECT_EQ(LoadedModel(root_ / "imported").config().data().tokenizer(), "byte");
     expect_logits(declared);

@@ -21,7 +21,7 @@ using ::testing::HasSubstr;
 // Weights that are nowhere: element i of any parameter is i + 1, but for one.
 class Numbers : public WeightSource {
  public:
-  explicit Numbers(const std::string& changes = "", double logit_multiplier = 1) : logit_multiplier_(logit_multiplier) {
+  explicit Numbers(const std::string& changes = "", ForwardMultipliers multipliers = {}) : multipliers_(multipliers) {
     *config_.mutable_model() = small_config();
     config_.mutable_data()->set_tokenizer("byte");
     parse_text(changes, "changes", changes_);
@@ -32,7 +32,7 @@ class Numbers : public WeightSource {
 
   const std::filesystem::path& folder() const override { return folder_; }
   const RunConfig& config() const override { return config_; }
-  double logit_multiplier() const override { return logit_multiplier_; }
+  ForwardMultipliers forward_multipliers() const override { return multipliers_; }
   TrainingState state() const override { return {}; }
   void read(const std::string& parameter, const ParameterSlice& slice, std::int64_t begin,
             std::span<float> out) const override {
@@ -47,7 +47,7 @@ class Numbers : public WeightSource {
  private:
   std::filesystem::path folder_ = "somewhere";
   RunConfig config_, changes_;
-  double logit_multiplier_;
+  ForwardMultipliers multipliers_;
 };
 
 RunConfig parse(const std::string& text) {
@@ -100,6 +100,12 @@ TEST(InitialWeights, AreOfTheSameModelHoweverItIsSaid) {
               HasSubstr("model.o_norm_eps: 1e-05 -> 0.00025"));
 }
 
+// From multipliers 1/4 and 1/2 to 2 and 1/4.
+float factor_of(const std::string& parameter) {
+  if (parameter == "model.norm.weight") return 0.125F;
+  return parameter.ends_with("attn.o_proj.weight") || parameter.ends_with("mlp.down_proj.weight") ? 2 : 1;
+}
+
 TEST(InitialWeights, GoIntoMastersAndValuesAndKeepTheLogits) {
   for (const DType dtype : {DType::kFloat32, DType::kBFloat16}) {
     SmallModel small(small_config(), dtype);
@@ -107,23 +113,24 @@ TEST(InitialWeights, GoIntoMastersAndValuesAndKeepTheLogits) {
     ParameterShards shards(small.store, alone, 1 << 10);
     const std::vector<ParameterScaling> scaling(small.store.parameters().size());
     Optimizer optimizer({}, small.store, shards, scaling, alone);
-    load_initial_weights(Numbers("", 0.25), 2, small.store, optimizer, alone, Stream());
+    load_initial_weights(Numbers("", {.logits = 0.25, .residual = 0.5}), {.logits = 2, .residual = 0.25}, small.store,
+                         optimizer, alone, Stream());
     for (const Parameter& parameter : small.store.parameters()) {
-      const float factor = parameter.spec.name == "model.norm.weight" ? 0.125F : 1;
+      const float factor = factor_of(parameter.spec.name);
       const Tensor expected = Tensor::empty(parameter.value.shape());
       for (std::int64_t i = 0; i < expected.numel(); ++i)
         expected.data<float>()[i] = factor * static_cast<float>(i + 1);
       EXPECT_TRUE(same_bits(parameter.value, expected.to(parameter.value.dtype()))) << parameter.spec.name;
     }
     for (const OptimizerSegment& segment : optimizer.segments()) {
-      if (small.store.parameters()[segment.parameter].spec.name == "model.norm.weight") continue;
+      if (factor_of(small.store.parameters()[segment.parameter].spec.name) != 1) continue;
       EXPECT_EQ(segment.state[0].second.span<float>().back(), static_cast<float>(segment.begin + segment.numel));
     }
 
     Numbers broken;
     broken.broken = "model.norm.weight";
     EXPECT_THAT(
-        error_of([&] { load_initial_weights(broken, 1, small.store, optimizer, alone, Stream()); }),
+        error_of([&] { load_initial_weights(broken, {}, small.store, optimizer, alone, Stream()); }),
         AllOf(HasSubstr("somewhere: element 2 of model.norm.weight is inf"), HasSubstr("expected finite weights")));
   }
 }

@@ -15,7 +15,7 @@ struct FreshRun {
   explicit FreshRun(TrainConfig::ComputeDtype dtype)
       : config(make_config(dtype)),
         parametrization(make_parametrization(config)),
-        stored(config, parametrization.logit_multiplier()),
+        stored(config, parametrization.forward_multipliers()),
         shards(stored.store, ProcessGroup::single(), 1 << 12),
         optimizer(config.optimizer(), stored.store, shards, parametrization.scaling(), ProcessGroup::single()) {
     initialize(stored.store, optimizer, parametrization, 7, Stream());

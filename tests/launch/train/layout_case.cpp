@@ -87,7 +87,8 @@ void draw_optimizer(Draw& draw, OptimizerConfig& optimizer) {
 
 std::string LayoutCase::to_string() const {
   return config.parallel().ShortDebugString() + " | " + config.model().ShortDebugString() + " | " +
-         config.train().ShortDebugString() + " | " + config.optimizer().ShortDebugString();
+         config.train().ShortDebugString() + " | " + config.optimizer().ShortDebugString() + " | " +
+         config.parametrization().ShortDebugString();
 }
 
 LayoutCase draw_layout(std::uint64_t seed, int num_ranks) {
@@ -113,6 +114,10 @@ LayoutCase draw_layout(std::uint64_t seed, int num_ranks) {
   draw_optimizer(draw, *config.mutable_optimizer());
   config.mutable_parametrization()->set_kind(ParametrizationConfig::GDN_MUP);
   config.mutable_parametrization()->set_base_width(config.model().width());
+  if (draw.coin()) {
+    config.mutable_parametrization()->set_base_layers(1);
+    config.mutable_parametrization()->set_depth_exponent(1);
+  }
   *config.mutable_model() = resolve(config.model());
   config.mutable_parallel()->set_zero_stage(static_cast<int>(draw.of(0, 3)));
   return {with_defaults(config)};

@@ -33,14 +33,14 @@ void save(const std::filesystem::path& run_dir, const std::function<void(Paramet
   const RunConfig config = small_run();
   const ProcessGroup alone = ProcessGroup::single();
   const Parametrization parametrization = make_parametrization(config);
-  StoredModel stored(config, 1);
+  StoredModel stored(config, {});
   initialize(stored.store, 1);
   change(stored.store);
   ParameterShards shards(stored.store, alone, 1 << 20);
   Optimizer optimizer(config.optimizer(), stored.store, shards, parametrization.scaling(), alone);
   TrainingState state;
   state.set_step(1);
-  save_checkpoint(run_dir, {config, stored.store, parametrization.scaling(), 1}, state, optimizer, alone);
+  save_checkpoint(run_dir, {config, stored.store, parametrization.scaling(), {}}, state, optimizer, alone);
 }
 
 std::string error_of_loading(const TemporaryFolder& run) {

@@ -58,7 +58,7 @@ TEST(MemoryEstimate, CountsEveryParameter) {
   for (const int layers : {1, 2, 5}) {
     RunConfig config = config_of(layers);
     const std::int64_t before = memory_stats({}).allocated;
-    const StoredModel stored(config, 1, kForInference);
+    const StoredModel stored(config, {}, kForInference);
     const MemoryEstimate estimate = estimate_inference_memory(config, 0, {});
     const auto real = static_cast<double>(memory_stats({}).allocated - before);
     EXPECT_NEAR(estimate.total(), real, 0.001 * real);

@@ -20,7 +20,7 @@ TEST(BaseModel, IsTheModelItselfWithoutBaseWidth) {
   const RunConfig config = paper(512);
   EXPECT_EQ(base_model(config).SerializeAsString(), config.model().SerializeAsString());
   const Parametrization parametrization = make_parametrization(config);
-  EXPECT_EQ(parametrization.logit_multiplier(), 1);
+  EXPECT_EQ(parametrization.forward_multipliers().logits, 1);
   for (const ParameterScaling& scaling : parametrization.scaling()) {
     EXPECT_EQ(scaling.lr, 1);
     EXPECT_EQ(scaling.init, 1);
@@ -34,7 +34,7 @@ TEST(BaseModel, HeadDimGrowsUnlessBaseHeadsAreGiven) {
   EXPECT_EQ(base.heads(), 6);
   EXPECT_EQ(base.head_dim(), 32);
   EXPECT_EQ(base.mlp_size(), 1024);
-  GrowthRatios growth = growth_ratios(base, config.model());
+  GrowthRatios growth = growth_ratios(base, config);
   EXPECT_EQ(growth.width, 4);
   EXPECT_EQ(growth.head_dim, 4);
 
@@ -46,7 +46,7 @@ TEST(BaseModel, HeadDimGrowsUnlessBaseHeadsAreGiven) {
   EXPECT_EQ(base.heads(), 2);
   EXPECT_EQ(base.value_heads(), 4);
   EXPECT_EQ(base.head_dim(), 32);
-  growth = growth_ratios(base, config.model());
+  growth = growth_ratios(base, config);
   EXPECT_EQ(growth.width, 4);
   EXPECT_EQ(growth.head_dim, 1);
 }

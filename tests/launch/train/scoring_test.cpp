@@ -41,7 +41,7 @@ TEST(Scoring, IsThatOfEachTextAloneOnAnyNumberOfRanks) {
   RunConfig config;
   *config.mutable_model() = resolve(small_config());
   config = with_defaults(config);
-  StoredModel stored(config, 1);
+  StoredModel stored(config, {});
   initialize(stored.store, 1);
   const LanguageModel& model = stored.model;
   const Mesh mesh(ProcessGroup::world());

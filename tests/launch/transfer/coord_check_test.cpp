@@ -67,7 +67,7 @@ TEST(PowerLawFit, HasNoSlopeWhereAValueIsZeroOrNotFinite) {
 }
 
 // One quantity whose RMS is width^slope, judged on `axis`.
-bool passes(CoordKind kind, const std::string& quantity, double slope, GrowthAxis axis) {
+bool passes(CoordKind kind, const std::string& quantity, double slope, GrowthAxis axis, double depth_exponent = 1) {
   std::vector<CoordRecord> records;
   for (const std::int64_t width : {16, 32, 64}) {
     for (const std::int64_t step : {0, 5, 10}) {
@@ -77,14 +77,14 @@ bool passes(CoordKind kind, const std::string& quantity, double slope, GrowthAxi
       records.push_back({axis, ParametrizationConfig::GDN_MUP, width, 1, {kind, quantity, step, rms}});
     }
   }
-  const auto verdicts = judge(records, 10, axis);
+  const auto verdicts = judge(records, 10, axis, depth_exponent);
   EXPECT_EQ(verdicts.size(), 1u);
   return verdicts[0].passed.value();
 }
 
 TEST(Verdict, AllowsAFifthOnEitherSide) {
   for (const CoordKind kind : {CoordKind::kValue, CoordKind::kChange, CoordKind::kOwn}) {
-    for (const GrowthAxis axis : {GrowthAxis::kHeadDim, GrowthAxis::kHeads}) {
+    for (const GrowthAxis axis : {GrowthAxis::kHeadDim, GrowthAxis::kHeads, GrowthAxis::kDepth}) {
       EXPECT_TRUE(passes(kind, "q", 0.19, axis));
       EXPECT_TRUE(passes(kind, "q", -0.19, axis));
       EXPECT_FALSE(passes(kind, "q", 0.21, axis));
@@ -105,6 +105,24 @@ TEST(Verdict, AllowsIncoherentSumsWhereTheyAreExpected) {
   EXPECT_TRUE(passes(kChange, "o", 0.5, kHeadDim));
   EXPECT_FALSE(passes(kChange, "o", 0.5, kHeads));
   EXPECT_FALSE(passes(kChange, "o", -0.5, kHeadDim));
+}
+
+TEST(Verdict, AllowsOverDepthWhatTheExponentSays) {
+  using enum CoordKind;
+  using enum GrowthAxis;
+  EXPECT_TRUE(passes(kValue, "residual", -0.5, kDepth));
+  EXPECT_FALSE(passes(kValue, "residual", -0.5, kDepth, 0.5));
+  EXPECT_FALSE(passes(kValue, "residual", 0.5, kDepth));
+  EXPECT_FALSE(passes(kValue, "mixer", -0.5, kDepth));
+  EXPECT_TRUE(passes(kOwn, "W_q", -0.5, kDepth, 0.5));
+  EXPECT_FALSE(passes(kOwn, "W_q", 0, kDepth, 0.5));
+  EXPECT_TRUE(passes(kOwn, "readout", 0, kDepth, 0.5));
+  EXPECT_TRUE(passes(kOwn, "norm", -0.5, kDepth));
+  EXPECT_FALSE(passes(kOwn, "readout", -0.5, kDepth, 0.5));
+  EXPECT_TRUE(passes(kChange, "q", -0.5, kDepth, 0.5));
+  EXPECT_TRUE(passes(kChange, "residual", -0.5, kDepth));
+  EXPECT_FALSE(passes(kChange, "residual", -0.5, kDepth, 0.5));
+  EXPECT_FALSE(passes(kChange, "logits", -0.5, kDepth, 0.5));
 }
 
 template <class F>
@@ -149,6 +167,7 @@ class CoordCheckRun : public ::testing::Test {
                              .out = folder_ / "out",
                              .force = true,
                              .widths = {32, 64, 128},
+                             .layers = {2, 4, 8, 16},
                              .steps = {1, 5},
                              .axes = {},
                              .parametrizations = {ParametrizationConfig::GDN_MUP},
@@ -173,6 +192,19 @@ TEST_F(CoordCheckRun, GdnMupPassesAndSpFails) {
     EXPECT_TRUE(std::filesystem::exists(request_.out / (std::string("coord-check.") + name)));
   }
   EXPECT_TRUE(std::filesystem::exists(request_.out / "coord-check-heads-SP.gnuplot"));
+}
+
+TEST_F(CoordCheckRun, DepthIsHeldByItsExponentAlone) {
+  request_.overrides = {"train.sequence_length=32"};
+  EXPECT_THAT(check(kAdamW, {GrowthAxis::kDepth}).failed, Contains("change of residual"));
+  EXPECT_THAT(testing::read_file(request_.out / "coord-check.txt"), HasSubstr("nothing follows the depth"));
+  for (const std::string optimizer : {kAdamW, kSgd}) {
+    const Result deep = check(optimizer + "parametrization { depth_exponent: 1 }", {GrowthAxis::kDepth});
+    EXPECT_EQ(deep.exit_code, 0) << optimizer;
+    EXPECT_THAT(deep.failed, IsEmpty()) << optimizer;
+  }
+  EXPECT_THAT(testing::read_file(request_.out / "coord-check.jsonl"), HasSubstr(R"("axis":"depth","optimizer":"SGD")"));
+  EXPECT_THAT(testing::read_file(request_.out / "coord-check.jsonl"), HasSubstr(R"("layers":8)"));
 }
 
 // A multiplier that is wrong by a power of the width is seen in the rows of its own role, which pass otherwise.
@@ -252,6 +284,9 @@ TEST_F(CoordCheckRun, BadInputIsNamed) {
   EXPECT_THAT(error([&] { request_.widths = {16, 32}; }), HasSubstr("--widths is 16,32: expected at least 3"));
   EXPECT_THAT(error([&] { request_.widths = {16, 64, 32}; }), HasSubstr("--widths is 16,64,32"));
   EXPECT_THAT(error([&] { request_.widths = {32, 40, 60}; }), HasSubstr("model.heads"));
+  request_.layers = {2, 1, 4};
+  EXPECT_THAT(error_of([&] { check(kAdamW, {GrowthAxis::kDepth}); }),
+              HasSubstr("--layers is 2,1,4: expected at least"));
   EXPECT_THAT(error([&] { request_.steps = {0, 1}; }), HasSubstr("--steps is 0,1"));
   EXPECT_THAT(error([&] { request_.seeds = 0; }), HasSubstr("--seeds is 0"));
   EXPECT_THAT(error([&] { request_.data = folder_ / "nowhere"; }), HasSubstr("nowhere"));

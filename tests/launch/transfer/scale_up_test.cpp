@@ -88,7 +88,7 @@ TEST_F(ScaleUp, RoundTripKeepsTheRules) {
   EXPECT_EQ(scaling_of(config, "model.layers.0.attn.q_proj.weight").lr, 0.25);
   EXPECT_EQ(scaling_of(config, "model.layers.0.attn.q_proj.weight").init, 0.5);
   EXPECT_EQ(scaling_of(config, "model.embeddings.weight").lr, 1);
-  EXPECT_EQ(make_parametrization(config).logit_multiplier(), 0.25);
+  EXPECT_EQ(make_parametrization(config).forward_multipliers().logits, 0.25);
   const RunConfig sgd = round_trip(wide(OptimizerKind::kSgd, {"model.width=256"}));
   EXPECT_EQ(sgd.optimizer().sgd().momentum(), 0.9);
   EXPECT_EQ(scaling_of(sgd, "model.embeddings.weight").lr, 4);
@@ -101,7 +101,7 @@ TEST_F(ScaleUp, HeadsMayGrowToo) {
   EXPECT_EQ(both.model().heads(), 4);
   EXPECT_EQ(both.model().value_heads(), 4);
   EXPECT_EQ(both.model().head_dim(), 48);
-  EXPECT_EQ(growth_ratios(base_model(both), both.model()).head_dim, 2);
+  EXPECT_EQ(growth_ratios(base_model(both), both).head_dim, 2);
   const RunConfig number = wide(OptimizerKind::kAdamW, {"model.head_dim=24", "model.width=256"});
   EXPECT_EQ(number.model().heads(), 8);
 }
@@ -110,7 +110,7 @@ TEST_F(ScaleUp, TheWideRunTrains) {
   const RunConfig config = round_trip(wide(OptimizerKind::kAdamW, {"model.width=96"}));
   const Mesh mesh;
   Trainer trainer(config, mesh);
-  EXPECT_EQ(trainer.parametrization().logit_multiplier(), 64.0 / 96);
+  EXPECT_EQ(trainer.parametrization().forward_multipliers().logits, 64.0 / 96);
   const TrainStep step = trainer.step();
   EXPECT_FALSE(step.skipped);
   EXPECT_NEAR(step.loss, std::log(257), 0.5);
