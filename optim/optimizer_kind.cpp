@@ -1,6 +1,7 @@
 #include "optim/optimizer_kind.h"
 
 #include <algorithm>
+#include <cmath>
 #include <string>
 #include <vector>
 
@@ -13,10 +14,13 @@ namespace {
 using google::protobuf::FieldDescriptor;
 using google::protobuf::Message;
 
-// A setting and the check that its value must pass.
+// A setting, the check that its value must pass, and the power of k as which it goes (follow_noise): itself, or what it
+// is below 1.
 struct Setting {
   std::string_view name;
   void (*check)(std::string_view field, double value);
+  double power = 0;
+  bool below_one = false;
 };
 
 struct Row {
@@ -34,17 +38,17 @@ const std::vector<Row>& table() {
        .name = "ADAMW",
        .title = "AdamW",
        .state = {"exp_avg", "exp_avg_sq"},
-       .settings = {{"lr", require_positive},
-                    {"beta1", require_decay_rate},
-                    {"beta2", require_decay_rate},
-                    {"eps", require_positive},
-                    {"weight_decay", require_not_negative}}},
+       .settings = {{"lr", require_positive, 0.5},
+                    {"beta1", require_decay_rate, 1, /*below_one=*/true},
+                    {"beta2", require_decay_rate, 1, /*below_one=*/true},
+                    {"eps", require_positive, -0.5},
+                    {"weight_decay", require_not_negative, 0.5}}},
       {.kind = OptimizerKind::kSgd,
        .field = OptimizerConfig::kSgdFieldNumber,
        .name = "SGD",
        .title = "SGD",
        .state = {"momentum_buffer"},
-       .settings = {{"lr", require_positive},
+       .settings = {{"lr", require_positive, 1},
                     {"momentum", require_decay_rate},
                     {"weight_decay", require_not_negative}}},
   };
@@ -69,6 +73,22 @@ const FieldDescriptor* setting(const Message& message, std::string_view name) {
 
 double value_of(const Message& message, std::string_view name) {
   return message.GetReflection()->GetDouble(message, setting(message, name));
+}
+
+std::string path_of(OptimizerKind kind, const Setting& setting) {
+  return fmt::format("optimizer.{}.{}", message_of(kind).name(), setting.name);
+}
+
+// To twelve digits: 0.6, not 0.6000000000000001.
+double followed(const Setting& setting, double value, double k) {
+  const double factor = std::pow(k, setting.power);
+  return std::stod(fmt::format("{:.12g}", setting.below_one ? 1 - (1 - value) * factor : value * factor));
+}
+
+std::string rule_of(const Setting& setting) {
+  const std::string what = setting.below_one ? fmt::format("1 - {}", setting.name) : std::string(setting.name);
+  const std::string power = setting.power == 0.5 ? "^1/2" : setting.power == -0.5 ? "^-1/2" : "";
+  return fmt::format("{} as k{}", what, power);
 }
 
 }  // namespace
@@ -120,11 +140,32 @@ std::optional<double> eps(const OptimizerConfig& config) {
   return value_of(message, "eps");
 }
 
+std::vector<SettingChange> follow_noise(OptimizerConfig& config, double k, const OptimizerConfig& given) {
+  const OptimizerKind kind = kind_of(config);
+  Message& message = *config.GetReflection()->MutableMessage(&config, &message_of(kind));
+  const Message& fixed = given.GetReflection()->GetMessage(given, &message_of(kind));
+  std::vector<SettingChange> changes;
+  for (const Setting& entry : row_of(kind).settings) {
+    const FieldDescriptor* field = setting(message, entry.name);
+    if (entry.power == 0 || fixed.GetReflection()->HasField(fixed, field)) continue;
+    const double before = value_of(message, entry.name), after = followed(entry, before, k);
+    if (after == before) continue;
+    try {
+      entry.check(path_of(kind, entry), after);
+    } catch (const Error& error) {
+      fail("{} (from {}, with {} and k = {:.6g}); give it", error.what(), before, rule_of(entry), k);
+    }
+    message.GetReflection()->SetDouble(&message, field, after);
+    changes.push_back({path_of(kind, entry), before, after, rule_of(entry)});
+  }
+  return changes;
+}
+
 void validate(const OptimizerConfig& config) {
   const OptimizerKind kind = kind_of(config);
   const Message& message = settings_of(config);
   for (const Setting& setting : row_of(kind).settings) {
-    setting.check(fmt::format("optimizer.{}.{}", field_of(kind), setting.name), value_of(message, setting.name));
+    setting.check(path_of(kind, setting), value_of(message, setting.name));
   }
   const double decay_exponent = config.lr_decay_width();
   require(decay_exponent == 0 || decay_exponent == -0.5 || decay_exponent == -1,

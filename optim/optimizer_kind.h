@@ -2,7 +2,9 @@
 
 #include <optional>
 #include <span>
+#include <string>
 #include <string_view>
+#include <vector>
 
 #include "optim/config.pb.h"
 
@@ -30,6 +32,19 @@ double peak_lr(const OptimizerConfig& config);
 void set_peak_lr(OptimizerConfig& config, double lr);
 double weight_decay(const OptimizerConfig& config);
 std::optional<double> eps(const OptimizerConfig& config);  // before multipliers; nothing for a kind without
+
+// A setting as follow_noise() changed it.
+struct SettingChange {
+  std::string field;  // "optimizer.adamw.beta1"
+  double before, after;
+  std::string rule;  // "1 - beta1 as k"
+};
+// Settings of the chosen kind for steps that each do the work of `k`: of k times the tokens, or of a run with 1/k as
+// many. AdamW: lr and decay as k^1/2, 1 - beta as k, eps as k^-1/2 (Malladi et al., arXiv 2205.10287; over the horizon:
+// arXiv 2512.22382), SGD: lr as k. With both, lr x decay goes as k: averages and decay reach over as many tokens as
+// before, or over the same share of the run. What `given` sets stays as it is. Throws Error where a setting would leave
+// its range.
+std::vector<SettingChange> follow_noise(OptimizerConfig& config, double k, const OptimizerConfig& given);
 
 // Throws Error, naming the field, its value and what was expected, on settings that the chosen kind cannot have.
 void validate(const OptimizerConfig& config);

@@ -1,6 +1,7 @@
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
+#include <map>
 #include <memory>
 
 #include "core/files/atomic_file.h"
@@ -20,14 +21,12 @@ struct Arguments {
   std::string from, out, parametrization, optimizer;
   std::vector<std::string> overrides;
   int ranks = 1;
+  HorizonRule horizon = HorizonRule::kNone;
   bool force = false;
 };
 
-std::vector<std::string> optimizer_names() {
-  std::vector<std::string> names;
-  for (const OptimizerKind kind : optimizer_kinds()) names.emplace_back(name_of(kind));
-  return names;
-}
+const std::map<std::string, HorizonRule> kHorizonRules = {
+    {"NONE", HorizonRule::kNone}, {"SQRT", HorizonRule::kSqrt}, {"TIMESCALE", HorizonRule::kTimescale}};
 
 void write_wide_run(const Arguments& arguments) {
   require_free_file(arguments.out, arguments.force);
@@ -39,10 +38,9 @@ void write_wide_run(const Arguments& arguments) {
   if (!arguments.parametrization.empty()) choice.parametrization = parse_parametrization(arguments.parametrization);
   if (!arguments.optimizer.empty()) choice.optimizer = parse_optimizer_kind(arguments.optimizer);
   const SweepSeries& series = choose_series(report, choice);
-  const RunConfig wide = scale_up(sweep, report, series, arguments.overrides);
+  const auto [wide, notes] = scale_up(sweep, report, series, arguments.overrides, arguments.horizon);
 
   const std::string table = describe_scaling(wide, arguments.ranks);
-  const std::vector<std::string> notes = provenance(sweep, report, series, wide);
   std::string comments = fmt::format("# Written by `mudelta scale-up --from {}`.\n", arguments.from);
   for (const std::string& line : notes) comments += fmt::format("# {}\n", line);
   write_file_atomically(arguments.out, comments + resolved_text(wide));
@@ -66,6 +64,12 @@ void add_scale_up_command(CLI::App& app, Command& chosen) {
       ->transform(CLI::IsMember({"SP", "MUP", "GDN_MUP"}, CLI::ignore_case));
   command->add_option("--optimizer", arguments->optimizer, "Needed if the sweep has both")
       ->transform(CLI::IsMember(optimizer_names(), CLI::ignore_case));
+  command
+      ->add_option("--horizon", arguments->horizon,
+                   "How lr, betas, eps and decay follow another batch (SQRT), or another number of steps (TIMESCALE)")
+      ->transform(CLI::CheckedTransformer(kHorizonRules, CLI::ignore_case))
+      ->type_name("NONE|SQRT|TIMESCALE")
+      ->default_str("NONE");
   add_whole_number(*command, "--ranks", arguments->ranks, 1, "Data ranks, for the estimate of memory");
   command->add_option("--out", arguments->out, "File to write; must not exist, except with --force")
       ->type_name("WIDE.textproto")

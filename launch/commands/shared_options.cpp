@@ -2,6 +2,8 @@
 
 #include <CLI/CLI.hpp>
 
+#include "optim/optimizer_kind.h"
+
 namespace mudelta {
 
 void add_set_option(CLI::App& command, std::vector<std::string>& overrides) {
@@ -13,6 +15,12 @@ void add_set_option(CLI::App& command, std::vector<std::string>& overrides) {
 
 void add_force_option(CLI::App& command, bool& force) {
   command.add_flag("--force", force, "Write over results that are there already");
+}
+
+std::vector<std::string> optimizer_names() {
+  std::vector<std::string> names;
+  for (const OptimizerKind kind : optimizer_kinds()) names.emplace_back(name_of(kind));
+  return names;
 }
 
 void add_device_option(CLI::App& command, std::string& device) {

@@ -50,11 +50,15 @@ class ScaleUp : public ::testing::Test {
   }
 
   RunConfig wide(OptimizerKind optimizer, const std::vector<std::string>& overrides) const {
-    return scale_up(sweep_, report_, choose_series(report_, {.optimizer = optimizer}), overrides);
+    return scaled(optimizer, overrides).config;
+  }
+  ScaledRun scaled(OptimizerKind optimizer, const std::vector<std::string>& overrides,
+                   HorizonRule horizon = HorizonRule::kNone) const {
+    return scale_up(sweep_, report_, choose_series(report_, {.optimizer = optimizer}), overrides, horizon);
   }
   std::string error_of(const SeriesChoice& choice, const std::vector<std::string>& overrides) const {
     try {
-      scale_up(sweep_, report_, choose_series(report_, choice), overrides);
+      scale_up(sweep_, report_, choose_series(report_, choice), overrides, HorizonRule::kNone);
     } catch (const Error& error) {
       return error.what();
     }
@@ -117,14 +121,13 @@ TEST_F(ScaleUp, TheWideRunTrains) {
 }
 
 TEST_F(ScaleUp, TableAndProvenance) {
-  const RunConfig config = wide(OptimizerKind::kAdamW, {"model.width=256", "train.steps=1000"});
+  const auto [config, notes] = scaled(OptimizerKind::kAdamW, {"model.width=256", "train.steps=1000"});
   const std::string table = describe_scaling(config, 4);
   EXPECT_THAT(table, AllOf(HasSubstr("attn.q_proj.weight"), HasSubstr("HIDDEN"), HasSubstr("[192, 256]"),
                            HasSubstr("std 0.01 "), HasSubstr("logits x 0.25"), HasSubstr("4 data ranks")));
-  const SweepSeries& series = choose_series(report_, {.optimizer = OptimizerKind::kAdamW});
-  EXPECT_THAT(provenance(sweep_, report_, series, config),
-              ::testing::ElementsAre(HasSubstr("learning rate 0.003906: the best of GDN_MUP ADAMW at width 64, 3 runs"),
-                                     HasSubstr("it cost 0.0000 nats"), HasSubstr("another horizon")));
+  EXPECT_THAT(notes, ::testing::ElementsAre(
+                         HasSubstr("learning rate 0.003906: the best of GDN_MUP ADAMW at width 64, 3 runs"),
+                         HasSubstr("it cost 0.0000 nats"), HasSubstr("another batch or horizon than the sweep's")));
 }
 
 TEST_F(ScaleUp, WarmupAndDecayKeepTheirShareOfTheSteps) {
@@ -132,19 +135,88 @@ TEST_F(ScaleUp, WarmupAndDecayKeepTheirShareOfTheSteps) {
   schedule.set_kind(ScheduleConfig::WSD);
   schedule.set_warmup_steps(1);
   schedule.set_decay_steps(2);
-  const SweepSeries& series = choose_series(report_, {.optimizer = OptimizerKind::kAdamW});
-  const RunConfig longer = wide(OptimizerKind::kAdamW, {"model.width=256", "train.steps=1000"});
+  const auto [longer, notes] = scaled(OptimizerKind::kAdamW, {"model.width=256", "train.steps=1000"});
   EXPECT_EQ(longer.schedule().warmup_steps(), 250);
   EXPECT_EQ(longer.schedule().decay_steps(), 500);
-  EXPECT_THAT(provenance(sweep_, report_, series, longer),
-              ::testing::IsSupersetOf({HasSubstr("warm-up 250 steps; the sweep's was 1 of 4"),
-                                       HasSubstr("decay 500 steps; the sweep's was 2 of 4")}));
+  EXPECT_THAT(notes, ::testing::IsSupersetOf({HasSubstr("warm-up 250 steps; the sweep's was 1 of 4"),
+                                              HasSubstr("decay 500 steps; the sweep's was 2 of 4")}));
   EXPECT_EQ(wide(OptimizerKind::kAdamW, {"model.width=256"}).schedule().warmup_steps(), 1);
   const RunConfig given =
       wide(OptimizerKind::kAdamW, {"model.width=256", "train.steps=1000", "schedule.warmup_steps=7"});
   EXPECT_EQ(given.schedule().warmup_steps(), 7);
   schedule.set_warmup_steps(0);
   EXPECT_EQ(wide(OptimizerKind::kAdamW, {"model.width=256", "train.steps=1000"}).schedule().warmup_steps(), 0);
+}
+
+TEST_F(ScaleUp, DepthIsCarriedWithAnExponent) {
+  const std::vector<std::string> deeper = {"model.layers=8"};
+  const auto [plain, warnings] = scaled(OptimizerKind::kSgd, deeper);
+  EXPECT_EQ(plain.model().layers(), 8);
+  EXPECT_EQ(plain.model().width(), 64);
+  EXPECT_EQ(make_parametrization(plain).forward_multipliers(), ForwardMultipliers());
+  EXPECT_THAT(warnings, ::testing::Contains(HasSubstr("8 layers, the sweep's runs had 2: nothing carries")));
+
+  sweep_.mutable_run()->mutable_parametrization()->set_depth_exponent(1);
+  const auto [deep, notes] = scaled(OptimizerKind::kSgd, deeper);
+  const RunConfig read = round_trip(deep);
+  EXPECT_EQ(read.parametrization().base_layers(), 2);
+  EXPECT_EQ(make_parametrization(read).forward_multipliers().residual, 0.25);
+  EXPECT_EQ(scaling_of(read, "model.layers.7.attn.q_proj.weight").lr, 4);
+  EXPECT_EQ(scaling_of(read, "model.norm.weight").lr, 1);
+  EXPECT_THAT(notes,
+              ::testing::Contains("8 layers, the sweep's runs had 2: carried with depth exponent 1 from 2 layers"));
+  EXPECT_THAT(describe_scaling(deep, 1), AllOf(HasSubstr("add to the residual stream x 0.25"),
+                                               ::testing::ContainsRegex("attn.q_proj.weight +8 ")));
+  // What the sweep's own runs were relative to stays.
+  sweep_.mutable_run()->mutable_parametrization()->set_base_layers(1);
+  EXPECT_EQ(make_parametrization(wide(OptimizerKind::kSgd, deeper)).forward_multipliers().residual, 0.125);
+  EXPECT_EQ(make_parametrization(wide(OptimizerKind::kSgd, {"model.width=128"})).forward_multipliers().residual, 0.5);
+}
+
+// Batch x 4, tokens x 16: 4 times the steps.
+TEST_F(ScaleUp, HorizonRulesCarryTheOptimizer) {
+  const std::vector<std::string> longer = {"model.width=64", "train.steps=16", "train.global_batch=16"};
+  const double lr = 0.003906;
+  const auto [sqrt, notes] = scaled(OptimizerKind::kAdamW, longer, HorizonRule::kSqrt);  // k = 4
+  const AdamWConfig& adamw = sqrt.optimizer().adamw();
+  EXPECT_DOUBLE_EQ(adamw.lr(), 2 * lr);
+  EXPECT_DOUBLE_EQ(adamw.beta1(), 0.6);
+  EXPECT_DOUBLE_EQ(adamw.beta2(), 0.8);
+  EXPECT_DOUBLE_EQ(adamw.eps(), 5e-9);
+  EXPECT_DOUBLE_EQ(adamw.weight_decay(), 0.4);
+  EXPECT_THAT(notes,
+              ::testing::IsSupersetOf(
+                  {HasSubstr("horizon SQRT: tokens a step x 4, tokens of the run x 16; k = 4"),
+                   HasSubstr("optimizer.adamw.lr                 0.003906 -> 0.007812     lr as k^1/2"),
+                   HasSubstr("0.95 -> 0.8          1 - beta2 as k"), HasSubstr("the tokens of the run are others")}));
+
+  const RunConfig timescale = scaled(OptimizerKind::kAdamW, longer, HorizonRule::kTimescale).config;  // k = 1/4
+  EXPECT_DOUBLE_EQ(timescale.optimizer().adamw().lr(), lr / 2);
+  EXPECT_DOUBLE_EQ(timescale.optimizer().adamw().beta1(), 0.975);
+  EXPECT_DOUBLE_EQ(timescale.optimizer().adamw().eps(), 2e-8);
+  EXPECT_DOUBLE_EQ(timescale.optimizer().adamw().weight_decay(), 0.1);
+
+  const SgdConfig sgd = scaled(OptimizerKind::kSgd, longer, HorizonRule::kSqrt).config.optimizer().sgd();
+  EXPECT_DOUBLE_EQ(sgd.lr(), 4 * lr);
+  EXPECT_DOUBLE_EQ(sgd.momentum(), 0.9);
+}
+
+TEST_F(ScaleUp, HorizonRulesLeaveWhatIsGivenAndWhatFits) {
+  for (const HorizonRule rule : {HorizonRule::kSqrt, HorizonRule::kTimescale}) {
+    const auto [same, notes] = scaled(OptimizerKind::kAdamW, {"model.width=256"}, rule);
+    EXPECT_EQ(same.SerializeAsString(), wide(OptimizerKind::kAdamW, {"model.width=256"}).SerializeAsString());
+  }
+  std::vector<std::string> large = {"model.width=64", "train.global_batch=64", "train.steps=1"};  // k = 16
+  try {
+    scaled(OptimizerKind::kAdamW, large, HorizonRule::kSqrt);
+    ADD_FAILURE() << "1 - 16 x 0.1 is no beta";
+  } catch (const Error& error) {
+    EXPECT_THAT(error.what(), AllOf(HasSubstr("optimizer.adamw.beta1 is -0.6"), HasSubstr("k = 16); give it")));
+  }
+  large.emplace_back("optimizer.adamw.beta1=0.9");
+  const RunConfig given = scaled(OptimizerKind::kAdamW, large, HorizonRule::kSqrt).config;
+  EXPECT_EQ(given.optimizer().adamw().beta1(), 0.9);
+  EXPECT_NEAR(given.optimizer().adamw().beta2(), 0.2, 1e-12);
 }
 
 TEST_F(ScaleUp, BadRequestsAreRefused) {
@@ -158,7 +230,7 @@ TEST_F(ScaleUp, BadRequestsAreRefused) {
   EXPECT_THAT(error_of(adamw, {"model.width=100", "model.heads=7"}), HasSubstr("no whole number"));
   SweepReport no_base = report_;
   no_base.base_width = 32;
-  EXPECT_THROW(scale_up(sweep_, no_base, no_base.series[0], {"model.width=256"}), Error);
+  EXPECT_THROW(scale_up(sweep_, no_base, no_base.series[0], {"model.width=256"}, HorizonRule::kNone), Error);
 }
 
 }  // namespace
