@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "core/error.h"
 #include "launch/config/config_text.h"
@@ -10,10 +11,6 @@
 
 namespace mudelta {
 namespace {
-
-std::string title_of(const SweepSeries& series) {
-  return fmt::format("{} {}", ParametrizationConfig::Kind_Name(series.parametrization), name_of(series.optimizer));
-}
 
 const WidthReport* find_width(const SweepSeries& series, std::int64_t width) {
   const auto found = std::ranges::find(series.widths, width, &WidthReport::width);
@@ -157,7 +154,15 @@ const SweepSeries& choose_series(const SweepReport& report, const SeriesChoice& 
     };
     if (std::ranges::any_of(fitting, is_default)) std::erase_if(fitting, std::not_fn(is_default));
   }
-  require(fitting.size() == 1, "the sweep has {}: choose with --parametrization and --optimizer", titles(fitting));
+  std::ranges::stable_sort(fitting, {}, [&](const SweepSeries* series) {
+    const WidthReport* base = find_width(*series, report.base_width);
+    return base != nullptr && base->loss ? base->loss->value : std::numeric_limits<double>::infinity();
+  });
+  const auto is_another = [&](const SweepSeries* series) {
+    return series->optimizer != fitting[0]->optimizer || series->parametrization != fitting[0]->parametrization;
+  };
+  require(std::ranges::none_of(fitting, is_another), "the sweep has {}: choose with --parametrization and --optimizer",
+          titles(fitting));
   return *fitting.front();
 }
 
@@ -181,13 +186,14 @@ ScaledRun scale_up(const SweepConfig& sweep, const SweepReport& report, const Sw
                                            .optimizer = series.optimizer,
                                            .width = sweep.base_width(),
                                            .lr = lr_of(tuned_at),
-                                           .seed = sweep.seeds(0)});
+                                           .seed = sweep.seeds(0),
+                                           .varied = series.varied});
   ModelConfig sizes = given.model();
   if (!sizes.has_width()) sizes.set_width(base.model().width());
   ScaledRun scaled{.config = widened(base, sizes, axis_of(sweep)), .notes = notes_on_lr(tuned_at, series)};
   apply_overrides(overrides, scaled.config);
-  carry_schedule(sweep.run(), given.schedule(), scaled.config);
-  append(scaled.notes, notes_on_schedule(sweep.run(), scaled.config));
+  carry_schedule(base, given.schedule(), scaled.config);
+  append(scaled.notes, notes_on_schedule(base, scaled.config));
   append(scaled.notes, carry_horizon(horizon, base, given, scaled.config));
   append(scaled.notes, notes_on_depth(base, scaled.config));
   validate(scaled.config, 1);

@@ -9,7 +9,7 @@
 namespace mudelta {
 
 // Which of a sweep's series to carry to a wide run. Left out: GDN_MUP if there is one, the only one otherwise; the only
-// optimizer.
+// optimizer. Of settings of what the sweep varies, the best at the base width.
 struct SeriesChoice {
   std::optional<ParametrizationConfig::Kind> parametrization;
   std::optional<OptimizerKind> optimizer;

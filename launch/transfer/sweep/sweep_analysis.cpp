@@ -6,6 +6,7 @@
 #include <limits>
 #include <map>
 #include <set>
+#include <tuple>
 
 #include "core/error.h"
 
@@ -131,6 +132,7 @@ SweepSeries analyse_series(std::int64_t base_width, const std::vector<SweepResul
   SweepSeries series;
   series.parametrization = results.front().run.parametrization;
   series.optimizer = results.front().run.optimizer;
+  series.varied = results.front().run.varied;
   std::map<std::int64_t, SeedLosses> losses;
   std::map<std::int64_t, WidthReport> reports;
   std::set<double> xs;
@@ -168,10 +170,16 @@ SweepSeries analyse_series(std::int64_t base_width, const std::vector<SweepResul
 
 }  // namespace
 
+std::string title_of(const SweepSeries& series) {
+  return fmt::format("{} {}{}{}", ParametrizationConfig::Kind_Name(series.parametrization), name_of(series.optimizer),
+                     series.varied.empty() ? "" : " ", to_string(series.varied));
+}
+
 SweepReport analyse(std::int64_t base_width, std::span<const SweepResult> results) {
-  std::map<std::pair<OptimizerKind, ParametrizationConfig::Kind>, std::vector<SweepResult>> groups;
+  std::map<std::tuple<OptimizerKind, ParametrizationConfig::Kind, std::vector<std::string>>, std::vector<SweepResult>>
+      groups;
   for (const SweepResult& result : results) {
-    groups[{result.run.optimizer, result.run.parametrization}].push_back(result);
+    groups[{result.run.optimizer, result.run.parametrization, result.run.varied}].push_back(result);
   }
   SweepReport report{.base_width = base_width};
   for (const auto& [key, group] : groups) report.series.push_back(analyse_series(base_width, group));

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <optional>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "launch/transfer/loss_curve.h"
@@ -40,13 +41,17 @@ struct WidthReport {
 struct SweepSeries {
   ParametrizationConfig::Kind parametrization = ParametrizationConfig::SP;
   OptimizerKind optimizer = OptimizerKind::kAdamW;
-  double grid_step = 0;  // median distance of neighbouring learning rates, in log2
+  std::vector<std::string> varied;  // of SweepRun
+  double grid_step = 0;             // median distance of neighbouring learning rates, in log2
   std::vector<WidthReport> widths;
 };
 
+// "GDN_MUP ADAMW model.layers=4"
+std::string title_of(const SweepSeries& series);
+
 struct SweepReport {
   std::int64_t base_width = 0;
-  std::vector<SweepSeries> series;  // by optimizer, then parametrization
+  std::vector<SweepSeries> series;  // by optimizer, then parametrization, then what is varied
 };
 
 SweepReport analyse(std::int64_t base_width, std::span<const SweepResult> results);

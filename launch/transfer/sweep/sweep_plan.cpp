@@ -1,10 +1,12 @@
 #include "launch/transfer/sweep/sweep_plan.h"
 
+#include <google/protobuf/descriptor.h>
 #include <google/protobuf/util/message_differencer.h>
 
 #include <algorithm>
 #include <cmath>
 #include <set>
+#include <sstream>
 
 #include "core/error.h"
 #include "core/files/atomic_file.h"
@@ -76,6 +78,48 @@ void complete_optimizers(SweepConfig& sweep) {
   sweep.clear_learning_rates();
 }
 
+std::string assignment(const std::string& field, double value) { return fmt::format("{}={}", field, value); }
+
+// Of a run's configuration. What is no field at all is left to others to say.
+bool is_number(const std::string& path) {
+  using google::protobuf::FieldDescriptor;
+  const google::protobuf::Descriptor* message = RunConfig::descriptor();
+  const FieldDescriptor* field = nullptr;
+  std::istringstream names(path);
+  for (std::string name; std::getline(names, name, '.'); message = field->message_type()) {
+    field = message == nullptr ? nullptr : message->FindFieldByName(name);
+    if (field == nullptr) return true;
+  }
+  const std::set<FieldDescriptor::CppType> numbers = {FieldDescriptor::CPPTYPE_INT32, FieldDescriptor::CPPTYPE_INT64,
+                                                      FieldDescriptor::CPPTYPE_UINT32, FieldDescriptor::CPPTYPE_UINT64,
+                                                      FieldDescriptor::CPPTYPE_DOUBLE};
+  return field == nullptr || (!field->is_repeated() && numbers.contains(field->cpp_type()));
+}
+
+void complete_varied_fields(SweepConfig& sweep) {
+  std::set<std::string> fields;
+  for (VariedField& vary : *sweep.mutable_vary()) {
+    const std::string& field = vary.field();
+    require(fields.insert(field).second, "vary: {} stands there twice", field);
+    require(vary.values_size() > 0, "vary: {} has no values", field);
+    sort_and_check(fmt::format("vary: {}", field).c_str(), *vary.mutable_values());
+    const std::set<std::string> of_lists = {"model.width", "train.seed", "parametrization.kind"};
+    require(!of_lists.contains(field) && !field.ends_with(".lr"), "vary: {} has a list of its own in a sweep", field);
+    require(field != "model.mlp_ratio", "vary: {} is what model.mlp_size follows from, which a sweep gives: vary that",
+            field);
+    for (const SweepOptimizer& entry : sweep.optimizers()) {
+      for (const OptimizerKind kind : optimizer_kinds()) {
+        const bool is_of_kind = field.starts_with(fmt::format("optimizer.{}.", field_of(kind)));
+        require(!is_of_kind || kind == kind_of(entry.optimizer()), "vary: {} is no setting of {}, which the sweep has",
+                field, name_of(kind_of(entry.optimizer())));
+      }
+    }
+    require(is_number(field), "vary: {} is no number", field);
+    RunConfig tried;
+    for (const double value : vary.values()) apply_overrides({assignment(field, value)}, tried);
+  }
+}
+
 void complete_lists(SweepConfig& sweep) {
   require(sweep.widths_size() > 0, "widths: no width is given");
   for (const std::int64_t width : sweep.widths()) require(width >= 1, "widths has {}: expected at least 1", width);
@@ -88,15 +132,36 @@ void complete_lists(SweepConfig& sweep) {
   if (sweep.seeds().empty()) sweep.add_seeds(sweep.run().train().seed());
   sort_and_check("seeds", *sweep.mutable_seeds());
   complete_optimizers(sweep);
+  complete_varied_fields(sweep);
+}
+
+// Every combination of the values of `vary`, one of which is that of nothing.
+std::vector<std::vector<std::string>> varied_settings(const SweepConfig& sweep) {
+  std::vector<std::vector<std::string>> all = {{}};
+  for (const VariedField& vary : sweep.vary()) {
+    std::vector<std::vector<std::string>> longer;
+    for (const std::vector<std::string>& setting : all) {
+      for (const double value : vary.values()) {
+        longer.push_back(setting);
+        longer.back().push_back(assignment(vary.field(), value));
+      }
+    }
+    all = std::move(longer);
+  }
+  return all;
 }
 
 void require_few_runs(const SweepConfig& sweep) {
   double learning_rates = 0;
   for (const SweepOptimizer& entry : sweep.optimizers()) learning_rates += entry.learning_rates().values_size();
-  const double runs = learning_rates * sweep.widths_size() * sweep.parametrizations_size() * sweep.seeds_size();
+  double varied = 1;
+  for (const VariedField& vary : sweep.vary()) varied *= vary.values_size();
+  const double runs =
+      learning_rates * sweep.widths_size() * sweep.parametrizations_size() * sweep.seeds_size() * varied;
   require(runs <= kMaxRuns,
-          "{} runs, for {} widths, {} parametrizations, {} learning rates and {} seeds: expected at most {}", runs,
-          sweep.widths_size(), sweep.parametrizations_size(), learning_rates, sweep.seeds_size(), kMaxRuns);
+          "{} runs, for {} widths, {} parametrizations, {} learning rates, {} seeds{}: expected at most {}", runs,
+          sweep.widths_size(), sweep.parametrizations_size(), learning_rates, sweep.seeds_size(),
+          varied > 1 ? fmt::format(" and {} settings of `vary`", varied) : "", kMaxRuns);
 }
 
 // What all runs share. `run` gives the sizes at the base width.
@@ -122,9 +187,11 @@ ParametrizationConfig::Kind parse_parametrization(std::string_view name) {
   return kind;
 }
 
+std::string to_string(const std::vector<std::string>& varied) { return fmt::format("{}", fmt::join(varied, " ")); }
+
 std::string SweepRun::to_string() const {
-  return fmt::format("{} {} width {} lr {:g} seed {}", ParametrizationConfig::Kind_Name(parametrization),
-                     name_of(optimizer), width, lr, seed);
+  return fmt::format("{} {} width {} lr {:g} seed {}{}{}", ParametrizationConfig::Kind_Name(parametrization),
+                     name_of(optimizer), width, lr, seed, varied.empty() ? "" : " ", mudelta::to_string(varied));
 }
 
 SweepConfig load_sweep(const std::filesystem::path& name, const std::vector<std::string>& overrides) {
@@ -171,6 +238,7 @@ void require_same_runs(const SweepConfig& earlier, const SweepConfig& later, con
   const auto common = [](SweepConfig sweep) {
     sweep.clear_widths(), sweep.clear_parametrizations(), sweep.clear_seeds(), sweep.clear_optimizers();
     sweep.clear_ranks_per_run(), sweep.clear_keep_checkpoints();
+    for (VariedField& vary : *sweep.mutable_vary()) vary.clear_values();
     RunConfig& run = *sweep.mutable_run();
     run.clear_optimizer();
     run.mutable_parametrization()->clear_kind();
@@ -194,17 +262,21 @@ void require_same_runs(const SweepConfig& earlier, const SweepConfig& later, con
 }
 
 std::vector<SweepRun> runs_of(const SweepConfig& sweep) {
+  const std::vector<std::vector<std::string>> all_varied = varied_settings(sweep);
   std::vector<SweepRun> runs;
   for (const std::int64_t width : sweep.widths()) {
     for (const SweepOptimizer& optimizer : sweep.optimizers()) {
       for (const int parametrization : sweep.parametrizations()) {
         for (const double lr : optimizer.learning_rates().values()) {
           for (const std::uint64_t seed : sweep.seeds()) {
-            runs.push_back({.parametrization = static_cast<ParametrizationConfig::Kind>(parametrization),
-                            .optimizer = kind_of(optimizer.optimizer()),
-                            .width = width,
-                            .lr = lr,
-                            .seed = seed});
+            for (const std::vector<std::string>& varied : all_varied) {
+              runs.push_back({.parametrization = static_cast<ParametrizationConfig::Kind>(parametrization),
+                              .optimizer = kind_of(optimizer.optimizer()),
+                              .width = width,
+                              .lr = lr,
+                              .seed = seed,
+                              .varied = varied});
+            }
           }
         }
       }
@@ -222,6 +294,10 @@ RunConfig config_of(const SweepConfig& sweep, const SweepRun& run) {
   set_peak_lr(*config.mutable_optimizer(), run.lr);
   config.mutable_parametrization()->set_kind(run.parametrization);
   config.mutable_train()->set_seed(run.seed);
+  if (!run.varied.empty()) {
+    apply_overrides(run.varied, config);
+    *config.mutable_model() = resolve(config.model());
+  }
   return with_defaults(config);
 }
 

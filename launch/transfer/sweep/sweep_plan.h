@@ -19,10 +19,14 @@ struct SweepRun {
   std::int64_t width = 0;
   double lr = 0;  // at the peak
   std::uint64_t seed = 0;
+  std::vector<std::string> varied = {};  // "model.layers=4": an entry for each field that the sweep varies
 
   friend auto operator<=>(const SweepRun&, const SweepRun&) = default;
-  std::string to_string() const;  // "GDN_MUP ADAMW width 64 lr 0.004 seed 1"
+  std::string to_string() const;  // "GDN_MUP ADAMW width 64 lr 0.004 seed 1", and what is varied
 };
+
+// "model.layers=4 train.grad_clip=0"
+std::string to_string(const std::vector<std::string>& varied);
 
 // Throws Error on anything but a kind's name.
 ParametrizationConfig::Kind parse_parametrization(std::string_view name);

@@ -13,10 +13,6 @@ namespace {
 
 using nlohmann::ordered_json;
 
-std::string title_of(const SweepSeries& series) {
-  return fmt::format("{} {}", ParametrizationConfig::Kind_Name(series.parametrization), name_of(series.optimizer));
-}
-
 std::string with_error(const std::optional<Estimate>& estimate, int digits, bool sign) {
   if (!estimate) return "-";
   if (!std::isfinite(estimate->value)) return "diverges";
@@ -63,6 +59,27 @@ std::string proxy_table(const SweepSeries& series) {
     text += "\n";
   }
   return text;
+}
+
+// The best losses of all settings of what is varied, a row each, at each width.
+std::string table_of_settings(const SweepReport& report) {
+  std::set<std::int64_t> widths;
+  for (const SweepSeries& series : report.series) {
+    if (series.varied.empty()) return "";
+    for (const WidthReport& width : series.widths) widths.insert(width.width);
+  }
+  std::size_t room = std::string_view("best loss at width").size();
+  for (const SweepSeries& series : report.series) room = std::max(room, title_of(series).size());
+  std::string text = fmt::format("\n{:<{}}", "best loss at width", room);
+  for (const std::int64_t width : widths) text += fmt::format("{:>18}", width);
+  for (const SweepSeries& series : report.series) {
+    text += fmt::format("\n{:<{}}", title_of(series), room);
+    for (const std::int64_t width : widths) {
+      const auto found = std::ranges::find(series.widths, width, &WidthReport::width);
+      text += fmt::format("{:>18}", found == series.widths.end() ? "-" : with_error(found->loss, 4, false));
+    }
+  }
+  return text + "\n";
 }
 
 ordered_json json_of(const std::optional<Estimate>& estimate) {
@@ -152,7 +169,7 @@ std::string to_text(const SweepReport& report) {
     for (const WidthReport& width : series.widths) text += row(width);
     text += proxy_table(series);
   }
-  return text;
+  return text + table_of_settings(report);
 }
 
 std::string to_json(const SweepReport& report) {
@@ -164,6 +181,7 @@ std::string to_json(const SweepReport& report) {
                            {"optimizer", name_of(series.optimizer)},
                            {"grid_step", series.grid_step},
                            {"widths", widths}});
+    if (!series.varied.empty()) series_list.back()["varied"] = series.varied;
   }
   return ordered_json{{"base_width", report.base_width}, {"series", series_list}}.dump(2) + "\n";
 }
@@ -184,6 +202,7 @@ Plot plot_of(const SweepReport& report, OptimizerKind optimizer, LossScale scale
   for (const SweepSeries& series : report.series) {
     if (series.optimizer != optimizer) continue;
     PlotPanel panel{.title = ParametrizationConfig::Kind_Name(series.parametrization), .lines = {}, .verticals = {}};
+    if (!series.varied.empty()) panel.title += " " + to_string(series.varied);
     for (const WidthReport& width : series.widths) {
       panel.lines.push_back(line_of(width, scale));
       if (!width.curve.best()) continue;

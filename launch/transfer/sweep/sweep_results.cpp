@@ -37,6 +37,7 @@ std::string line_of(const SweepResult& result) {
                          {"steps", result.steps},
                          {"seconds", result.seconds}};
   if (result.loss) record["loss"] = *result.loss;
+  if (!result.run.varied.empty()) record["varied"] = result.run.varied;
   return record.dump() + "\n";
 }
 
@@ -48,7 +49,8 @@ SweepResult parse_line(std::string_view line, const fs::path& path, int number) 
                   .optimizer = parse_optimizer_kind(record.at("optimizer").get<std::string>()),
                   .width = record.at("width"),
                   .lr = record.at("lr"),
-                  .seed = record.at("seed")};
+                  .seed = record.at("seed"),
+                  .varied = record.value("varied", std::vector<std::string>())};
     if (!record.at("loss").is_null()) result.loss = record["loss"].get<double>();
     result.steps = record.value("steps", std::int64_t{0});
     result.seconds = record.value("seconds", 0.0);
@@ -82,8 +84,10 @@ fs::path SweepDirectory::results_of(int group) const {
 }
 
 fs::path SweepDirectory::folder_of(const SweepRun& run) const {
-  return runs() / fmt::format("{}-{}-width{}-lr{}-seed{}", ParametrizationConfig::Kind_Name(run.parametrization),
-                              name_of(run.optimizer), run.width, run.lr, run.seed);
+  std::string name = fmt::format("{}-{}-width{}-lr{}-seed{}", ParametrizationConfig::Kind_Name(run.parametrization),
+                                 name_of(run.optimizer), run.width, run.lr, run.seed);
+  for (const std::string& setting : run.varied) name += "-" + setting;
+  return runs() / name;
 }
 
 void SweepDirectory::remove_folder_of(const SweepRun& run) const {

@@ -61,7 +61,7 @@ std::int64_t unfinished_runs(const std::vector<SweepRun>& planned, const std::ve
                              const SweepSeries& series) {
   return std::ranges::count_if(planned, [&](const SweepRun& run) {
     return run.optimizer == series.optimizer && run.parametrization == series.parametrization &&
-           std::ranges::find(results, run, &SweepResult::run) == results.end();
+           run.varied == series.varied && std::ranges::find(results, run, &SweepResult::run) == results.end();
   });
 }
 
@@ -73,9 +73,8 @@ std::string with_error(const std::optional<Estimate>& estimate, int digits) {
 
 std::string describe(const SweepSeries& series, const TransferVerdict& verdict, bool judged) {
   std::string text =
-      fmt::format("{} {}, width {} to {}: drift {} in log2, regret {} nats: {}{}\n",
-                  ParametrizationConfig::Kind_Name(series.parametrization), name_of(series.optimizer),
-                  verdict.base_width, verdict.width, with_error(verdict.drift, 2), with_error(verdict.regret, 4),
+      fmt::format("{}, width {} to {}: drift {} in log2, regret {} nats: {}{}\n", title_of(series), verdict.base_width,
+                  verdict.width, with_error(verdict.drift, 2), with_error(verdict.regret, 4),
                   verdict.failures.empty() ? "ACCEPTED" : "REJECTED", judged ? "" : " (does not count)");
   for (const std::string& failure : verdict.failures) text += "  " + failure + "\n";
   return text;

@@ -11,6 +11,7 @@
 #include "launch/train/trainer.h"
 #include "launch/train/training_job.h"
 #include "launch/transfer/scale_up/scale_up_table.h"
+#include "launch/transfer/sweep/sweep_report.h"
 #include "model/parameters.h"
 #include "tests/support/files.h"
 
@@ -217,6 +218,24 @@ TEST_F(ScaleUp, HorizonRulesLeaveWhatIsGivenAndWhatFits) {
   const RunConfig given = scaled(OptimizerKind::kAdamW, large, HorizonRule::kSqrt).config;
   EXPECT_EQ(given.optimizer().adamw().beta1(), 0.9);
   EXPECT_NEAR(given.optimizer().adamw().beta2(), 0.2, 1e-12);
+}
+
+TEST_F(ScaleUp, TakesTheBestOfWhatIsVaried) {
+  VariedField& vary = *sweep_.add_vary();
+  vary.set_field("train.grad_clip");
+  for (const double value : {0.25, 0.5, 1.0}) vary.add_values(value);
+  std::vector<SweepResult> results;
+  for (const SweepRun& run : runs_of(sweep_)) {
+    const double x = std::log2(run.lr) + 8,
+                 better = run.varied == std::vector<std::string>{"train.grad_clip=0.5"} ? 0.1 : 0;
+    results.push_back({.run = run, .loss = 2 + 0.1 * x * x - better});
+  }
+  report_ = analyse(sweep_.base_width(), results);
+  EXPECT_EQ(report_.series.size(), 4u * 3);
+  const auto [config, notes] = scaled(OptimizerKind::kAdamW, {"model.width=256"});
+  EXPECT_EQ(config.train().grad_clip(), 0.5);
+  EXPECT_THAT(notes, ::testing::Contains(HasSubstr("the best of GDN_MUP ADAMW train.grad_clip=0.5 at width 64")));
+  EXPECT_THAT(to_text(report_), ::testing::ContainsRegex("GDN_MUP ADAMW train.grad_clip=0.5 +1.9000 +1.9000"));
 }
 
 TEST_F(ScaleUp, BadRequestsAreRefused) {

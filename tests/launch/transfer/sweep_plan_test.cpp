@@ -74,6 +74,46 @@ TEST_F(SweepPlan, ListsAreCompleted) {
   EXPECT_EQ(config.train().seed(), 3u);
 }
 
+TEST_F(SweepPlan, OtherNumbersAreTriedInAllCombinations) {
+  const std::string vary = "vary { field: 'optimizer.adamw.weight_decay' values: [0.2, 0.1] } ";
+  const SweepConfig sweep = load(kLists + vary + "vary { field: 'model.layers' values: [4, 2] } seeds: [1, 2]",
+                                 "parametrization { base_layers: 2 depth_exponent: 1 }");
+  EXPECT_EQ(runs_of(sweep).size(), 2u * 2 * 2 * 4);
+  const SweepRun run{
+      .width = 128, .lr = 1e-3, .seed = 2, .varied = {"optimizer.adamw.weight_decay=0.1", "model.layers=4"}};
+  EXPECT_THAT(runs_of(sweep), ::testing::Contains(run));
+  EXPECT_EQ(run.to_string(), "GDN_MUP ADAMW width 128 lr 0.001 seed 2 optimizer.adamw.weight_decay=0.1 model.layers=4");
+  const RunConfig config = config_of(sweep, run);
+  EXPECT_EQ(config.optimizer().adamw().weight_decay(), 0.1);
+  EXPECT_EQ(config.optimizer().adamw().lr(), 1e-3);
+  EXPECT_EQ(config.model().layers(), 4);
+  EXPECT_EQ(config.model().width(), 128);
+  EXPECT_EQ(config.parametrization().base_layers(), 2);
+
+  require_same_runs(sweep,
+                    load(kLists + vary + "vary { field: 'model.layers' values: [2, 8] }",
+                         "parametrization { base_layers: 2 depth_exponent: 1 }"),
+                    "folder");
+  EXPECT_THROW(require_same_runs(sweep, load(kLists + vary), "folder"), Error);
+}
+
+TEST_F(SweepPlan, WhatCannotBeVariedIsNamed) {
+  const auto error = [](const std::string& vary) { return error_of(std::string(kLists) + vary); };
+  EXPECT_THAT(error("vary { field: 'model.layerz' values: 2 }"), HasSubstr("layerz"));
+  EXPECT_THAT(error("vary { field: 'model.layers' values: 1.5 }"), HasSubstr("model.layers=1.5"));
+  EXPECT_THAT(error("vary { field: 'model.layers' values: 0 }"), HasSubstr("model.layers is 0"));
+  EXPECT_THAT(error("vary { field: 'model.layers' }"), HasSubstr("vary: model.layers has no values"));
+  EXPECT_THAT(error("vary { field: 'model.layers' values: [2, 2] }"), HasSubstr("vary: model.layers has 2 twice"));
+  EXPECT_THAT(error("vary { field: 'model.layers' values: 2 } vary { field: 'model.layers' values: 4 }"),
+              HasSubstr("vary: model.layers stands there twice"));
+  EXPECT_THAT(error("vary { field: 'optimizer.sgd.momentum' values: 0.9 }"),
+              HasSubstr("optimizer.sgd.momentum is no setting of ADAMW"));
+  for (const char* field :
+       {"model.width", "optimizer.adamw.lr", "train.seed", "model.mlp_ratio", "train.device", "data.path"}) {
+    EXPECT_THAT(error(fmt::format("vary {{ field: '{}' values: 1 }}", field)), HasSubstr(field)) << field;
+  }
+}
+
 TEST_F(SweepPlan, HeadsGrowInSizeOrInNumber) {
   SweepConfig sweep = load(kLists, "model { heads: 4 mlp_size: 100 }");
   const auto at = [&](std::int64_t width) { return config_of(sweep, {.width = width, .lr = 1e-3, .seed = 1}); };

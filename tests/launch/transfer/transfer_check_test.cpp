@@ -113,6 +113,15 @@ TEST_F(TransferChecks, OnlyWhatIsAskedForCounts) {
               HasSubstr("has no finished runs"));
 }
 
+TEST_F(TransferChecks, EachSettingOfWhatIsVariedCounts) {
+  const SweepConfig two = sweep("", "seeds: [1, 2, 3] vary { field: 'train.grad_clip' values: [0, 1] }");
+  const TransferCheck found = check(two);
+  EXPECT_TRUE(found.accepted);
+  EXPECT_THAT(found.text, AllOf(HasSubstr("GDN_MUP ADAMW train.grad_clip=0, width 64 to 512: drift "),
+                                HasSubstr("GDN_MUP ADAMW train.grad_clip=1, width 64 to 512: drift ")));
+  EXPECT_FALSE(check(two, 0.03, 0.1, {}, 1).accepted);
+}
+
 TEST_F(TransferChecks, UnfinishedSweepsAreRejected) {
   const TransferCheck found = check(sweep(), 0.03, 0.1, {}, 1);
   EXPECT_FALSE(found.accepted);
