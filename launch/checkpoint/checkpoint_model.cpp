@@ -1,12 +1,14 @@
 #include "launch/checkpoint/checkpoint_model.h"
 
 #include <glog/logging.h>
-#include <google/protobuf/util/message_differencer.h>
+#include <google/protobuf/descriptor.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "core/error.h"
@@ -22,15 +24,52 @@ bool same_multiplier(double a, double b) {
   return std::isfinite(a) && std::isfinite(b) && std::abs(a - b) <= 1e-12 * std::max(std::abs(a), std::abs(b));
 }
 
-// The checks below read "WHERE: WHAT is A in the checkpoint, B here".
+// Reads "WHERE: WHAT is A in the checkpoint, B here".
 template <class T>
 void require_same(const std::string& where, std::string_view what, const T& stored, const T& present) {
   require(stored == present, "{}: {} is {} in the checkpoint, {} here", where, what, stored, present);
 }
 
-void require_same_multiplier(const std::string& where, std::string_view what, double stored, double present) {
-  require(same_multiplier(stored, present), "{}: {} is {} in the checkpoint, {} here", where, what, stored, present);
-}
+constexpr std::string_view kMultipliers = "parametrization", kDataSet = "data.path";
+constexpr std::array<std::string_view, 12> kAllowable = {
+    "model.norm_eps",      "model.o_norm_eps", "model.allow_neg_eigval", "model.init_std",
+    "model.conv_init_std", kDataSet,           "data.shuffle",           "data.reset_at_documents",
+    "train.global_batch",  "train.seed",       "train.sequence_length",  kMultipliers};
+
+// Comparisons of a checkpoint with what is here.
+class Comparison {
+ public:
+  Comparison(std::string where, std::span<const std::string> allowed) : where_(std::move(where)), allowed_(allowed) {}
+
+  // `what`, which `field` stands for, must be the same, unless that may differ.
+  template <class T>
+  void require_same(std::string_view field, std::string_view what, const T& stored, const T& present) const {
+    if (stored != present) differs(field, what, fmt::format("{}", stored), fmt::format("{}", present));
+  }
+  template <class T>
+  void require_same(std::string_view field, const T& stored, const T& present) const {
+    require_same(field, field, stored, present);
+  }
+  void require_same_multiplier(std::string_view what, double stored, double present) const {
+    if (same_multiplier(stored, present)) return;
+    differs(kMultipliers, what, fmt::format("{}", stored), fmt::format("{}", present));
+  }
+
+ private:
+  void differs(std::string_view field, std::string_view what, const std::string& stored,
+               const std::string& present) const {
+    const std::string difference =
+        fmt::format("{}: {} is {} in the checkpoint, {} here", where_, what, stored, present);
+    const bool is_allowable = std::ranges::find(kAllowable, field) != kAllowable.end();
+    if (!is_allowable) fail("{}", difference);
+    require(std::ranges::find(allowed_, field) != allowed_.end(), "{}; with --allow {} the run goes on as another one",
+            difference, field);
+    LOG(WARNING) << difference << ", which --allow " << field << " allows";
+  }
+
+  std::string where_;
+  std::span<const std::string> allowed_;
+};
 
 // The norm's eps in one form, whichever version wrote it.
 ModelConfig with_o_norm_eps(ModelConfig model) {
@@ -39,27 +78,37 @@ ModelConfig with_o_norm_eps(ModelConfig model) {
   return model;
 }
 
-void check_config(const std::string& where, const RunConfig& stored, const RunConfig& present) {
-  using google::protobuf::util::MessageDifferencer;
-  MessageDifferencer differencer;
-  differencer.set_message_field_comparison(MessageDifferencer::EQUIVALENT);
-  differencer.IgnoreField(ModelConfig::descriptor()->FindFieldByNumber(ModelConfig::kRecomputeFieldNumber));
-  differencer.set_report_ignores(false);
-  std::string differences;
-  differencer.ReportDifferencesToString(&differences);
-  const bool is_same = differencer.Compare(with_o_norm_eps(stored.model()), with_o_norm_eps(present.model()));
-  std::ranges::replace(differences, '\n', ';');
-  require(is_same, "{}: another model than here (checkpoint -> here): {}", where, differences);
-
-  require_same(where, "train.seed", stored.train().seed(), present.train().seed());
-  require_same(where, "train.global_batch", stored.train().global_batch(), present.train().global_batch());
-  require_same(where, "train.sequence_length", stored.train().sequence_length(), present.train().sequence_length());
-  if (stored.data().has_tokenizer() && present.data().has_tokenizer()) {
-    require_same(where, "data.tokenizer", stored.data().tokenizer(), present.data().tokenizer());
+// A field's value as text; its default where it has none.
+std::string value_of(const ModelConfig& model, const google::protobuf::FieldDescriptor& field) {
+  const google::protobuf::Reflection& reflection = *model.GetReflection();
+  using google::protobuf::FieldDescriptor;
+  switch (field.cpp_type()) {
+    case FieldDescriptor::CPPTYPE_DOUBLE: return fmt::format("{}", reflection.GetDouble(model, &field));
+    case FieldDescriptor::CPPTYPE_BOOL: return fmt::format("{}", reflection.GetBool(model, &field));
+    case FieldDescriptor::CPPTYPE_ENUM: return reflection.GetEnum(model, &field)->name();
+    default: return fmt::format("{}", reflection.GetInt64(model, &field));
   }
-  require_same(where, "data.shuffle", stored.data().shuffle(), present.data().shuffle());
-  require_same(where, "data.reset_at_documents", stored.data().reset_at_documents(),
-               present.data().reset_at_documents());
+}
+
+void check_model_config(const Comparison& comparison, const ModelConfig& stored, const ModelConfig& present) {
+  for (int i = 0; i < ModelConfig::descriptor()->field_count(); ++i) {
+    const google::protobuf::FieldDescriptor& field = *ModelConfig::descriptor()->field(i);
+    if (field.number() == ModelConfig::kRecomputeFieldNumber) continue;
+    comparison.require_same("model." + field.name(), value_of(stored, field), value_of(present, field));
+  }
+}
+
+void check_config(const Comparison& comparison, const RunConfig& stored, const RunConfig& present) {
+  check_model_config(comparison, with_o_norm_eps(stored.model()), with_o_norm_eps(present.model()));
+  comparison.require_same("train.seed", stored.train().seed(), present.train().seed());
+  comparison.require_same("train.global_batch", stored.train().global_batch(), present.train().global_batch());
+  comparison.require_same("train.sequence_length", stored.train().sequence_length(), present.train().sequence_length());
+  if (stored.data().has_tokenizer() && present.data().has_tokenizer()) {
+    comparison.require_same("data.tokenizer", stored.data().tokenizer(), present.data().tokenizer());
+  }
+  comparison.require_same("data.shuffle", stored.data().shuffle(), present.data().shuffle());
+  comparison.require_same("data.reset_at_documents", stored.data().reset_at_documents(),
+                          present.data().reset_at_documents());
 }
 
 using DataShards = google::protobuf::RepeatedPtrField<CheckpointDataShard>;
@@ -78,29 +127,31 @@ std::string to_string(const CheckpointDataShard& shard) {
   return fmt::format("{} tokens with checksum {}", shard.num_tokens(), shard.xxh64());
 }
 
-void check_shards(const std::string& where, std::string_view split, const DataShards& stored,
+void check_shards(const Comparison& comparison, std::string_view split, const DataShards& stored,
                   const DataShards& present) {
   for (int i = 0; i < std::min(stored.size(), present.size()); ++i) {
-    require_same(where, fmt::format("shard {} of the {} split of the data set", i, split), to_string(stored[i]),
-                 to_string(present[i]));
+    comparison.require_same(kDataSet, fmt::format("shard {} of the {} split of the data set", i, split),
+                            to_string(stored[i]), to_string(present[i]));
   }
-  require_same(where, fmt::format("the number of shards of the {} split of the data set", split), stored.size(),
-               present.size());
+  comparison.require_same(kDataSet, fmt::format("the number of shards of the {} split of the data set", split),
+                          stored.size(), present.size());
 }
 
-void check_data_set(const std::string& where, const CheckpointManifest& manifest, const CheckpointContext& context) {
+void check_data_set(const Comparison& comparison, const CheckpointManifest& manifest,
+                    const CheckpointContext& context) {
   if (!manifest.has_data_set() || context.data_set == nullptr) return;
-  check_shards(where, "train", manifest.data_set().train(), describe_shards(context.data_set->train));
-  check_shards(where, "validation", manifest.data_set().validation(), describe_shards(context.data_set->validation));
+  check_shards(comparison, "train", manifest.data_set().train(), describe_shards(context.data_set->train));
+  check_shards(comparison, "validation", manifest.data_set().validation(),
+               describe_shards(context.data_set->validation));
 }
 
-void check_scaling(const std::string& where, const CheckpointManifest& manifest, const CheckpointContext& context) {
+void check_scaling(const Comparison& comparison, const CheckpointManifest& manifest, const CheckpointContext& context) {
   for (int i = 0; i < manifest.parameters_size(); ++i) {
     const CheckpointParameter& stored = manifest.parameters(i);
     const ParameterScaling& present = context.scaling[i];
     const auto check = [&](std::string_view kind, double stored_value, double present_value) {
-      require_same_multiplier(where, fmt::format("the {} multiplier of {}", kind, stored.name()), stored_value,
-                              present_value);
+      comparison.require_same_multiplier(fmt::format("the {} multiplier of {}", kind, stored.name()), stored_value,
+                                         present_value);
     };
     check("init", stored.init_multiplier(), present.init);
     check("lr", stored.lr_multiplier(), present.lr);
@@ -109,8 +160,8 @@ void check_scaling(const std::string& where, const CheckpointManifest& manifest,
     check("clip", stored.clip_multiplier(), present.clip);
   }
   const ForwardMultipliers &present = context.forward_multipliers, stored = forward_multipliers_of(manifest);
-  require_same_multiplier(where, "the logit multiplier", stored.logits, present.logits);
-  require_same_multiplier(where, "the residual multiplier", stored.residual, present.residual);
+  comparison.require_same_multiplier("the logit multiplier", stored.logits, present.logits);
+  comparison.require_same_multiplier("the residual multiplier", stored.residual, present.residual);
 }
 
 }  // namespace
@@ -121,6 +172,8 @@ CheckpointDataSet describe_data_set(const DatasetInfo& info) {
   *data_set.mutable_validation() = describe_shards(info.validation);
   return data_set;
 }
+
+std::span<const std::string_view> allowable_fields() { return kAllowable; }
 
 std::vector<ParameterSpec> specs_of(const ParameterStore& store) {
   std::vector<ParameterSpec> specs;
@@ -174,12 +227,13 @@ void check_parameters(const CheckpointReader& checkpoint, std::span<const Parame
 void check_model(const CheckpointReader& checkpoint, const CheckpointContext& context) {
   CHECK_EQ(context.scaling.size(), context.store.parameters().size());
   const std::string where = checkpoint.folder().string();
+  const Comparison comparison(where, context.allowed);
   const CheckpointManifest& manifest = checkpoint.manifest();
-  check_config(where, manifest.config(), context.config);
-  check_data_set(where, manifest, context);
+  check_config(comparison, manifest.config(), context.config);
+  check_data_set(comparison, manifest, context);
   check_parameters(checkpoint, specs_of(context.store));
   require_same(where, "the optimizer", manifest.optimizer(), std::string(name_of(kind_of(context.config.optimizer()))));
-  check_scaling(where, manifest, context);
+  check_scaling(comparison, manifest, context);
 }
 
 }  // namespace mudelta

@@ -1,6 +1,8 @@
 #pragma once
 
 #include <span>
+#include <string>
+#include <string_view>
 #include <vector>
 
 #include "core/forward_multipliers.h"
@@ -20,9 +22,14 @@ struct CheckpointContext {
   ForwardMultipliers forward_multipliers;
   const DatasetInfo* data_set = nullptr;       // that it is trained on; null: neither written nor compared
   const StoredTokenizer* tokenizer = nullptr;  // whose file a checkpoint keeps; may be null
+  std::span<const std::string> allowed = {};   // of allowable_fields(): what of it may be another, by the user's word
 };
 
 CheckpointDataSet describe_data_set(const DatasetInfo& info);
+
+// What a checkpoint may be told to differ in: fields of the configuration, each making it another run from there on.
+// `data.path` stands for what the data set holds, `parametrization` for the multipliers of all parameters.
+std::span<const std::string_view> allowable_fields();
 
 // Writes into the manifest what a checkpoint says of its model: configuration, optimizer kind, parameters with their
 // shapes, roles and multipliers, multipliers of the forward pass.
@@ -41,7 +48,7 @@ void check_parameters(const CheckpointReader& checkpoint, std::span<const Parame
 std::vector<ParameterSpec> specs_of(const ParameterStore& store);
 
 // As above for all that `describe_model` writes. Of the configuration, what must agree is the model (but for its
-// recomputation) and what the order of the training data depends on.
+// recomputation) and what the order of the training data depends on. Differences in context.allowed are warnings.
 void check_model(const CheckpointReader& checkpoint, const CheckpointContext& context);
 
 }  // namespace mudelta

@@ -154,7 +154,10 @@ void show(const fs::path& folder) {
                            manifest.state().tokens()));
   if (manifest.state().has_first_loss()) line("first loss", fmt::format("{}", manifest.state().first_loss()));
   if (manifest.state().skipped_in_a_row() > 0) {
-    line("skipped", fmt::format("the last {} steps: not finite", manifest.state().skipped_in_a_row()));
+    line("skipped", fmt::format("the last {} steps, which were bad", manifest.state().skipped_in_a_row()));
+  }
+  for (const RowRange& rows : manifest.state().rows_left_out()) {
+    line("left out", fmt::format("rows {} to {} of the data's order, by a rollback", rows.begin(), rows.end() - 1));
   }
   line("model", fmt::format("{} parameters: width {}, {} layers, {} heads of {}, vocabulary {}", elements,
                             model.width(), model.layers(), model.heads(), model.head_dim(), model.vocab_size()));

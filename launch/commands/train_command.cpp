@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "dist/mpi.h"
+#include "launch/checkpoint/checkpoint_model.h"
 #include "launch/commands/commands.h"
 #include "launch/commands/dry_run.h"
 #include "launch/commands/number_options.h"
@@ -72,6 +73,14 @@ void add_train_command(CLI::App& app, Command& chosen) {
                    "checkpoints/set-aside-step-*")
       ->type_name("STEP")
       ->transform(whole_number(0))
+      ->needs("--resume");
+  command
+      ->add_option(
+          "--allow", arguments->request.allowed,
+          "With --resume: this field may have another value than the checkpoint has, though the run is another "
+          "one from there on")
+      ->type_name("FIELD")
+      ->check(CLI::IsMember(std::vector<std::string>(allowable_fields().begin(), allowable_fields().end())))
       ->needs("--resume");
   command
       ->add_option(

@@ -57,7 +57,13 @@ void validate_train(const TrainConfig& train) {
   require_not_negative("train.grad_clip", train.grad_clip());
   require_at_least("train.log_every", train.log_every(), 1);
   require_at_least("train.norms_every", train.norms_every(), 0);
+  require_not_negative("train.spike_threshold", train.spike_threshold());
+  require_at_least("train.spike_window", train.spike_window(), 8);
+  require(train.spike_window() <= 4096, "train.spike_window is {}: expected at most 4096", train.spike_window());
+  require_at_least("train.rank_times_every", train.rank_times_every(), 0);
   require_at_least("train.max_skipped_steps", train.max_skipped_steps(), 1);
+  require_at_least("train.max_rollbacks", train.max_rollbacks(), 0);
+  require_at_least("train.check_replicas_every", train.check_replicas_every(), 0);
 }
 
 void validate_cuda_graph(const TrainConfig& train, const ParallelConfig& parallel) {

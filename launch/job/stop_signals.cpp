@@ -4,8 +4,10 @@
 #include <pthread.h>
 
 #include <array>
+#include <atomic>
 #include <csignal>
 #include <cstddef>
+#include <ctime>
 
 namespace mudelta {
 namespace {
@@ -13,6 +15,19 @@ namespace {
 constexpr std::array kStopSignals = {SIGTERM, SIGINT, SIGUSR1, SIGHUP, SIGPIPE};
 
 volatile std::sig_atomic_t stop_signal = 0;
+std::atomic<std::time_t> first_second = 0;  // of the monotonic clock, of the first signal
+
+void handle(int signal) {
+  timespec now{};
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  if (stop_signal == 0) {
+    first_second = now.tv_sec;
+    stop_signal = signal;
+  } else if (signal != SIGPIPE && now.tv_sec > first_second + 1) {
+    std::signal(signal, SIG_DFL);
+    raise(signal);  // comes once this returns
+  }
+}
 
 // oneDNN's matrix products (up to 3.11) let the stack pointer point into the heap while they run: a handler on the
 // usual stack would write there (oneDNN issue 4845).
@@ -41,7 +56,7 @@ bool is_ignored(int signal) {
 void catch_stop_signals() {
   use_own_stack_for_handlers();
   struct sigaction action {};
-  action.sa_handler = [](int signal) { stop_signal = signal; };
+  action.sa_handler = handle;
   action.sa_flags = SA_RESTART | SA_ONSTACK;
   for (const int signal : kStopSignals) sigaddset(&action.sa_mask, signal);
   block_on_other_threads(action.sa_mask);

@@ -8,14 +8,14 @@
 
 #include "data/config.pb.h"
 #include "dist/process_group.h"
-#include "launch/job/agreement.h"
+#include "launch/train/unsaved_error.h"
 
 namespace mudelta {
 
 // A shard is not what dataset.json says, or cannot be read. Every rank throws it at the same point.
-class DamagedData : public SharedError {
+class DamagedData : public UnsavedError {
  public:
-  using SharedError::SharedError;
+  using UnsavedError::UnsavedError;
 };
 
 struct VerificationCost {

@@ -130,6 +130,12 @@ void EventFile::write(const CheckpointMetrics& metrics) {
   append(event);
 }
 
+void EventFile::write(const RollbackMetrics& metrics) {
+  Event event = event_of(metrics.step, seconds_since_1970());
+  add(event, "train/rolled_back_from", static_cast<double>(metrics.bad_step));
+  append(event);
+}
+
 // A record: the length and its checksum, the event and its checksum.
 void EventFile::append(const Event& event) {
   const std::string data = event.SerializeAsString(), length = bytes_of<std::uint64_t>(data.size());

@@ -25,6 +25,7 @@ class EventFile : public MetricsSink {
   void write(const StepMetrics& metrics) override;
   void write(const EvalMetrics& metrics) override;
   void write(const CheckpointMetrics& metrics) override;
+  void write(const RollbackMetrics& metrics) override;
 
  private:
   void append(const tensorboard::Event& event);

@@ -85,7 +85,11 @@ void MetricsWriter::write(const StepMetrics& metrics) {
                            {"communication", seconds.communication},
                            {"update", seconds.update}}},
                          {"bytes_sent", metrics.bytes_sent}};
-  if (metrics.skipped) record["skipped"] = true;
+  if (metrics.skipped) {
+    record["skipped"] = true;
+    record["fault"] = metrics.fault;
+    record["rows"] = {metrics.first_row, metrics.last_row};
+  }
   for (const RoleNorms& norms : metrics.norms) {
     record["norms"][std::string(name_of(norms.role))] = {{"gradient", norms.gradient}, {"weight", norms.weight}};
   }
@@ -107,6 +111,13 @@ void MetricsWriter::write(const EvalMetrics& metrics) {
 
 void MetricsWriter::write(const CheckpointMetrics& metrics) {
   write_line({{"step", metrics.step}, {"checkpoint_seconds", metrics.seconds}});
+}
+
+void MetricsWriter::write(const RollbackMetrics& metrics) {
+  write_line({{"step", metrics.step},
+              {"rolled_back_from", metrics.bad_step},
+              {"fault", metrics.fault},
+              {"rows", {metrics.first_row, metrics.last_row}}});
 }
 
 void MetricsWriter::write_line(const ordered_json& record) {

@@ -1,13 +1,23 @@
 #include "launch/train/trainer.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "core/profile_range.h"
+#include "launch/train/bad_steps.h"
 #include "launch/train/initial_weights.h"
+#include "launch/train/replica_check.h"
 #include "launch/train/scaling.h"
+#include "launch/train/training_rows.h"
 #include "launch/train/whole_parameters.h"
 
 namespace mudelta {
+namespace {
+
+bool due(std::int64_t every, std::int64_t step) { return every > 0 && step % every == 0; }
+
+}  // namespace
+
 Trainer::Trainer(const RunConfig& config, const Mesh& mesh, Device device)
     : config_(config),
       mesh_(mesh),
@@ -26,22 +36,32 @@ std::int64_t Trainer::tokens_per_step() const {
   return config_.train().global_batch() * config_.train().sequence_length();
 }
 
-TrainStep Trainer::step() {
+TrainStep Trainer::step() { return *step_unless({}); }
+
+std::optional<TrainStep> Trainer::step_unless(const std::function<bool()>& stop) {
   TrainStep result;
   result.lr = learning_rate_of(config_, state_.step());
+  result.rows = next_rows(config_.train().global_batch(), state_);
   const auto sent_before = mesh_.world().traffic().tensor_bytes_by_group();
   timer_.start_step();
   trainable_.begin_step();
-  const std::string failure = failure_of([&] { forward_backward(); });
+  std::string failure;
+  if (!forward_backward(result.rows.begin(), stop, failure)) return std::nullopt;
   const ProfileRange range("end of the step");
   trainable_.reduce();  // after a failure, too: other ranks wait for it
   timer_.end(&StepSeconds::communication);
   const StepSums sums = agree(failure);
-  const StepReport report = trainable_.update(sums.squares, result.lr, config_.train().grad_clip());
+  if (due(config_.train().check_replicas_every(), state_.step() + 1)) {
+    check_replicas(trainable_.store(), mesh_, state_.step() + 1);
+  }
   result.loss = sums.losses / static_cast<double>(tokens_per_step());
-  result.gradient_norm = report.gradient_norm;
-  result.skipped = report.skipped;
-  result.clipped = report.clipped;
+  result.gradient_norm = std::sqrt(sums.squares);
+  result.fault = fault_of_step(result.loss, result.gradient_norm, config_.train(), state_);
+  result.skipped = !result.fault.empty();
+  if (!result.skipped) {
+    result.clipped = trainable_.update(sums.squares, result.lr, config_.train().grad_clip()).clipped;
+    note_good_loss(result.loss, config_.train(), state_);
+  }
   timer_.end_step(&StepSeconds::update);
   result.bytes_sent = mesh_.world().traffic().tensor_bytes_by_group();
   for (const auto& [group, bytes] : sent_before) result.bytes_sent[group] -= bytes;
@@ -49,23 +69,43 @@ TrainStep Trainer::step() {
 
   state_.set_step(state_.step() + 1);
   state_.set_tokens(state_.tokens() + tokens_per_step());
-  data_.advance_to(state_.step() * config_.train().global_batch());
-  state_.set_skipped_in_a_row(report.skipped ? state_.skipped_in_a_row() + 1 : 0);
+  data_.advance_to(result.rows.end());
+  state_.set_skipped_in_a_row(result.skipped ? state_.skipped_in_a_row() + 1 : 0);
   result.step = state_.step();
   result.sources = data_.progress();
   if (result.step == 1) state_.set_first_loss(result.loss);
-  if (config_.train().norms_every() > 0 && result.step % config_.train().norms_every() == 0) {
+  if (due(config_.train().norms_every(), result.step)) {
     result.norms =
         role_norms(trainable_.store(), trainable_.optimizer().segments(), mesh_.world(), trainable_.stream());
   }
-  if (state_.skipped_in_a_row() >= config_.train().max_skipped_steps()) {
-    throw Divergence(
-        fmt::format("training diverged: {} steps in a row, up to step {}, had a loss or gradient that is not finite "
-                    "(loss {}, gradient norm {}); lower the learning rate ({})",
-                    state_.skipped_in_a_row(), result.step, result.loss, result.gradient_norm, result.lr),
-        result);
-  }
+  if (result.skipped) check_divergence(result);
   return result;
+}
+
+void Trainer::check_divergence(const TrainStep& bad) const {
+  const TrainConfig& train = config_.train();
+  constexpr std::string_view kAdvice = "lower the learning rate";
+  if (train.on_bad_step() == TrainConfig::ABORT) {
+    throw Divergence(fmt::format("training diverged: step {} had {}, in {}; {} ({})", bad.step, bad.fault,
+                                 to_string(bad.rows), kAdvice, bad.lr),
+                     bad);
+  }
+  if (state_.skipped_in_a_row() >= train.max_skipped_steps()) {
+    throw Divergence(fmt::format("training diverged: {} steps in a row were bad, up to step {}, which had {}; {} ({})",
+                                 state_.skipped_in_a_row(), bad.step, bad.fault, kAdvice, bad.lr),
+                     bad);
+  }
+}
+
+void Trainer::roll_back(const std::filesystem::path& checkpoint, const TrainStep& bad) {
+  if (state_.rollbacks() >= config_.train().max_rollbacks()) {
+    throw Divergence(fmt::format("training diverged: step {} had {}, in {}, after {} rollbacks (train.max_rollbacks)",
+                                 bad.step, bad.fault, to_string(bad.rows), state_.rollbacks()),
+                     bad);
+  }
+  const TrainingState before = state_;
+  load(checkpoint);
+  leave_out(bad.rows, before, state_);
 }
 
 // What the ranks tell each other in a step, all at once: their parts of its sums, and whether they failed.
@@ -77,12 +117,13 @@ StepSums Trainer::agree(const std::string& failure) {
   return {.squares = all[0], .losses = all[1]};
 }
 
-// Queues the step's work up to the gradients, which are reduced as the last pass finishes them.
-void Trainer::forward_backward() {
+// Queues the step's work up to the gradients, which are reduced as the last pass finishes them. What goes wrong on this
+// rank is a `failure`. False: the ranks have agreed to give the step up.
+bool Trainer::forward_backward(std::int64_t first_row, const std::function<bool()>& stop, std::string& failure) {
   const ProfileRange range("forward and backward");
   const std::int64_t share = rows_per_rank(), micro = micro_batch();
-  const std::int64_t first = state_.step() * config_.train().global_batch() + mesh_.data().rank() * share;
-  for (std::int64_t row = 0; row < share; row += micro) {
+  const std::int64_t first = first_row + mesh_.data().rank() * share;
+  const auto pass = [&](std::int64_t row) {
     Batch input;
     const auto load = [&] { input = batches_.rows(first + row, std::min(micro, share - row)); };
     // Some ranks communicate in a pass: none of them begins it alone.
@@ -90,9 +131,23 @@ void Trainer::forward_backward() {
     timer_.end(&StepSeconds::data);
     row + micro < share ? trainable_.add(input) : trainable_.add_last(input);
     timer_.end(&StepSeconds::forward_backward);
+  };
+  for (std::int64_t row = 0; row < share && failure.empty(); row += micro) {
+    failure = failure_of([&] { pass(row); });
+    if (stop && row + micro < share && !go_on(failure, stop())) return false;
   }
   batches_.fetch_ahead(first + config_.train().global_batch(), std::min(micro, share));
   timer_.end(&StepSeconds::data);
+  return true;
+}
+
+// Between micro-batches: throws what any rank failed by; false if any is to stop.
+bool Trainer::go_on(const std::string& failure, bool stop) const {
+  constexpr double kGoOn = 0, kStop = 1, kFail = 2;
+  const double wish = !failure.empty() ? kFail : stop ? kStop : kGoOn;
+  const double agreed = mesh_.world().all_reduce(wish, ReduceOp::kMax);
+  if (agreed == kFail) fail_together(mesh_.world(), failure);
+  return agreed == kGoOn;
 }
 
 // The ranks that communicate in a pass.
@@ -148,10 +203,13 @@ void Trainer::finish_save(const std::filesystem::path& run_dir) { writer_.finish
 RunConfig Trainer::load(const std::filesystem::path& checkpoint) {
   const CheckpointReader reader(checkpoint);
   state_ = load_checkpoint(reader, checkpoint_context(), trainable_.optimizer(), mesh_.world(), trainable_.stream());
+  RunConfig before = reader.manifest().config();
+  keep_place(before.train(), config_.train(), state_);
   run_or_fail_together(mesh_.world(), [&] {
-    data_.resume(checkpoint.string(), reader.manifest(), state_.step() * config_.train().global_batch());
+    const std::int64_t row = state_.step() * config_.train().global_batch() + state_.row_offset();
+    data_.resume(checkpoint.string(), reader.manifest(), row);
   });
-  return reader.manifest().config();
+  return before;
 }
 
 CheckpointContext Trainer::checkpoint_context() {
@@ -160,7 +218,8 @@ CheckpointContext Trainer::checkpoint_context() {
           parametrization().scaling(),
           parametrization().forward_multipliers(),
           data_.is_blend() ? nullptr : &data_.info(),
-          &data_.tokenizer()};
+          &data_.tokenizer(),
+          allowed_};
 }
 
 }  // namespace mudelta

@@ -41,7 +41,8 @@ std::vector<SourceState> stored_sources(const CheckpointManifest& manifest, std:
 
 TrainingData::TrainingData(const RunConfig& config, const ProcessGroup& context)
     : is_blend_(!config.data().sources().empty()),
-      last_row_(config.train().steps() * config.train().global_batch()),
+      steps_(config.train().steps()),
+      global_batch_(config.train().global_batch()),
       options_{.sequence_length = config.train().sequence_length(),
                .seed = config.train().seed(),
                .shuffle = config.data().shuffle(),
@@ -56,7 +57,7 @@ TrainingData::TrainingData(const RunConfig& config, const ProcessGroup& context)
     validation.tokenizer();
     const Loader validation_rows(validation, {.sequence_length = options_.sequence_length});
   }
-  start(0, std::vector<std::int64_t>(sources_.size()));
+  start(0, steps_, std::vector<std::int64_t>(sources_.size()));
 }
 
 Loader TrainingData::loader_of(const Source& source) const {
@@ -65,14 +66,14 @@ Loader TrainingData::loader_of(const Source& source) const {
   return {source.train, options};
 }
 
-void TrainingData::start(std::int64_t row, std::vector<std::int64_t> cursors) {
+void TrainingData::start(std::int64_t row, std::int64_t steps, std::vector<std::int64_t> cursors) {
   std::vector<BlendSource> drawn;
   for (const Source& source : sources_) {
     drawn.push_back(
         {source.config.name(), source.config.weight(), loader_of(source).rows_per_epoch(), source.config.epochs()});
   }
   done_.emplace(std::move(drawn), options_.seed, row, std::move(cursors));
-  done_->require_rows(last_row_ - row);
+  done_->require_rows(steps * global_batch_);
   read_ = done_;
 }
 
@@ -103,12 +104,19 @@ void TrainingData::describe(TrainingState& state) const {
 }
 
 void TrainingData::resume(const std::string& where, const CheckpointManifest& manifest, std::int64_t row) {
+  const std::int64_t steps = steps_ - manifest.state().step();
   if (!is_blend_) {
     require(manifest.state().sources().empty(),
             "{}: the run learnt from data.sources, and has a data.path here: expected sources, if only one", where);
-    return start(row, {row});
+    return start(row, steps, {row});
   }
   others_ = stored_sources(manifest, row);
+  const std::int64_t length = manifest.config().train().sequence_length();
+  if (!manifest.state().sources().empty() && length != options_.sequence_length) {  // rows of another length
+    for (SourceState& source : others_) {
+      source.set_rows((source.rows() * length + options_.sequence_length - 1) / options_.sequence_length);
+    }
+  }
   std::vector<std::int64_t> cursors;
   for (Source& source : sources_) {
     const CheckpointDataSet data_set = describe_data_set(source.train.info());
@@ -129,7 +137,7 @@ void TrainingData::resume(const std::string& where, const CheckpointManifest& ma
     cursors.push_back(stored->rows());
     others_.erase(stored);
   }
-  start(row, std::move(cursors));
+  start(row, steps, std::move(cursors));
 }
 
 std::vector<SourceProgress> TrainingData::progress() const {

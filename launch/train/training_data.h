@@ -39,7 +39,7 @@ class TrainingData {
 
   // Writes how far each source has got; nothing for a run with one data.path.
   void describe(TrainingState& state) const;
-  // Goes on where a checkpoint ends, at row `row` of the run. Sources are known by their names; one that holds what the
+  // Goes on where a checkpoint ends, at row `row` of the run, by as many tokens where rows have another length now. Sources are known by their names; one that holds what the
   // data.path of the checkpoint's run did goes on where that was; others begin, and those that are no longer there are
   // remembered. Throws Error if a source holds other shards than before, or the run had sources and has a path now.
   void resume(const std::string& where, const CheckpointManifest& manifest, std::int64_t row);
@@ -63,10 +63,10 @@ class TrainingData {
   };
 
   Loader loader_of(const Source& source) const;
-  void start(std::int64_t row, std::vector<std::int64_t> cursors);
+  void start(std::int64_t row, std::int64_t steps, std::vector<std::int64_t> cursors);
 
   bool is_blend_;
-  std::int64_t last_row_;  // + 1, of the run
+  std::int64_t steps_, global_batch_;
   LoaderOptions options_;
   std::vector<Source> sources_;
   std::vector<SourceState> others_;  // of sources that the run had, and has no longer

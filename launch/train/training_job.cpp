@@ -15,6 +15,7 @@
 #include "launch/job/folder_lock.h"
 #include "launch/job/job_devices.h"
 #include "launch/job/logging.h"
+#include "launch/job/stop_signals.h"
 #include "launch/train/gemm_peak.h"
 #include "launch/train/initial_weights.h"
 #include "launch/train/memory_estimate.h"
@@ -107,6 +108,7 @@ RunConfig complete_run_config(RunConfig config, int world_size) {
 }
 
 int run_training(const TrainingRequest& request) {
+  catch_stop_signals();
   const ProcessGroup hosts = ProcessGroup::world();
   RunConfig config;
   std::unique_ptr<const WeightSource> initial_weights;
@@ -133,6 +135,7 @@ int run_training(const TrainingRequest& request) {
     require_training_memory(config, mesh.data().size(), rank_info().local_size, device);
     require_snapshot_memory(config, mesh.data().size(), rank_info().local_size, device);
     trainer = std::make_unique<Trainer>(config, mesh, device);
+    trainer->allow(request.allowed);
   });
   std::vector<std::string> notes;
   std::optional<std::filesystem::path> checkpoint;

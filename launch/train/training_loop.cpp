@@ -7,6 +7,7 @@
 #include <string>
 #include <thread>
 
+#include "launch/checkpoint/checkpoint_folder.h"
 #include "launch/job/agreement.h"
 #include "launch/job/stop_signals.h"
 #include "launch/job/stopwatch.h"
@@ -26,6 +27,7 @@ class TrainingLoop {
         world_(world),
         lock_(lock),
         report_(report),
+        first_step_(trainer.steps_done()),
         saved_step_(trainer.steps_done()),
         tried_step_(saved_step_) {}
 
@@ -34,6 +36,7 @@ class TrainingLoop {
     if (!evaluation_is_due_ && is_finished()) return finish();
     verification_.emplace(world_, trainer_.config().data());
     if (is_asynchronous()) run_or_fail_together(world_, [&] { trainer_.reserve_save(); });
+    stop_ = stop_signalled(world_);
     try {
       while (!stop_ && (evaluation_is_due_ || !is_finished())) {
         if (evaluation_is_due_) {
@@ -47,10 +50,7 @@ class TrainingLoop {
       } else {
         await_verification();
       }
-    } catch (const Divergence&) {
-      finish_save_in_any_case();
-      throw;
-    } catch (const DamagedData&) {
+    } catch (const UnsavedError&) {
       finish_save_in_any_case();
       throw;
     } catch (const SharedError& error) {  // the ranks are in step, and weights as after the last whole step
@@ -77,25 +77,43 @@ class TrainingLoop {
 
   void step() {
     const Stopwatch stopwatch;
-    bool is_good = false;
+    TrainStep done;
     try {
-      const TrainStep done = trainer_.step();
-      is_good = !done.skipped;
+      const bool is_first = trainer_.steps_done() == first_step_;  // so that short jobs get on, too
+      const auto step = trainer_.step_unless(is_first ? std::function<bool()>() : [] { return stop_signalled(); });
+      if (!step) {
+        stop_ = true;
+        return;
+      }
+      done = *step;
       evaluation_is_due_ = evaluates(done.step);
       report_.step(done, stopwatch.seconds());
     } catch (const Divergence& diverged) {
       report_.diverged(diverged.step(), stopwatch.seconds());
       throw;
     }
+    if (done.skipped && trainer_.config().train().on_bad_step() == TrainConfig::ROLLBACK) roll_back(done);
     look_at_verification();
     agree();
     if (measure_peak_) report_.measure_peak();
     finish_written_save();
     if (is_finished()) {
       save_last();
-    } else if (is_good && (time_to_save_ || steps_to_save())) {
+    } else if (!done.skipped && (time_to_save_ || steps_to_save())) {
       begin_save();
     }
+  }
+
+  // To the newest checkpoint; with none yet, the step is skipped.
+  void roll_back(const TrainStep& bad) {
+    finish_save();
+    if (saved_step_ == 0) return;
+    const std::filesystem::path run = folder_of_save();
+    trainer_.roll_back(checkpoint_path(run, saved_step_), bad);
+    tried_step_ = saved_step_;
+    retry_step_.reset();
+    report_.rolled_back(RunDirectory(run), bad);
+    evaluation_is_due_ = evaluates(saved_step_) && report_.lacks_evaluation();
   }
 
   // Whether a multiple of every_steps has come since the last save, or one that failed is to be tried again.
@@ -248,6 +266,7 @@ class TrainingLoop {
   const ProcessGroup& world_;
   const FolderLock* const lock_;
   TrainingReport& report_;
+  const std::int64_t first_step_;
   std::int64_t saved_step_;  // the last whose checkpoint is there
   std::int64_t tried_step_;  // the last whose checkpoint was begun: of the save that is under way
   Stopwatch since_save_;
@@ -267,7 +286,6 @@ class TrainingLoop {
 }  // namespace
 
 int run_training_loop(Trainer& trainer, const ProcessGroup& world, const FolderLock* lock, TrainingReport& report) {
-  catch_stop_signals();
   return TrainingLoop(trainer, world, lock, report).run();
 }
 

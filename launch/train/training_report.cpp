@@ -17,6 +17,7 @@
 #include "launch/train/event_file.h"
 #include "launch/train/memory_estimate.h"
 #include "launch/train/step_traffic.h"
+#include "launch/train/training_rows.h"
 #include "model/flops.h"
 
 namespace mudelta {
@@ -66,13 +67,19 @@ TrainingReport::TrainingReport(Trainer& trainer, const Mesh& mesh, const RunDire
   LOG(INFO) << mesh.sizes().to_string() << ", rank " << world_.rank() << "; step " << trainer.steps_done();
   for (const std::string& note : notes) LOG(INFO) << note;
   if (world_.rank() != 0) return;
-  auto metrics = std::make_unique<MetricsWriter>(run.metrics(), trainer.steps_done());
-  has_evaluation_ = metrics->has_evaluation();
-  sinks_.push_back(std::move(metrics));
-  sinks_.push_back(std::make_unique<EventFile>(run.root(), trainer.steps_done()));
+  open_sinks(run);
   fmt::print("{}{}\n", mesh.sizes().to_string(), world_.size() > 1 ? ", over " + world_.transport() : "");
   print_summary(mesh, notes);
   progress_ = std::make_unique<Progress>(stdout, "train", trainer.config().train().steps(), trainer.steps_done());
+}
+
+// Drops what they have of later steps than are done.
+void TrainingReport::open_sinks(const RunDirectory& run) {
+  sinks_.clear();
+  auto metrics = std::make_unique<MetricsWriter>(run.metrics(), trainer_.steps_done());
+  has_evaluation_ = metrics->has_evaluation();
+  sinks_.push_back(std::move(metrics));
+  sinks_.push_back(std::make_unique<EventFile>(run.root(), trainer_.steps_done()));
 }
 
 void TrainingReport::print_summary(const Mesh& mesh, const std::vector<std::string>& notes) const {
@@ -122,7 +129,8 @@ bool TrainingReport::lacks_evaluation() const {
 void TrainingReport::step(const TrainStep& step, double seconds) {
   count(step, seconds);
   const TrainConfig& train = trainer_.config().train();
-  if (step.step % train.log_every() == 0 || step.step == train.steps() || !step.norms.empty()) write_record(step);
+  if (step.step % train.log_every() == 0 || step.step == train.steps() || step.skipped || !step.norms.empty())
+    write_record(step);
 }
 
 void TrainingReport::diverged(const TrainStep& step, double seconds) {
@@ -133,8 +141,9 @@ void TrainingReport::diverged(const TrainStep& step, double seconds) {
 void TrainingReport::count(const TrainStep& step, double seconds) {
   seconds_ += seconds;
   ++steps_;
-  if (step.skipped)
-    LOG(WARNING) << "step " << step.step << " skipped: loss " << step.loss << ", gradient norm " << step.gradient_norm;
+  if (!step.skipped) return;
+  LOG(WARNING) << "step " << step.step << " skipped: " << step.fault << ", " << to_string(step.rows)
+               << " of the training data's order";
 }
 
 void TrainingReport::write_record(const TrainStep& step) {
@@ -151,6 +160,9 @@ void TrainingReport::write_record(const TrainStep& step) {
                       .lr = step.lr,
                       .grad_norm = step.gradient_norm,
                       .skipped = step.skipped,
+                      .fault = step.fault,
+                      .first_row = step.rows.begin(),
+                      .last_row = step.rows.end() - 1,
                       .clipped = step.clipped,
                       .tokens = trainer_.tokens_done(),
                       .tokens_per_second = tokens_per_second,
@@ -188,6 +200,23 @@ void TrainingReport::checkpoint(std::int64_t step, double seconds) {
     if (world_.rank() != 0) return;
     write(CheckpointMetrics{.step = step, .seconds = seconds});
     progress_->print(fmt::format("step {}: checkpoint written", step));
+  });
+}
+
+void TrainingReport::rolled_back(const RunDirectory& run, const TrainStep& bad) {
+  const std::int64_t step = trainer_.steps_done();
+  const std::string text = fmt::format("step {} had {}: back to step {}, leaving out {} of the training data's order",
+                                       bad.step, bad.fault, step, to_string(bad.rows));
+  LOG(WARNING) << text;
+  run_or_fail_together(world_, [&] {
+    if (world_.rank() != 0) return;
+    open_sinks(run);
+    write(RollbackMetrics{.step = step,
+                          .bad_step = bad.step,
+                          .fault = bad.fault,
+                          .first_row = bad.rows.begin(),
+                          .last_row = bad.rows.end() - 1});
+    progress_->print(text);
   });
 }
 

@@ -33,6 +33,8 @@ class TrainingReport {
   void diverged(const TrainStep& step, double seconds);  // the run's last
   void evaluation(std::int64_t step, const Evaluation& evaluation, double seconds);
   void checkpoint(std::int64_t step, double seconds);
+  // `run`: where its folder is now. Drops what the metrics have of the steps since.
+  void rolled_back(const RunDirectory& run, const TrainStep& bad);
   void save_failed(std::int64_t step, const std::string& reason);  // in the log of each rank
 
   // Whether it is time to measure the peak again, by this rank's clock: others may have been using the machine.
@@ -45,6 +47,7 @@ class TrainingReport {
   void finished();
 
  private:
+  void open_sinks(const RunDirectory& run);
   void print_summary(const Mesh& mesh, const std::vector<std::string>& notes) const;
   void print_share(const Mesh& mesh) const;  // what each rank holds and sends
   void count(const TrainStep& step, double seconds);

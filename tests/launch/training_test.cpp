@@ -481,7 +481,7 @@ TEST_F(BadInput, ResumeWithAnotherModelOrOtherMultipliers) {
     const Outcome shape = train(ranks, "shape", "--resume --set model.mlp_size=64 --set train.steps=30");
     EXPECT_EQ(shape.exit_code, 2);
     EXPECT_EQ(count(shape.output, "mudelta: error:"), 1) << shape.output;
-    EXPECT_THAT(shape.output, HasSubstr("mlp_size: 48 -> 64"));
+    EXPECT_THAT(shape.output, HasSubstr("model.mlp_size is 48 in the checkpoint, 64 here"));
     EXPECT_EQ(count(shape.output, "recompute"), 0) << shape.output;  // may differ
     const Outcome multipliers =
         train(ranks, "shape", "--resume --set parametrization.base_width=16 --set train.steps=30");

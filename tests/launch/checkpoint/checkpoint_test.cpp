@@ -322,7 +322,8 @@ class CheckpointMismatchTest : public ::testing::Test {
 TEST_F(CheckpointMismatchTest, AnotherModel) {
   CheckpointRun wider;
   wider.config.mutable_model()->set_width(128);
-  EXPECT_THAT(error_of_loading(wider), AllOf(HasSubstr("step-00000001"), HasSubstr("width: 64 -> 128")));
+  EXPECT_THAT(error_of_loading(wider),
+              AllOf(HasSubstr("step-00000001"), HasSubstr("model.width is 64 in the checkpoint, 128 here")));
   CheckpointRun recomputing;
   recomputing.config.mutable_model()->set_recompute(ModelConfig::FULL);
   EXPECT_EQ(error_of_loading(recomputing), kNoError);
@@ -347,7 +348,8 @@ TEST(CheckpointOfAnEarlierVersion, KeepsTheEpsOfTheReadoutsNorm) {
     present.config.mutable_model()->set_o_norm_eps(eps);
     EXPECT_EQ(error_of_loading(present), kNoError);
     present.config.mutable_model()->set_o_norm_eps(0.25);
-    EXPECT_THAT(error_of_loading(present), HasSubstr(fmt::format("o_norm_eps: {} -> 0.25", eps)));
+    EXPECT_THAT(error_of_loading(present),
+                HasSubstr(fmt::format("model.o_norm_eps is {} in the checkpoint, 0.25 here", eps)));
   }
 }
 

@@ -6,6 +6,7 @@
 
 #include <set>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "launch/checkpoint/checkpoint_folder.h"
@@ -22,6 +23,7 @@ using google::protobuf::FieldDescriptor;
 using google::protobuf::Message;
 using google::protobuf::Reflection;
 using ::testing::Contains;
+using ::testing::HasSubstr;
 using ::testing::StartsWith;
 
 // Refused, both values named.
@@ -52,7 +54,13 @@ const std::set<std::string> kSaid = {
     "train.log_every",
     "train.norms_every",
     "train.device",
+    "train.on_bad_step",
+    "train.spike_threshold",
+    "train.spike_window",
     "train.max_skipped_steps",
+    "train.max_rollbacks",
+    "train.check_replicas_every",
+    "train.rank_times_every",
     "train.cuda_graph",
     "optimizer.adamw.lr",
     "optimizer.adamw.beta1",
@@ -181,6 +189,41 @@ TEST(ResumeFields, EachIsRefusedOrSaid) {
   }
   for (const auto* list : {&kRefused, &kSaid, &kComparedAsMultipliers}) {
     for (const std::string& path : *list) EXPECT_TRUE(seen.contains(path)) << path << " is no field";
+  }
+}
+
+TEST(ResumeFields, WhatIsAllowedIsNotRefused) {
+  const TemporaryFolder folder;
+  CheckpointRun before;
+  before.config.mutable_model()->set_o_norm_eps(4e-3);
+  before.save(folder.path(), 1);
+  std::set<std::string> allowable;
+  for (const std::string_view name : allowable_fields()) {
+    const std::string field(name);
+    allowable.insert(field);
+    CheckpointRun now;
+    now.config = before.config;
+    if (field == "data.path") now.data_set.train[1].num_tokens = 51;
+    if (field == "parametrization") now.scaling[2].lr *= 2;
+    for_each_field(now.config, "", [&](const std::string& path, Message& message, const FieldDescriptor& descriptor) {
+      if (path == field) change(message, descriptor);
+    });
+    const auto load = [&](const std::vector<std::string>& allowed) {
+      CheckpointContext context = now.context();
+      context.allowed = allowed;
+      return error_of([&] {
+        load_checkpoint(CheckpointReader(checkpoint_path(folder.path(), 1)), context, now.optimizer, now.group,
+                        Stream());
+      });
+    };
+    const std::string other = field == "train.seed" ? "train.global_batch" : "train.seed";
+    EXPECT_THAT(load({other}), HasSubstr(" here; with --allow " + field + " the run goes on as another one"));
+    EXPECT_EQ(load({other, field}), "no error was thrown") << field;
+    EXPECT_TRUE(now.holds(1));
+  }
+  // Others change what parameters there are, or what a token is.
+  for (const std::string& field : kRefused) {
+    EXPECT_TRUE(allowable.contains(field) || field == "data.tokenizer" || field.starts_with("model.")) << field;
   }
 }
 
