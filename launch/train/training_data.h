@@ -39,9 +39,10 @@ class TrainingData {
 
   // Writes how far each source has got; nothing for a run with one data.path.
   void describe(TrainingState& state) const;
-  // Goes on where a checkpoint ends, at row `row` of the run, by as many tokens where rows have another length now. Sources are known by their names; one that holds what the
+  // Goes on where a checkpoint ends, at row `row` of the run. Sources are known by their names; one that holds what the
   // data.path of the checkpoint's run did goes on where that was; others begin, and those that are no longer there are
-  // remembered. Throws Error if a source holds other shards than before, or the run had sources and has a path now.
+  // remembered. Where rows have another length now, each goes on after as many tokens. Throws Error if a source holds
+  // other shards than before, or the run had sources and has a path now.
   void resume(const std::string& where, const CheckpointManifest& manifest, std::int64_t row);
 
   bool is_blend() const { return is_blend_; }
