@@ -66,6 +66,14 @@ void validate_train(const TrainConfig& train) {
   require_at_least("train.check_replicas_every", train.check_replicas_every(), 0);
 }
 
+void validate_replica_check(const TrainConfig& train, const ParallelConfig& parallel) {
+  require(
+      train.check_replicas_every() == 0 || parallel.zero_stage() < 3,
+      "train.check_replicas_every is {}: expected 0 with parallel.zero_stage 3, by which no two ranks hold the same "
+      "weights",
+      train.check_replicas_every());
+}
+
 void validate_cuda_graph(const TrainConfig& train, const ParallelConfig& parallel) {
   require(!train.cuda_graph() || train.device() != TrainConfig::CPU,
           "train.cuda_graph is true: expected train.device AUTO or CUDA, got CPU");
@@ -151,6 +159,7 @@ void validate(const RunConfig& config, int world_size) {
   require_finite_numbers(config, "");
   validate(config.data());
   validate_train(config.train());
+  validate_replica_check(config.train(), config.parallel());
   validate_cuda_graph(config.train(), config.parallel());
   validate(config.parallel());
   validate_batch(config.train(), config.parallel(), world_size);

@@ -108,6 +108,8 @@ FolderLock::FolderLock(fs::path folder)
 
 FolderLock::~FolderLock() { release(); }
 
+void FolderLock::touch() const { ::futimens(file_descriptor_, nullptr); }
+
 void FolderLock::release() {
   if (file_descriptor_ >= 0) {  // removed while it is locked, so that no other job has it
     ::unlinkat(folder_descriptor_, std::string(kFileName).c_str(), 0);

@@ -23,6 +23,9 @@ class FolderLock {
   // Whether `folder` holds nothing, or nothing but a lock. Throws Error if it cannot be listed.
   static bool nothing_else_in(const std::filesystem::path& folder);
 
+  // The job's sign of life for those who watch it from outside: renews the file's time of change.
+  void touch() const;
+
   // Where the folder is now, which may have been renamed. Throws Error, naming it, if it was removed or replaced.
   std::filesystem::path folder() const;
 

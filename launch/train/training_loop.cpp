@@ -93,6 +93,7 @@ class TrainingLoop {
       throw;
     }
     if (done.skipped && trainer_.config().train().on_bad_step() == TrainConfig::ROLLBACK) roll_back(done);
+    give_sign_of_life();
     look_at_verification();
     agree();
     if (measure_peak_) report_.measure_peak();
@@ -125,12 +126,17 @@ class TrainingLoop {
   void evaluate() {
     const Stopwatch stopwatch;
     const auto evaluation = trainer_.evaluate([this] {
+      give_sign_of_life();
       finish_written_save();
       return stop_ = stop_signalled(world_);
     });
     if (!evaluation) return;
     evaluation_is_due_ = false;
     report_.evaluation(trainer_.steps_done(), *evaluation, stopwatch.seconds());
+  }
+
+  void give_sign_of_life() const {
+    if (lock_ != nullptr) lock_->touch();
   }
 
   void look_at_verification() {
@@ -142,6 +148,7 @@ class TrainingLoop {
     look_at_verification();
     if (!verified_) report_.awaits_verification();
     for (; !verified_ && !stop_signalled(world_); look_at_verification()) {
+      give_sign_of_life();
       std::this_thread::sleep_for(std::chrono::milliseconds(10));
     }
   }

@@ -11,11 +11,13 @@
 
 #include "core/allocator.h"
 #include "data/config_validation.h"
+#include "dist/watchdog.h"
 #include "launch/job/agreement.h"
 #include "launch/job/job_devices.h"
 #include "launch/job/printable.h"
 #include "launch/train/event_file.h"
 #include "launch/train/memory_estimate.h"
+#include "launch/train/rank_times.h"
 #include "launch/train/step_traffic.h"
 #include "launch/train/training_rows.h"
 #include "model/flops.h"
@@ -64,6 +66,7 @@ TrainingReport::TrainingReport(Trainer& trainer, const Mesh& mesh, const RunDire
       peak_(std::move(peak)),
       peak_interval_(kFirstPeakInterval),
       flops_per_token_(flops_per_token(trainer.config().model()).training()) {
+  mpi_seconds_before_ = seconds_in_mpi();
   LOG(INFO) << mesh.sizes().to_string() << ", rank " << world_.rank() << "; step " << trainer.steps_done();
   for (const std::string& note : notes) LOG(INFO) << note;
   if (world_.rank() != 0) return;
@@ -128,9 +131,20 @@ bool TrainingReport::lacks_evaluation() const {
 
 void TrainingReport::step(const TrainStep& step, double seconds) {
   count(step, seconds);
+  look_at_rank_times(step);
   const TrainConfig& train = trainer_.config().train();
   if (step.step % train.log_every() == 0 || step.step == train.steps() || step.skipped || !step.norms.empty())
     write_record(step);
+}
+
+// Of all that happened since the last look, evaluations and saves included.
+void TrainingReport::look_at_rank_times(const TrainStep& step) {
+  const std::int64_t every = trainer_.config().train().rank_times_every();
+  if (every == 0 || step.step % every != 0) return;
+  const double in_mpi = seconds_in_mpi();
+  const std::string text =
+      describe_rank_times(world_, since_rank_times_.lap() - (in_mpi - std::exchange(mpi_seconds_before_, in_mpi)));
+  LOG_IF(INFO, world_.rank() == 0) << "step " << step.step << ": in the last " << every << " steps " << text;
 }
 
 void TrainingReport::diverged(const TrainStep& step, double seconds) {

@@ -52,6 +52,7 @@ class TrainingReport {
   void print_share(const Mesh& mesh) const;  // what each rank holds and sends
   void count(const TrainStep& step, double seconds);
   void write_record(const TrainStep& step);
+  void look_at_rank_times(const TrainStep& step);
   template <class Metrics>
   void write(const Metrics& metrics) {
     for (const auto& sink : sinks_) sink->write(metrics);
@@ -64,8 +65,10 @@ class TrainingReport {
   Stopwatch since_peak_;
   double peak_interval_;  // seconds until it is measured again
   const double flops_per_token_;
-  double seconds_ = 0;                               // of the steps since the last record
-  std::int64_t steps_ = 0;                           // likewise
+  double seconds_ = 0;      // of the steps since the last record
+  std::int64_t steps_ = 0;  // likewise
+  Stopwatch since_rank_times_;
+  double mpi_seconds_before_ = 0;                    // until the last look at the ranks' times
   std::vector<std::unique_ptr<MetricsSink>> sinks_;  // rank 0 only, as `progress_`
   bool has_evaluation_ = false;                      // the metrics have that of the step that the run goes on from
   std::unique_ptr<Progress> progress_;

@@ -6,6 +6,8 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <chrono>
+#include <filesystem>
 #include <optional>
 
 #include "core/host_name.h"
@@ -52,6 +54,15 @@ TEST(FolderLock, OneHolderAtATime) {
   }
   EXPECT_THAT(names_in(folder.path()), IsEmpty());
   EXPECT_EQ(lock_error(folder.path()), kNoError);
+}
+
+TEST(FolderLock, ItsFileShowsLife) {
+  const TemporaryFolder folder;
+  const FolderLock lock(folder.path());
+  const auto long_ago = std::filesystem::last_write_time(folder / ".lock") - std::chrono::hours(1);
+  std::filesystem::last_write_time(folder / ".lock", long_ago);
+  lock.touch();
+  EXPECT_GT(std::filesystem::last_write_time(folder / ".lock"), long_ago + std::chrono::minutes(59));
 }
 
 TEST(FolderLock, AStaleOneIsTakenOver) {

@@ -11,10 +11,12 @@
 #include <string>
 #include <vector>
 
+#include "core/host_name.h"
 #include "data/prepare.h"
 #include "launch/checkpoint/checkpoint_folder.h"
 #include "launch/config/config_text.h"
 #include "launch/config/run_config.h"
+#include "launch/train/rank_times.h"
 #include "launch/train/training_job.h"
 #include "launch/train/training_rows.h"
 #include "tests/support/compare.h"
@@ -167,6 +169,14 @@ TEST_F(TrainerTest, ASpikeIsOneDecisionAndFollowsFromTheCheckpoint) {
   if (world_.rank() == 0) last_weight(aborted) = std::nanf("");
   EXPECT_THAT(error_of([&] { aborted.step(); }),
               AllOf(HasSubstr("training diverged: step 10 had"), HasSubstr("rows 108 to 119")));
+}
+
+TEST_F(TrainerTest, TheSlowestRanksAreNamed) {
+  const int size = world_.size();
+  const std::string text = describe_rank_times(world_, 1 + (world_.rank() + 1) % size);
+  const std::string slowest = fmt::format("slowest: rank {} on {} {}.000 s", (2 * size - 2) % size, host_name(), size);
+  EXPECT_THAT(text,
+              AllOf(HasSubstr(slowest), HasSubstr(fmt::format("computed {}.000 s (the median)", (size + 1) / 2))));
 }
 
 TEST_F(TrainerTest, AFlippedBitIsFoundAndItsRankNamed) {
