@@ -11,6 +11,7 @@
 #include "dist/mpi_backend.h"
 #include "dist/nccl_backend.h"
 #include "dist/process_group_backend.h"
+#include "dist/watchdog.h"
 
 namespace mudelta {
 namespace {
@@ -111,6 +112,7 @@ template <class... Arguments>
 void ProcessGroup::begin(CollectiveKind kind, std::int64_t bytes, const Place& place,
                          const Arguments&... arguments) const {
   if (!backend_) return;
+  note_collective(mudelta::name_of(kind), name_, place);
   family_->traffic.add(name_, kind, bytes);
   if (!family_->check) return;
   family_->check->before(*backend_, name_, {kind, fmt::format("{}", fmt::join(std::tuple(arguments...), ", ")), place});

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "core/profile_range.h"
+#include "dist/watchdog.h"
 #include "launch/train/bad_steps.h"
 #include "launch/train/initial_weights.h"
 #include "launch/train/replica_check.h"
@@ -39,6 +40,7 @@ std::int64_t Trainer::tokens_per_step() const {
 TrainStep Trainer::step() { return *step_unless({}); }
 
 std::optional<TrainStep> Trainer::step_unless(const std::function<bool()>& stop) {
+  note_step(state_.step() + 1);
   TrainStep result;
   result.lr = learning_rate_of(config_, state_.step());
   result.rows = next_rows(config_.train().global_batch(), state_);

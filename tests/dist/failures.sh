@@ -26,6 +26,9 @@ expect nonzero "[rank 1] thrown by rank 1" "$mpirun" 2 "$program" --gtest_filter
 expect 7 "" "$mpirun" 2 "$program" --gtest_filter=Rank1.AbortsTheJob
 expect nonzero "[rank 0 on $(hostname)] MPI_Barrier has waited" "$mpirun" 2 "$program" \
   --gtest_filter=Rank1.StaysAwayWhileOthersWait
+expect nonzero "[rank 0] at collective 2: barrier of the world group, from failing_ranks.cpp:41; its stack:" "$mpirun" 2 \
+  "$program" --gtest_filter=Rank1.StaysAwayWhileOthersWait
+expect nonzero "$(basename "$program")(main+" "$mpirun" 2 "$program" --gtest_filter=Rank1.StaysAwayWhileOthersWait
 expect nonzero "rank 0 has waited 1 s for other ranks of its group in call 2 of the tensor group: all_reduce(3 float32" \
   "$mpirun" 2 "$program" --gtest_filter=Checked.Rank1LeavesACollectiveOut
 expect nonzero "waits in vain in call 1 of the " "$mpirun" 2 "$program" \
