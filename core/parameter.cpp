@@ -19,6 +19,14 @@ std::string_view name_of(Role role) {
   return "unknown";
 }
 
+Role parse_role(std::string_view name) {
+  for (const Role role : {Role::kEmbedding, Role::kReadout, Role::kHidden, Role::kGate, Role::kGateScalar, Role::kConv,
+                          Role::kNorm}) {
+    if (name_of(role) == name) return role;
+  }
+  fail("a parameter's role is {}, expected EMBEDDING, READOUT, HIDDEN, GATE, GATE_SCALAR, CONV or NORM", name);
+}
+
 double initial_value(const ParameterSpec& spec, std::uint64_t seed, double spread_multiplier, std::int64_t index) {
   const CounterRng rng(seed, spec.name);
   const auto i = static_cast<std::uint64_t>(index);

@@ -21,6 +21,8 @@ enum class Role : std::uint8_t {
   kNorm,        // gains
 };
 std::string_view name_of(Role role);  // "EMBEDDING", ...
+// Throws Error unless `name` is a role's name_of.
+Role parse_role(std::string_view name);
 
 // Distribution of the initial values.
 struct Initializer {

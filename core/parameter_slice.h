@@ -47,6 +47,10 @@ class SliceMap {
 
   const Shape& local_shape() const { return local_shape_; }
   std::int64_t numel() const { return numel_; }  // of the local part
+  // The part is rows of so many elements, so far apart in the whole, from element first() of it on.
+  std::int64_t row() const { return row_; }
+  std::int64_t stride() const { return stride_; }
+  std::int64_t first() const { return first_; }
 
   // In the whole, of element `local` of the part: 0 <= local < numel().
   std::int64_t whole_index(std::int64_t local) const {
@@ -58,7 +62,6 @@ class SliceMap {
   void for_each_run(std::int64_t begin, std::int64_t end, const std::function<void(const SliceRun&)>& visit) const;
 
  private:
-  // The part is rows of row_ elements, stride_ apart in the whole, from first_ on.
   Shape local_shape_;
   std::int64_t numel_ = 0, row_ = 0, stride_ = 0, first_ = 0;
 };

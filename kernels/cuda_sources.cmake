@@ -16,11 +16,13 @@ set(MUDELTA_CUDA_SOURCES
   gated_delta_rule/cuda/states.cu
   gates.cu
   l2_norm.cu
+  newton_schulz.cu
   optimizer_update.cu
   reduce.cu
   rms_norm.cu
   row_edges.cu
   short_conv.cu
   short_conv_halo.cu
+  slice_copy.cu
   swiglu.cu
   )

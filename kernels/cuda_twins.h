@@ -7,12 +7,14 @@
 #include "kernels/gated_delta_rule/row_parts.h"
 #include "kernels/gates.h"
 #include "kernels/l2_norm.h"
+#include "kernels/newton_schulz.h"
 #include "kernels/optimizer_update.h"
 #include "kernels/reduce.h"
 #include "kernels/rms_norm.h"
 #include "kernels/row_edges.h"
 #include "kernels/short_conv.h"
 #include "kernels/short_conv_halo.h"
+#include "kernels/slice_copy.h"
 #include "kernels/swiglu.h"
 
 // X(name) for every function of this room that has a CUDA twin. For the definitions of cuda_twin alone.
@@ -52,4 +54,10 @@
   X(cross_entropy_forward)          \
   X(cross_entropy_forward_backward) \
   X(adamw_update)                   \
-  X(sgd_update)
+  X(sgd_update)                     \
+  X(momentum_update)                \
+  X(direction_update)               \
+  X(divide_by_norm)                 \
+  X(matrix_polynomial)              \
+  X(put_part)                       \
+  X(take_part)

@@ -49,6 +49,28 @@ void sgd(const SgdUpdate& u) {
   });
 }
 
+void momentum_average(const MomentumUpdate& u) {
+  float *buffer = u.momentum_buffer.data<float>(), *direction = u.direction.data<float>();
+  const float* gradient = u.gradient.data<float>();
+  const auto scale = broadcast(u.gradient_scale), momentum = broadcast(u.momentum), rest = broadcast(1 - u.momentum);
+  parallel_for_each_vector(u.gradient.numel(), [=, nesterov = u.nesterov](std::int64_t i, auto lanes) {
+    const auto g = hn::Mul(hn::Mul(load(gradient + i, lanes), scale), rest);
+    const auto average = hn::MulAdd(momentum, load(buffer + i, lanes), g);
+    store(average, buffer + i, lanes);
+    store(nesterov ? hn::MulAdd(momentum, average, g) : average, direction + i, lanes);
+  });
+}
+
+void step_along(const DirectionUpdate& u) {
+  float* weight = u.weight.data<float>();
+  const float* direction = u.direction.data<float>();
+  const auto lr = broadcast(u.lr), decay = broadcast(u.decay);
+  parallel_for_each_vector(u.weight.numel(), [=](std::int64_t i, auto lanes) {
+    const auto w = load(weight + i, lanes);
+    store(hn::Sub(w, hn::MulAdd(decay, w, hn::Mul(lr, load(direction + i, lanes)))), weight + i, lanes);
+  });
+}
+
 }  // namespace
 }  // namespace mudelta::kernels::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
@@ -59,12 +81,14 @@ namespace {
 
 HWY_EXPORT(adamw);
 HWY_EXPORT(sgd);
+HWY_EXPORT(momentum_average);
+HWY_EXPORT(step_along);
 
-void expect_flat(std::string_view op, std::string_view name, const Tensor& tensor, const Tensor& weight) {
-  if (!weight.defined() || weight.shape().rank() != 1) {
-    fail("[{}] weight: expected a flat float32 tensor, got {}", op, weight.to_string());
+void expect_flat(std::string_view op, std::string_view name, const Tensor& tensor, const Tensor& first) {
+  if (!first.defined() || first.shape().rank() != 1) {
+    fail("[{}] {}: expected a flat float32 tensor, got {}", op, name, first.to_string());
   }
-  expect_tensor(op, name, tensor, weight.shape(), DType::kFloat32);
+  expect_tensor(op, name, tensor, first.shape(), DType::kFloat32);
 }
 
 }  // namespace
@@ -86,6 +110,23 @@ void sgd_update(const SgdUpdate& update, Stream stream) {
   expect_flat(kOp, "gradient", update.gradient, update.weight);
   if (update.weight.device().is_cuda()) return cuda_twin<sgd_update>()(update, stream);
   HWY_DYNAMIC_DISPATCH(sgd)(update);
+}
+
+void momentum_update(const MomentumUpdate& update, Stream stream) {
+  constexpr auto kOp = "momentum_update";
+  expect_flat(kOp, "gradient", update.gradient, update.gradient);
+  expect_flat(kOp, "momentum_buffer", update.momentum_buffer, update.gradient);
+  expect_flat(kOp, "direction", update.direction, update.gradient);
+  if (update.gradient.device().is_cuda()) return cuda_twin<momentum_update>()(update, stream);
+  HWY_DYNAMIC_DISPATCH(momentum_average)(update);
+}
+
+void direction_update(const DirectionUpdate& update, Stream stream) {
+  constexpr auto kOp = "direction_update";
+  expect_flat(kOp, "weight", update.weight, update.weight);
+  expect_flat(kOp, "direction", update.direction, update.weight);
+  if (update.weight.device().is_cuda()) return cuda_twin<direction_update>()(update, stream);
+  HWY_DYNAMIC_DISPATCH(step_along)(update);
 }
 
 }  // namespace mudelta::kernels

@@ -57,6 +57,44 @@ struct Sgd {
   }
 };
 
+struct Momentum {
+  static constexpr int kRunLength = 4;
+  float *momentum_buffer, *direction;
+  const float* gradient;
+  float scale, momentum, rest_of_momentum;
+  bool nesterov;
+
+  bool is_aligned() const { return are_aligned(momentum_buffer, direction, gradient); }
+  __device__ void operator()(std::int64_t i, auto rest) const {
+    float average[kRunLength], g[kRunLength];
+    load(momentum_buffer + i, rest, average);
+    load(gradient + i, rest, g);
+    for (int k = 0; k < kRunLength; ++k) {
+      g[k] = g[k] * scale * rest_of_momentum;
+      average[k] = fmaf(momentum, average[k], g[k]);
+      g[k] = nesterov ? fmaf(momentum, average[k], g[k]) : average[k];
+    }
+    store(average, momentum_buffer + i, rest);
+    store(g, direction + i, rest);
+  }
+};
+
+struct StepAlong {
+  static constexpr int kRunLength = 4;
+  float* weight;
+  const float* direction;
+  float lr, decay;
+
+  bool is_aligned() const { return are_aligned(weight, direction); }
+  __device__ void operator()(std::int64_t i, auto rest) const {
+    float w[kRunLength], d[kRunLength];
+    load(weight + i, rest, w);
+    load(direction + i, rest, d);
+    for (int k = 0; k < kRunLength; ++k) w[k] -= fmaf(decay, w[k], lr * d[k]);
+    store(w, weight + i, rest);
+  }
+};
+
 }  // namespace
 
 void adamw_update(const AdamWUpdate& u, Stream stream) {
@@ -86,6 +124,25 @@ void sgd_update(const SgdUpdate& u, Stream stream) {
                    .lr = u.lr,
                    .decay = u.decay,
                    .nesterov = u.nesterov});
+}
+
+void momentum_update(const MomentumUpdate& u, Stream stream) {
+  for_each_run(u.gradient.numel(), stream,
+               Momentum{.momentum_buffer = u.momentum_buffer.data<float>(),
+                        .direction = u.direction.data<float>(),
+                        .gradient = u.gradient.data<float>(),
+                        .scale = u.gradient_scale,
+                        .momentum = u.momentum,
+                        .rest_of_momentum = 1 - u.momentum,
+                        .nesterov = u.nesterov});
+}
+
+void direction_update(const DirectionUpdate& u, Stream stream) {
+  for_each_run(u.weight.numel(), stream,
+               StepAlong{.weight = u.weight.data<float>(),
+                         .direction = u.direction.data<float>(),
+                         .lr = u.lr,
+                         .decay = u.decay});
 }
 
 }  // namespace mudelta::kernels::cuda

@@ -38,4 +38,25 @@ struct SgdUpdate {
 };
 void sgd_update(const SgdUpdate& update, Stream stream);
 
+// Muon's direction before it is made orthogonal, as in torch.optim.Muon, with g = gradient_scale * gradient:
+//   u = momentum u + (1 - momentum) g;   direction = nesterov ? (1 - momentum) g + momentum u : u
+struct MomentumUpdate {
+  Tensor momentum_buffer;  // u, updated in place; starts as zeros
+  Tensor gradient;         // read
+  Tensor direction;        // written; may be the gradient
+  float gradient_scale = 1.0f;
+  float momentum = 0;
+  bool nesterov = false;
+};
+void momentum_update(const MomentumUpdate& update, Stream stream);
+
+// w = w - decay w - lr direction
+struct DirectionUpdate {
+  Tensor weight;     // updated in place
+  Tensor direction;  // read
+  float lr = 0;
+  float decay = 0;
+};
+void direction_update(const DirectionUpdate& update, Stream stream);
+
 }  // namespace mudelta::kernels

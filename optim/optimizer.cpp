@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
+#include <ranges>
 
 #include "core/error.h"
 #include "kernels/elementwise.h"
@@ -23,8 +25,8 @@ Tensor master_of(const Tensor& value) {
 }
 
 // The parts of the shard that parameters take up: padding falls between them.
-std::vector<OptimizerSegment> segments_of(const FlatGroup& group, const Shard& shard,
-                                          const std::vector<std::pair<std::string, Tensor>>& state) {
+std::vector<OptimizerSegment> segments_of(const FlatGroup& group, const Shard& shard) {
+  const Tensor master = master_of(shard.values);
   std::vector<OptimizerSegment> segments;
   for (const FlatGroup::Entry& entry : group.entries) {
     const std::int64_t begin = std::max(shard.range.begin, entry.begin);
@@ -37,10 +39,26 @@ std::vector<OptimizerSegment> segments_of(const FlatGroup& group, const Shard& s
                         .is_own = shard.is_own,
                         .value = own(shard.values),
                         .gradient = own(shard.gradients),
-                        .state = {}});
-    for (const auto& [name, all] : state) segments.back().state.emplace_back(name, own(all));
+                        .state = {{"weight", own(master)}}});
   }
   return segments;
+}
+
+// Gives each segment the states of its name, zeros, from one tensor for the first of all, one for the second, ...
+void add_states(std::span<OptimizerSegment> segments,
+                const std::function<std::span<const std::string_view>(std::size_t parameter)>& names_of) {
+  for (std::size_t state = 0;; ++state) {
+    const auto has = [&](const OptimizerSegment& segment) { return state < names_of(segment.parameter).size(); };
+    std::int64_t numel = 0;
+    for (const OptimizerSegment& segment : segments | std::views::filter(has)) numel += segment.numel;
+    if (numel == 0) return;
+    const Tensor all = Tensor::zeros({numel}, DType::kFloat32, segments.front().value.device());
+    std::int64_t begin = 0;
+    for (OptimizerSegment& segment : segments | std::views::filter(has)) {
+      segment.state.emplace_back(names_of(segment.parameter)[state], all.slice(begin, begin + segment.numel));
+      begin += segment.numel;
+    }
+  }
 }
 
 // Rounds the segment's master into its value; a float32 value is the master itself.
@@ -60,17 +78,18 @@ Optimizer::Optimizer(const OptimizerConfig& config, ParameterStore& store, Param
   require(scaling_.size() == store_.parameters().size(), "[optimizer] {} scaling entries for {} parameters",
           scaling_.size(), store_.parameters().size());
   for (const Shard& shard : shards_.shards()) {
-    std::vector<std::pair<std::string, Tensor>> state = {{"weight", master_of(shard.values)}};
-    for (const std::string_view name : state_names(kind_of(config_))) {
-      state.emplace_back(name, Tensor::zeros(shard.values.shape(), DType::kFloat32, store_.device()));
-    }
-    for (OptimizerSegment& segment : segments_of(store_.groups()[shard.range.group], shard, state)) {
-      segments_.push_back(std::move(segment));
-    }
+    std::vector<OptimizerSegment> segments = segments_of(store_.groups()[shard.range.group], shard);
+    add_states(segments, [&](std::size_t parameter) { return state_names(update_kind_of(parameter)); });
+    std::ranges::move(segments, std::back_inserter(segments_));
     bucket_ends_.resize(shard.bucket + 1);
     bucket_ends_[shard.bucket] = segments_.size();
   }
   square_sum_ = Tensor::zeros({1}, DType::kFloat64, store_.device());
+  if (kind_of(config_) == OptimizerKind::kMuon) owners_.emplace(config_.muon(), store_.parameters(), world_);
+}
+
+OptimizerKind Optimizer::update_kind_of(std::size_t parameter) const {
+  return update_kind(kind_of(config_), store_.parameters()[parameter].spec.role);
 }
 
 StepReport Optimizer::step(double lr, double grad_clip, Stream stream) {
@@ -93,6 +112,7 @@ StepReport Optimizer::update(double square_sum, double lr, double grad_clip, Str
 
   ++num_updates_;
   const double gradient_scale = clip_factor(norm, grad_clip);
+  if (owners_) find_directions(gradient_scale, stream);
   std::size_t i = 0;
   for (std::size_t bucket = 0; bucket < bucket_ends_.size(); ++bucket) {
     for (; i < bucket_ends_[bucket]; ++i) {
@@ -105,19 +125,36 @@ StepReport Optimizer::update(double square_sum, double lr, double grad_clip, Str
   return {.gradient_norm = norm, .clipped = gradient_scale < 1};
 }
 
+void Optimizer::find_directions(double gradient_scale, Stream stream) {
+  const MuonConfig& muon = config_.muon();
+  for (const OptimizerSegment& segment : segments_) {
+    if (update_kind_of(segment.parameter) != OptimizerKind::kMuon) continue;
+    kernels::momentum_update({.momentum_buffer = segment.state[1].second,
+                              .gradient = segment.gradient,
+                              .direction = segment.gradient,
+                              .gradient_scale = static_cast<float>(gradient_scale),
+                              .momentum = static_cast<float>(muon.momentum()),
+                              .nesterov = muon.nesterov()},
+                             stream);
+  }
+  owners_->orthogonalize_gradients(segments_, stream);
+}
+
 void Optimizer::update_segment(const OptimizerSegment& segment, double lr, double gradient_scale, Stream stream) {
   const ParameterScaling& scaling = scaling_[segment.parameter];
-  const auto decay = static_cast<float>(lr * weight_decay(config_) * scaling.decay);
-  switch (kind_of(config_)) {
+  const OptimizerKind update = update_kind_of(segment.parameter);
+  const double own_lr = lr * (peak_lr(config_, update) / peak_lr(config_));
+  const auto decay = static_cast<float>(own_lr * weight_decay(config_, update) * scaling.decay);
+  switch (update) {
     case OptimizerKind::kAdamW: {
-      const AdamWConfig& adamw = config_.adamw();
+      const AdamWConfig& adamw = adamw_of(config_);
       const auto t = static_cast<double>(num_updates_);
       return kernels::adamw_update({.weight = segment.state[0].second,
                                     .exp_avg = segment.state[1].second,
                                     .exp_avg_sq = segment.state[2].second,
                                     .gradient = segment.gradient,
                                     .gradient_scale = static_cast<float>(gradient_scale),
-                                    .lr = static_cast<float>(lr * scaling.lr),
+                                    .lr = static_cast<float>(own_lr * scaling.lr),
                                     .beta1 = static_cast<float>(adamw.beta1()),
                                     .beta2 = static_cast<float>(adamw.beta2()),
                                     .eps = static_cast<float>(adamw.eps() * scaling.eps),
@@ -132,11 +169,19 @@ void Optimizer::update_segment(const OptimizerSegment& segment, double lr, doubl
                                   .momentum_buffer = segment.state[1].second,
                                   .gradient = segment.gradient,
                                   .gradient_scale = static_cast<float>(gradient_scale),
-                                  .lr = static_cast<float>(lr * scaling.lr),
+                                  .lr = static_cast<float>(own_lr * scaling.lr),
                                   .momentum = static_cast<float>(sgd.momentum()),
                                   .nesterov = sgd.nesterov(),
                                   .decay = decay},
                                  stream);
+    }
+    case OptimizerKind::kMuon: {
+      const double scale = update_scale(config_.muon(), store_.parameters()[segment.parameter].spec);
+      return kernels::direction_update({.weight = segment.state[0].second,
+                                        .direction = segment.gradient,
+                                        .lr = static_cast<float>(own_lr * scaling.lr * scale),
+                                        .decay = decay},
+                                       stream);
     }
   }
 }

@@ -1,12 +1,15 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "core/parameter_store.h"
 #include "dist/parameter_shards.h"
 #include "optim/config.pb.h"
+#include "optim/matrix_owners.h"
+#include "optim/optimizer_kind.h"
 #include "optim/parametrization.h"
 
 namespace mudelta {
@@ -19,8 +22,8 @@ struct OptimizerSegment {
   bool is_own;      // of the ranks that hold the same elements, and at ZeRO stage 0 all update them, one owns them
   Tensor value;     // [numel], in the parameter's dtype
   Tensor gradient;  // [numel] float32, once reduced
-  // Named tensors of numel float32 elements, views of live state: "weight" (the float32 master), then "exp_avg" and
-  // "exp_avg_sq" (AdamW) or "momentum_buffer" (SGD).
+  // Named tensors of numel float32 elements, views of live state: "weight" (the float32 master), then those of
+  // state_names (optim/optimizer_kind.h).
   std::vector<std::pair<std::string, Tensor>> state;
 };
 
@@ -30,7 +33,7 @@ struct StepReport {
   bool clipped = false;      // gradients were scaled down
 };
 
-// AdamW or SGD over the elements of a store that this rank updates: its shards.
+// AdamW, SGD or Muon over the elements of a store that this rank updates: its shards.
 class Optimizer {
  public:
   // Takes the store's present values as the float32 masters; who has unrounded ones writes them into the segments'
@@ -60,6 +63,9 @@ class Optimizer {
   void state_loaded(std::int64_t num_updates, Stream stream);
 
  private:
+  OptimizerKind update_kind_of(std::size_t parameter) const;
+  // Leaves Muon's directions in the gradients of the segments that it updates.
+  void find_directions(double gradient_scale, Stream stream);
   void update_segment(const OptimizerSegment& segment, double lr, double gradient_scale, Stream stream);
 
   OptimizerConfig config_;
@@ -67,6 +73,7 @@ class Optimizer {
   ParameterShards& shards_;
   std::vector<ParameterScaling> scaling_;
   ProcessGroup world_;
+  std::optional<MatrixOwners> owners_;  // of Muon
   std::vector<OptimizerSegment> segments_;  // bucket after bucket
   std::vector<std::size_t> bucket_ends_;    // for each bucket, the number of segments in it and those before it
   Tensor square_sum_;                       // [1] float64, on the store's device

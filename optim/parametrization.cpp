@@ -16,11 +16,12 @@ struct ParameterGrowth {
   double fan_in = 1;  // the fans: of HIDDEN and GATE only
   double fan_out = 1;
   double numel = 1;
+  double update_scale = 1;  // Muon's, of HIDDEN only
 };
 
 // Exponents of a multiplier.
 struct Powers {
-  double fan_in = 0, fan_out = 0, numel = 0, width = 0, head_dim = 0;
+  double fan_in = 0, fan_out = 0, numel = 0, width = 0, head_dim = 0, update_scale = 0;
 };
 
 struct Rule {
@@ -40,14 +41,18 @@ constexpr std::array kRules = {
     Rule{Role::kNorm, {}, {}, {.numel = 1}, {}},
 };
 
+// Of the hidden matrices that Muon updates: its scale times this is (fan_out/fan_in)^1/2.
+constexpr Powers kMuonLr{.fan_in = -0.5, .fan_out = 0.5, .update_scale = -1};
+
 // Of the lr of a block's parameters, over depth. A gradient there is L^-a of what it is in the base model; what it
 // changes may be L^(a-1), which L blocks multiply by L^-a.
-double depth_power(OptimizerKind optimizer, double a) {
-  switch (optimizer) {
-    case OptimizerKind::kAdamW: return a - 1;
+double depth_power(OptimizerKind update, double a) {
+  switch (update) {
+    case OptimizerKind::kAdamW:
+    case OptimizerKind::kMuon: return a - 1;
     case OptimizerKind::kSgd: return 2 * a - 1;
   }
-  fail("[parametrization] unknown optimizer {}", static_cast<int>(optimizer));
+  fail("[parametrization] unknown optimizer {}", static_cast<int>(update));
 }
 
 bool has_fans(Role role) { return role == Role::kHidden || role == Role::kGate; }
@@ -58,7 +63,7 @@ double ratio(std::int64_t target, std::int64_t base, std::string_view what, cons
   return static_cast<double>(target) / static_cast<double>(base);
 }
 
-ParameterGrowth growth_of(const ParameterSpec& base, const ParameterSpec& target) {
+ParameterGrowth growth_of(const ParameterSpec& base, const ParameterSpec& target, const OptimizerConfig& optimizer) {
   require(base.name == target.name, "[parametrization] parameter {} stands where the base has {}", target.name,
           base.name);
   require(base.role == target.role, "[parametrization] {} has role {}, {} in the base", target.name,
@@ -68,6 +73,9 @@ ParameterGrowth growth_of(const ParameterSpec& base, const ParameterSpec& target
   if (has_fans(target.role)) {
     growth.fan_in = ratio(target.fan_in, base.fan_in, "fan-in", target);
     growth.fan_out = ratio(target.fan_out, base.fan_out, "fan-out", target);
+  }
+  if (update_kind(kind_of(optimizer), target.role) == OptimizerKind::kMuon) {
+    growth.update_scale = update_scale(optimizer.muon(), target) / update_scale(optimizer.muon(), base);
   }
   return growth;
 }
@@ -95,16 +103,18 @@ double product(const Powers& powers, const ParameterGrowth& parameter, const Gro
   multiply(parameter.numel, powers.numel);
   multiply(model.width, powers.width);
   multiply(model.head_dim, powers.head_dim);
+  multiply(parameter.update_scale, powers.update_scale);
   return above / below;
 }
 
-const Powers& lr_powers(ParametrizationConfig::Kind kind, OptimizerKind optimizer, const Rule& rule) {
-  switch (optimizer) {
+const Powers& lr_powers(ParametrizationConfig::Kind kind, OptimizerKind update, const Rule& rule) {
+  switch (update) {
+    case OptimizerKind::kMuon: return kMuonLr;
     case OptimizerKind::kAdamW: return rule.adamw_lr;
     case OptimizerKind::kSgd:
       return kind == ParametrizationConfig::MUP && rule.sgd_lr_mup ? *rule.sgd_lr_mup : rule.sgd_lr;
   }
-  fail("[parametrization] unknown optimizer {}", static_cast<int>(optimizer));
+  fail("[parametrization] unknown optimizer {}", static_cast<int>(update));
 }
 
 bool follows_depth(const ParametrizationConfig& config) {
@@ -129,14 +139,15 @@ struct Factors {
 
 Factors factors_of(const ParametrizationConfig& config, OptimizerKind optimizer, const ParameterSpec& spec,
                    const ParameterGrowth& parameter, const GrowthRatios& model) {
+  const OptimizerKind update = update_kind(optimizer, spec.role);
   Factors factors;
   if (config.kind() != ParametrizationConfig::SP) {
     const Rule& rule = rule_of(spec.role);
     factors.init = product(rule.init, parameter, model);
-    factors.lr_width = product(lr_powers(config.kind(), optimizer, rule), parameter, model);
+    factors.lr_width = product(lr_powers(config.kind(), update, rule), parameter, model);
   }
   if (follows_depth(config) && spec.in_block) {
-    factors.lr_depth = power(model.depth, depth_power(optimizer, config.depth_exponent()));
+    factors.lr_depth = power(model.depth, depth_power(update, config.depth_exponent()));
   }
   for (const ScalingOverride& entry : config.scaling()) {
     if (!applies(entry, spec.role, optimizer)) continue;
@@ -193,7 +204,7 @@ Parametrization::Parametrization(const ParametrizationConfig& config, const Opti
           growth.head_dim, growth.depth);
   scaling_.reserve(target.size());
   for (std::size_t i = 0; i < target.size(); ++i) {
-    scaling_.push_back(scaling_of(config, optimizer, target[i], growth_of(base[i], target[i]), growth));
+    scaling_.push_back(scaling_of(config, optimizer, target[i], growth_of(base[i], target[i], optimizer), growth));
   }
   if (config.kind() != ParametrizationConfig::SP) forward_multipliers_.logits = 1 / growth.width;
   if (follows_depth(config)) forward_multipliers_.residual = power(growth.depth, -config.depth_exponent());

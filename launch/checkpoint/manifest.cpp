@@ -14,6 +14,7 @@
 #include "core/files/atomic_file.h"
 #include "core/files/checksum.h"
 #include "launch/config/config_text.h"
+#include "optim/optimizer_kind.h"
 
 namespace mudelta {
 namespace {
@@ -101,17 +102,30 @@ void check_slices(const std::string& what, Slices& slices, const Shape& whole) {
   require(end == whole[dim], "{}: the slices end at index {} of dimension {}, expected {}", what, end, dim, whole[dim]);
 }
 
+// By which of the optimizer's updates each parameter goes: those of one have the same states.
+std::map<std::string, OptimizerKind> updates_of(const CheckpointManifest& manifest) {
+  const OptimizerKind kind =
+      manifest.has_optimizer() ? parse_optimizer_kind(manifest.optimizer()) : OptimizerKind::kAdamW;
+  std::map<std::string, OptimizerKind> updates;
+  for (const CheckpointParameter& parameter : manifest.parameters()) {
+    updates[parameter.name()] = parameter.has_role() ? update_kind(kind, parse_role(parameter.role())) : kind;
+  }
+  return updates;
+}
+
 void check_coverage(const CheckpointManifest& manifest, const Shapes& shapes) {
+  const std::map<std::string, OptimizerKind> updates = updates_of(manifest);
   std::map<std::pair<std::string, std::string>, Slices> slices;  // by state and parameter
-  std::set<std::string> states = {"weight"};
+  std::map<OptimizerKind, std::set<std::string>> states;
+  for (const auto& [parameter, update] : updates) states[update].insert("weight");
   for (const CheckpointFile& file : manifest.files()) {
     for (const CheckpointSegment& segment : file.segments()) {
-      states.insert(segment.state());
+      states[updates.at(segment.parameter())].insert(segment.state());
       slices[{segment.state(), segment.parameter()}][slice_of(segment)].emplace_back(segment.begin(), segment.numel());
     }
   }
-  for (const std::string& state : states) {
-    for (const auto& [parameter, shape] : shapes) {
+  for (const auto& [parameter, shape] : shapes) {
+    for (const std::string& state : states.at(updates.at(parameter))) {
       check_slices(fmt::format("{} of {}", state, parameter), slices[{state, parameter}], shape);
     }
   }

@@ -43,7 +43,7 @@ void add_coord_check_command(CLI::App& app, Command& chosen) {
   command->add_option("--axis", arguments->axis, "What grows with the width; both: one after the other; or the depth")
       ->transform(CLI::IsMember({"head_dim", "heads", "both", "depth"}, CLI::ignore_case))
       ->capture_default_str();
-  command->add_option("--optimizer", arguments->optimizer, "adamw or sgd, where not that of the configuration")
+  command->add_option("--optimizer", arguments->optimizer, "adamw, sgd or muon, where not that of the configuration")
       ->transform(CLI::IsMember(optimizers, CLI::ignore_case));
   add_list(*command, "--parametrization", arguments->parametrizations,
            CLI::IsMember({"SP", "MUP", "GDN_MUP"}, CLI::ignore_case), "Of SP, MUP and GDN_MUP");

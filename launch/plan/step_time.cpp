@@ -8,7 +8,10 @@
 #include "launch/plan/local_shape.h"
 #include "launch/train/step_traffic.h"
 #include "launch/train/stored_model.h"
+#include "launch/train/unit_elements.h"
 #include "model/block.h"
+#include "model/parameters.h"
+#include "optim/newton_schulz.h"
 #include "optim/optimizer_kind.h"
 
 namespace mudelta {
@@ -65,19 +68,38 @@ PassTime pass_time(const RunConfig& config, const LocalShape& local, const Hardw
           .backward = hardware.step() * (layers * block.backward + 3 * readout + logits + accumulation)};
 }
 
+// Of Muon: each matrix on its owner.
+double orthogonalize_time(const RunConfig& config, const MeshSizes& mesh, const Hardware& hardware) {
+  if (kind_of(config.optimizer()) != OptimizerKind::kMuon) return 0;
+  const MuonConfig& muon = config.optimizer().muon();
+  ModelConfig one_block = config.model();
+  one_block.set_layers(1);
+  double flops = 0;
+  for (const ParameterSpec& spec : parameter_specs(one_block)) {
+    if (spec.role == Role::kHidden) flops += orthogonalize_flops(spec.shape[0], spec.shape[1], muon);
+  }
+  const DType dtype = muon.orthogonalize_dtype() == MuonConfig::BFLOAT16 ? DType::kBFloat16 : DType::kFloat32;
+  const int ranks = mesh.data * mesh.context * mesh.tensor;
+  return static_cast<double>(config.model().layers()) * flops / ranks / matrix_rate(hardware, dtype);
+}
+
 double update_time(const RunConfig& config, const LocalShape& local, const Hardware& hardware) {
   const int gradient_ranks = local.mesh.data * local.mesh.context;
   const double owned =
       zero_stage(config.parallel(), gradient_ranks) == 0 ? local.elements : local.elements / gradient_ranks;
-  const auto states = static_cast<double>(state_names(kind_of(config.optimizer())).size());
+  const UnitElements units = unit_elements(config.model(), DType::kFloat32, {});
+  const double states = num_state_elements(units.all(), config.optimizer()) / units.all().count();
   // The norm and the update each read the gradient; states and master are read and written; the value is written.
   const double bytes_owned = 2 * 4 + 8 * states + 8 + static_cast<double>(size_of(compute_dtype(config.train())));
   const double zeroed = local.elements * 4;
-  return hardware.step() * (owned * bytes_owned + zeroed) / memory_rate(hardware);
+  return hardware.step() * (owned * bytes_owned + zeroed) / memory_rate(hardware) +
+         orthogonalize_time(config, local.mesh, hardware);
 }
 
 // Between neighbouring members of the group.
-int stride_of(Axis axis, const MeshSizes& mesh) { return axis == Axis::kTensor ? 1 : mesh.tensor; }
+int stride_of(Axis axis, const MeshSizes& mesh) {
+  return axis == Axis::kTensor || axis == Axis::kWorld ? 1 : mesh.tensor;
+}
 
 // Of one call. A ring over nodes leaves each by as many links as the group has members there.
 double seconds_of(const Collective& collective, const MeshSizes& mesh, const Hardware& hardware) {

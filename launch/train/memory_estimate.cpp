@@ -1,7 +1,6 @@
 #include "launch/train/memory_estimate.h"
 
 #include <algorithm>
-#include <array>
 #include <vector>
 
 #include "core/error.h"
@@ -12,6 +11,8 @@
 #include "launch/train/stored_model.h"
 #include "launch/train/unit_elements.h"
 #include "model/language_model.h"
+#include "model/parameters.h"
+#include "optim/matrix_owners.h"
 #include "optim/optimizer_kind.h"
 
 namespace mudelta {
@@ -66,6 +67,19 @@ double value_bytes(const Elements& elements, DType compute_dtype) {
 }
 double gradient_bytes(const Elements& elements) { return value_bytes(elements, DType::kFloat32); }
 
+// What Muon has of the costliest matrix while it is made orthogonal; nothing with other optimizers.
+double update_bytes(const RunConfig& config, int ranks, Device device) {
+  LiveTensors most;
+  if (kind_of(config.optimizer()) != OptimizerKind::kMuon) return 0;
+  const MuonConfig& muon = config.optimizer().muon();
+  ModelConfig one_block = config.model();
+  one_block.set_layers(1);
+  for (const ParameterSpec& spec : parameter_specs(one_block)) {
+    if (spec.role == Role::kHidden) most = larger(most, MatrixOwners::memory(muon, spec.shape, ranks, device));
+  }
+  return most.bytes();
+}
+
 struct WholeUnits {
   double values = 0, gradients = 0;  // bytes
 };
@@ -99,21 +113,24 @@ MemoryEstimate estimate_without_activations(const RunConfig& config, int sharing
   const UnitElements units = unit_elements(config.model(), dtype, {.rank = tensor_ranks - 1, .ranks = tensor_ranks});
   const Elements all = units.all(), part = all * (1.0 / sharing_ranks);
   const Elements& updated = stage == 0 ? all : part;
-  const auto moments = static_cast<double>(state_names(kind_of(config.optimizer())).size());
+  const auto state_bytes = [&](const Elements& elements) {
+    return block_bytes(num_state_elements(elements, config.optimizer()), DType::kFloat32);
+  };
   const WholeUnits whole = stage >= 2 ? fullest_moment(units, config, stage == 3) : WholeUnits();
   return {.weights = stage == 3 ? value_bytes(part, dtype) + whole.values : value_bytes(all, dtype),
           .gradients = stage >= 2 ? gradient_bytes(part) + whole.gradients : gradient_bytes(all),
           // A float32 parameter is its own master.
-          .optimizer = moments * gradient_bytes(updated) +
+          .optimizer = state_bytes(updated) +
                        (dtype == DType::kFloat32 ? 0 : block_bytes(updated.compute, DType::kFloat32)),
-          .snapshot = config.checkpoint().asynchronous() ? (moments + 1) * gradient_bytes(part) : 0};
+          .snapshot = config.checkpoint().asynchronous() ? gradient_bytes(part) + state_bytes(part) : 0};
 }
 
 }  // namespace
 
 MemoryEstimate estimate_memory(const RunConfig& config, int data_ranks, Device device) {
   MemoryEstimate estimate = estimate_without_activations(config, data_ranks * config.parallel().context());
-  estimate.activations = activation_bytes(config, data_ranks, device);
+  const int ranks = data_ranks * config.parallel().context() * config.parallel().tensor();
+  estimate.activations = std::max(activation_bytes(config, data_ranks, device), update_bytes(config, ranks, device));
   return estimate;
 }
 

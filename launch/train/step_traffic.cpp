@@ -10,6 +10,7 @@
 #include "model/mixer.h"
 #include "model/parameter_parts.h"
 #include "model/parameters.h"
+#include "optim/optimizer_kind.h"
 
 namespace mudelta {
 namespace {
@@ -41,11 +42,13 @@ class StepCollectives {
     if (sizes_.tensor > 1) add_partial_gradients();
     if (sizes_.context > 1) add_states();
     if (sharing_ranks() > 1) add_gradients_and_values();
+    if (kind_of(config_.optimizer()) == OptimizerKind::kMuon && ranks() > 1) add_matrices();
     return std::move(found_);
   }
 
  private:
   int sharing_ranks() const { return sizes_.data * sizes_.context; }
+  int ranks() const { return sharing_ranks() * sizes_.tensor; }
   double layers() const { return static_cast<double>(model_.layers()); }
   // From ZeRO stage 2 on each micro-batch's gradients are summed.
   double sums_of_gradients() const { return stage_ >= 2 ? micro_batches_ : 1; }
@@ -123,6 +126,14 @@ class StepCollectives {
     add(Kind::kAllGather, value_bytes(units.block * units.blocks), micro_batches_, Beside::kBackward);
   }
 
+  // Each to its owner, and back (optim/matrix_owners.h).
+  void add_matrices() {
+    const double bytes = unit_elements(model_, DType::kFloat32, {}).all().hidden * kFloat;
+    for (const Kind kind : {Kind::kAllReduce, Kind::kBroadcast}) {
+      found_.push_back({Axis::kWorld, ranks(), kind, bytes, 1});
+    }
+  }
+
   const RunConfig& config_;
   const ModelConfig& model_;
   MeshSizes sizes_;
@@ -143,6 +154,7 @@ std::string_view name_of(Axis axis) {
     case Axis::kTensor: return "tensor";
     case Axis::kContext: return "context";
     case Axis::kGradients: return "data x context";
+    case Axis::kWorld: return "world";
   }
   return "";
 }

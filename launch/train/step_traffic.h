@@ -11,7 +11,7 @@
 namespace mudelta {
 
 // The groups of a mesh that a step communicates over.
-enum class Axis : std::uint8_t { kTensor, kContext, kGradients };  // kGradients: data x context
+enum class Axis : std::uint8_t { kTensor, kContext, kGradients, kWorld };  // kGradients: data x context
 std::string_view name_of(Axis axis);
 
 // What of a rank's own work a collective may run beside, where the hardware can.

@@ -120,9 +120,10 @@ void TrainingReport::print_share(const Mesh& mesh) const {
                                                     short_count(static_cast<double>(held) / sharing));
   fmt::print("a rank     has {} parameters ({:.1f}%){}\n", short_count(static_cast<double>(held)),
              100 * static_cast<double>(held) / whole, part);
-  fmt::print("           sends {} a step: tensor {}, context {}, gradients and weights {}\n",
-             human_bytes(tensor + context + gradients), human_bytes(tensor), human_bytes(context),
-             human_bytes(gradients));
+  const double matrices = sent_bytes(traffic, Axis::kWorld);  // Muon's
+  fmt::print("           sends {} a step: tensor {}, context {}, gradients and weights {}{}\n",
+             human_bytes(tensor + context + gradients + matrices), human_bytes(tensor), human_bytes(context),
+             human_bytes(gradients), matrices > 0 ? ", matrices " + human_bytes(matrices) : "");
 }
 
 bool TrainingReport::lacks_evaluation() const {

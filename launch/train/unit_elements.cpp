@@ -5,8 +5,16 @@
 
 #include "model/parameter_parts.h"
 #include "model/parameters.h"
+#include "optim/optimizer_kind.h"
 
 namespace mudelta {
+
+double num_state_elements(const Elements& elements, const OptimizerConfig& optimizer) {
+  const auto states = [&](Role role) {
+    return static_cast<double>(state_names(update_kind(kind_of(optimizer), role)).size());
+  };
+  return elements.hidden * states(Role::kHidden) + (elements.count() - elements.hidden) * states(Role::kNorm);
+}
 
 UnitElements unit_elements(const ModelConfig& model, DType compute_dtype, const TensorPlace& place) {
   ModelConfig one_block = model;
@@ -21,6 +29,7 @@ UnitElements unit_elements(const ModelConfig& model, DType compute_dtype, const 
     Elements& elements =
         *std::array{&units.embedding, &units.block, &units.head}.at(static_cast<std::size_t>(specs[i].unit));
     (is_wide ? elements.wide : elements.compute) += static_cast<double>(numel);
+    if (specs[i].role == Role::kHidden) elements.hidden += static_cast<double>(numel);
   }
   return units;
 }

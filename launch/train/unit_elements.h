@@ -3,6 +3,7 @@
 #include "core/dtype.h"
 #include "model/config.pb.h"
 #include "model/tensor_group.h"
+#include "optim/config.pb.h"
 
 namespace mudelta {
 
@@ -10,11 +11,17 @@ namespace mudelta {
 struct Elements {
   double compute = 0;  // in the compute dtype
   double wide = 0;     // float32 whatever that is
+  double hidden = 0;   // of both, those of HIDDEN parameters
 
   double count() const { return compute + wide; }
-  Elements operator+(const Elements& other) const { return {compute + other.compute, wide + other.wide}; }
-  Elements operator*(double times) const { return {times * compute, times * wide}; }
+  Elements operator+(const Elements& other) const {
+    return {compute + other.compute, wide + other.wide, hidden + other.hidden};
+  }
+  Elements operator*(double times) const { return {times * compute, times * wide, times * hidden}; }
 };
+
+// Of the optimizer's state, beside float32 masters.
+double num_state_elements(const Elements& elements, const OptimizerConfig& optimizer);
 
 struct UnitElements {
   Elements embedding, block, head;  // all blocks are alike

@@ -8,8 +8,10 @@
 #include "kernels/cross_entropy.h"
 #include "kernels/elementwise.h"
 #include "kernels/embedding.h"
+#include "kernels/newton_schulz.h"
 #include "kernels/optimizer_update.h"
 #include "kernels/reduce.h"
+#include "kernels/slice_copy.h"
 #include "tests/support/errors.h"
 #include "tests/support/op_case.h"
 #include "tests/support/vocabulary_parts.h"
@@ -281,6 +283,57 @@ TEST(Reduce, NanAndInfinityShow) {
   }
 }
 
+// ---- newton_schulz and slice_copy
+
+TEST(NewtonSchulzOps, DivideByNormAndPolynomial) {
+  for (const std::int64_t n : {0, 1, 7, 16, 33}) {
+    for (const DType dtype : kFloatTypes) {
+      const double tolerance = dtype == DType::kFloat32 ? 1e-6 : 5e-3;
+      const Tensor x = random_normal({n, n}, "x", 1, 0, 1, dtype), x2 = random_normal({n, n}, "x2", 1, 0, 1, dtype);
+      Vector expected = to_doubles(x2);
+      const Vector xs = to_doubles(x);
+      for (std::int64_t i = 0; i < n * n; ++i) {
+        const auto at = static_cast<std::size_t>(i);
+        expected[at] = (i % (n + 1) == 0 ? 3.5 : 0) - 1.25 * xs[at] + 0.75 * expected[at];
+      }
+      matrix_polynomial({3.5f, -1.25f, 0.75f}, x, x2, x2, {});
+      EXPECT_TRUE(close(x2, expected, tolerance)) << n;
+
+      const Tensor from = random_normal({n, n}, "from"), to = filled({n, n}, dtype);
+      Tensor square_sum = Tensor::zeros({1}, DType::kFloat64);
+      *square_sum.data<double>() = 16;
+      Vector quotient = to_doubles(from);
+      for (double& value : quotient) value /= 6 + 1e-7;
+      divide_by_norm(from, square_sum, 1.5f, to, {});
+      EXPECT_TRUE(close(to, quotient, tolerance));
+    }
+  }
+}
+
+TEST(SliceCopy, PartsGoToTheirPlacesAndBack) {
+  const Shape whole_shape{5, 6, 3};
+  for (const ParameterSlice& slice : {ParameterSlice{}, {0, 1, 4}, {1, 2, 5}, {2, 1, 2}}) {
+    const SliceMap map(whole_shape, slice);
+    for (const std::int64_t begin : {std::int64_t{0}, std::int64_t{1}, map.numel() / 2, map.numel()}) {
+      const std::int64_t n = map.numel() - begin;
+      const Tensor part = random_normal({n}, "part"), whole = random_normal(whole_shape, "whole");
+      Vector expected = to_doubles(whole);
+      for (std::int64_t i = 0; i < n; ++i) {
+        expected[static_cast<std::size_t>(map.whole_index(begin + i))] = part.data<float>()[i];
+      }
+      put_part(map, begin, part, whole, {});
+      EXPECT_TRUE(close(whole, expected, 0));
+      const Tensor back = filled({n});
+      take_part(map, begin, whole, back, {});
+      EXPECT_TRUE(same_bits(back, part));
+    }
+    EXPECT_THAT(error_of([&] { put_part(map, 1, Tensor::zeros({map.numel()}), Tensor::zeros(whole_shape), {}); }),
+                HasSubstr("put_part"));
+  }
+  EXPECT_THAT(error_of([] { take_part(SliceMap({4}, {}), 0, Tensor::zeros({3}), Tensor::zeros({4}), {}); }),
+              HasSubstr("take_part"));
+}
+
 // ---- optimizer_update
 
 TEST(OptimizerUpdate, AdamWFollowsItsFormula) {
@@ -311,6 +364,32 @@ TEST(OptimizerUpdate, AdamWFollowsItsFormula) {
     EXPECT_TRUE(close(w, ws, 1e-6));
     EXPECT_TRUE(close(m, ms, 1e-6));
     EXPECT_TRUE(close(v, vs, 1e-6));
+  }
+}
+
+TEST(OptimizerUpdate, MomentumAndDirectionFollowTheirFormulas) {
+  for (const bool nesterov : {false, true}) {
+    for (const std::int64_t n : {0, 1, 17, 40001}) {
+      const Tensor w = random_normal({n}, "w"), u = random_normal({n}, "u"), g = random_normal({n}, "g");
+      Vector ws = to_doubles(w), us = to_doubles(u), directions = to_doubles(g);
+      for (std::size_t i = 0; i < ws.size(); ++i) {
+        const double gradient = 0.5 * directions[i];
+        us[i] = 0.9 * us[i] + 0.1 * gradient;
+        directions[i] = nesterov ? 0.1 * gradient + 0.9 * us[i] : us[i];
+        ws[i] -= 0.01 * ws[i] + 0.03 * directions[i];
+      }
+      momentum_update({.momentum_buffer = u,
+                       .gradient = g,
+                       .direction = g,
+                       .gradient_scale = 0.5f,
+                       .momentum = 0.9f,
+                       .nesterov = nesterov},
+                      {});
+      direction_update({.weight = w, .direction = g, .lr = 0.03f, .decay = 0.01f}, {});
+      EXPECT_TRUE(close(u, us, 1e-6));
+      EXPECT_TRUE(close(g, directions, 1e-6));
+      EXPECT_TRUE(close(w, ws, 1e-6));
+    }
   }
 }
 

@@ -154,6 +154,30 @@ TEST_F(Training, LayoutsChangeNothingButRounding) {
   }
 }
 
+// Matrices are made orthogonal as wholes, whatever a rank has of them; and their state goes from layout to layout.
+TEST_F(Training, MuonIsThatOfOneProcessInEveryLayout) {
+  const std::string muon =
+      "--set optimizer.muon.lr=1e-3 --set optimizer.muon.adamw.lr=1e-3 --set optimizer.muon.orthogonalize_dtype=FLOAT32 "
+      "--set model.value_heads=4 --set schedule.kind=CONSTANT ";
+  ASSERT_EQ(train(1, "muon1", muon).exit_code, 0);
+  const std::vector<std::pair<int, std::string>> layouts = {{1, ""},
+                                                            {4, "--set parallel.tensor=4"},  // two copies of q and k
+                                                            {4, "--set parallel.context=2 --set parallel.tensor=2"},
+                                                            {3, "--set parallel.zero_stage=3"}};
+  for (std::size_t from = 0; from < layouts.size(); ++from) {
+    const std::string run = "muon-relaid" + std::to_string(from);
+    const auto& [ranks, settings] = layouts[from];
+    const auto& [later_ranks, later_settings] = layouts[(from + 1) % layouts.size()];
+    SCOPED_TRACE(settings + " then " + later_settings);
+    ASSERT_EQ(train(ranks, run, muon + settings + " --set train.steps=10").exit_code, 0);
+    const Outcome resumed = train(later_ranks, run, muon + later_settings + " --resume");
+    ASSERT_EQ(resumed.exit_code, 0) << resumed.output;
+    const auto found = losses(run);
+    ASSERT_EQ(found.size(), 20u);
+    for (const auto& [step, loss] : losses("muon1")) EXPECT_NEAR(found.at(step), loss, 1e-4) << step;
+  }
+}
+
 TEST_F(Training, CheckedCollectivesChangeNoBit) {
   const std::string layout = "--set parallel.tensor=2 --set parallel.zero_stage=3 --set train.steps=6 ";
   ASSERT_EQ(train(4, "unchecked", layout).exit_code, 0);

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <google/protobuf/descriptor.h>
 
+#include <cmath>
 #include <set>
 #include <string>
 
@@ -45,7 +46,7 @@ TEST(OptimizerKind, TheTableHasThemAll) {
     EXPECT_FALSE(state_names(kind).empty());
   }
   for (const auto& distinct : {names, titles, fields}) EXPECT_THAT(distinct, SizeIs(optimizer_kinds().size()));
-  EXPECT_EQ(error_of([] { parse_optimizer_kind("adamw"); }), "the optimizer is adamw, expected ADAMW or SGD");
+  EXPECT_EQ(error_of([] { parse_optimizer_kind("adamw"); }), "the optimizer is adamw, expected ADAMW or SGD or MUON");
   EXPECT_THAT(state_names(OptimizerKind::kAdamW), ElementsAre("exp_avg", "exp_avg_sq"));
   EXPECT_THAT(state_names(OptimizerKind::kSgd), ElementsAre("momentum_buffer"));
 }
@@ -73,6 +74,42 @@ TEST(OptimizerKind, SettingsAreThoseOfTheChosenOne) {
   EXPECT_EQ(eps(adamw), 1e-5);
   EXPECT_EQ(eps(sgd), std::nullopt);
   EXPECT_EQ(peak_lr(OptimizerConfig()), AdamWConfig().lr());
+}
+
+TEST(OptimizerKind, MuonHasAdamWBesideIt) {
+  OptimizerConfig muon = config_of(OptimizerKind::kMuon);
+  set_peak_lr(muon, 0.5);
+  muon.mutable_muon()->mutable_adamw()->set_lr(0.25);
+  muon.mutable_muon()->mutable_adamw()->set_weight_decay(0.3);
+  EXPECT_EQ(update_kind(OptimizerKind::kMuon, Role::kHidden), OptimizerKind::kMuon);
+  for (const Role role : {Role::kEmbedding, Role::kReadout, Role::kGate, Role::kGateScalar, Role::kConv, Role::kNorm}) {
+    EXPECT_EQ(update_kind(OptimizerKind::kMuon, role), OptimizerKind::kAdamW);
+    EXPECT_EQ(update_kind(OptimizerKind::kSgd, role), OptimizerKind::kSgd);
+  }
+  EXPECT_EQ(peak_lr(muon, OptimizerKind::kMuon), 0.5);
+  EXPECT_EQ(peak_lr(muon, OptimizerKind::kAdamW), 0.25);
+  EXPECT_EQ(weight_decay(muon, OptimizerKind::kMuon), MuonConfig().weight_decay());
+  EXPECT_EQ(weight_decay(muon, OptimizerKind::kAdamW), 0.3);
+  EXPECT_EQ(eps(muon), AdamWConfig().eps());
+  muon.mutable_muon()->mutable_adamw()->set_beta2(1.5);
+  EXPECT_THAT(error_of([&] { validate(muon); }), StartsWith("optimizer.muon.adamw.beta2 is 1.5: expected "));
+  muon.mutable_muon()->clear_adamw();
+  muon.mutable_muon()->set_iterations(0);
+  EXPECT_EQ(error_of([&] { validate(muon); }), "optimizer.muon.iterations is 0, expected at least 1");
+}
+
+TEST(OptimizerKind, UpdateScalesAreTheirFormulas) {
+  MuonConfig muon;
+  const ParameterSpec wide{.name = "w", .shape = {2, 8}, .fan_in = 8, .fan_out = 2};
+  const ParameterSpec tall{.name = "t", .shape = {8, 2}, .fan_in = 2, .fan_out = 8};
+  EXPECT_EQ(update_scale(muon, wide), 0.5);
+  EXPECT_EQ(update_scale(muon, tall), 2);
+  muon.set_update_scale(MuonConfig::SQRT_MAX_1_OUT_OVER_IN);
+  EXPECT_EQ(update_scale(muon, wide), 1);
+  EXPECT_EQ(update_scale(muon, tall), 2);
+  muon.set_update_scale(MuonConfig::POINT_2_SQRT_MAX);
+  EXPECT_DOUBLE_EQ(update_scale(muon, wide), 0.2 * std::sqrt(8.0));
+  EXPECT_DOUBLE_EQ(update_scale(muon, tall), 0.2 * std::sqrt(8.0));
 }
 
 // Every number of every kind has a check.

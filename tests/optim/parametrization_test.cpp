@@ -12,6 +12,7 @@
 #include <string>
 
 #include "core/error.h"
+#include "optim/optimizer_kind.h"
 
 namespace mudelta {
 namespace {
@@ -183,6 +184,37 @@ TEST(SgdRates, TransformersRulesTreatGatesAsAnyOther) {
                                   {"norm", 4},
                                   {"o_norm", 4},
                                   {"lm_head", 4}}));
+}
+
+TEST(MuonRates, MakeEveryUpdateScaleTheUnitOne) {
+  const ModelSize odd{.width = 512, .heads = 8, .head_dim = 64, .mlp = 9216};
+  for (const ModelSize& target : {kWiderHeads, kMoreHeads, odd}) {
+    for (const auto scale : {MuonConfig::SQRT_OUT_OVER_IN, MuonConfig::SQRT_MAX_1_OUT_OVER_IN,
+                             MuonConfig::POINT_2_SQRT_MAX}) {
+      OptimizerConfig muon;
+      muon.mutable_muon()->set_update_scale(scale);
+      const Parametrization found = parametrize(kind(ParametrizationConfig::GDN_MUP), muon, target);
+      const Parametrization beside = parametrize(kind(ParametrizationConfig::GDN_MUP), adamw(), target);
+      const std::vector<ParameterSpec> wide = specs(target), base = specs(kBase);
+      for (std::size_t i = 0; i < wide.size(); ++i) {
+        const double lr = found.scaling()[i].lr;
+        EXPECT_EQ(found.scaling()[i].init, beside.scaling()[i].init);
+        if (wide[i].role != Role::kHidden) {
+          EXPECT_EQ(lr, beside.scaling()[i].lr) << wide[i].name;
+          continue;
+        }
+        const double moved = lr * update_scale(muon.muon(), wide[i]) / update_scale(muon.muon(), base[i]);
+        const double out = static_cast<double>(wide[i].fan_out) / static_cast<double>(base[i].fan_out);
+        const double in = static_cast<double>(wide[i].fan_in) / static_cast<double>(base[i].fan_in);
+        EXPECT_DOUBLE_EQ(moved, std::sqrt(out / in)) << wide[i].name;
+        EXPECT_EQ(parametrize(kind(ParametrizationConfig::SP), muon, target).scaling()[i].lr, 1);
+      }
+    }
+  }
+  OptimizerConfig moonlight;
+  moonlight.mutable_muon()->set_update_scale(MuonConfig::POINT_2_SQRT_MAX);
+  const Parametrization found = parametrize(kind(ParametrizationConfig::GDN_MUP), moonlight, kWiderHeads);
+  EXPECT_DOUBLE_EQ(table(kLr, found)["q_proj"], 0.5);  // m^-1/2
 }
 
 TEST(ActualFans, DecideWhereTheMlpDoesNotFollowTheWidth) {

@@ -10,6 +10,7 @@
 #include <limits>
 #include <map>
 
+#include "optim/newton_schulz.h"
 #include "optim/optimizer.h"
 #include "tests/support/compare.h"
 #include "tests/support/reference_optimizer.h"
@@ -40,6 +41,17 @@ OptimizerConfig sgd_config(bool nesterov) {
   return config;
 }
 
+OptimizerConfig muon_config() {
+  OptimizerConfig config;
+  MuonConfig& muon = *config.mutable_muon();
+  muon.set_lr(kLr);
+  muon.set_weight_decay(0.3);
+  muon.set_orthogonalize_dtype(MuonConfig::FLOAT32);
+  *muon.mutable_adamw() = adamw_config().adamw();
+  muon.mutable_adamw()->set_lr(2 * kLr);
+  return config;
+}
+
 // The whole model, trained by the formulas on the sum of all ranks' gradients.
 class Reference {
  public:
@@ -49,6 +61,7 @@ class Reference {
       values_.push_back(testing::to_doubles(parameter.value));
       adamw_.push_back({config.adamw().beta1(), config.adamw().beta2(), {}, {}});
       sgd_.push_back({config.sgd().momentum(), config.sgd().nesterov(), {}});
+      muon_.emplace_back(values_.back().size());
     }
   }
 
@@ -80,11 +93,35 @@ class Reference {
  private:
   void update(std::size_t i, std::span<const double> gradient) {
     const ParameterScaling& scaling = scaling_[i];
-    if (config_.has_sgd()) {
+    if (config_.has_muon()) {
+      if (parameters_[i].spec.role == Role::kHidden) return muon(i, gradient);
+      const AdamWConfig& adamw = config_.muon().adamw();
+      adamw_[i].step(values_[i], gradient, adamw.lr() * scaling.lr, adamw.eps() * scaling.eps,
+                     adamw.lr() * adamw.weight_decay() * scaling.decay);
+    } else if (config_.has_sgd()) {
       sgd_[i].step(values_[i], gradient, kLr * scaling.lr, kLr * config_.sgd().weight_decay() * scaling.decay);
     } else {
       adamw_[i].step(values_[i], gradient, kLr * scaling.lr, config_.adamw().eps() * scaling.eps,
                      kLr * config_.adamw().weight_decay() * scaling.decay);
+    }
+  }
+
+  void muon(std::size_t i, std::span<const double> gradient) {
+    const MuonConfig& muon = config_.muon();
+    const Shape& shape = parameters_[i].spec.shape;
+    if (shape.numel() == 0) return;
+    const Tensor direction = Tensor::empty(shape);
+    for (std::size_t j = 0; j < gradient.size(); ++j) {
+      double& average = muon_[i][j];
+      average = muon.momentum() * average + (1 - muon.momentum()) * gradient[j];
+      direction.data<float>()[j] =
+          static_cast<float>((1 - muon.momentum()) * gradient[j] + muon.momentum() * average);
+    }
+    orthogonalize(direction, muon, Tensor::empty({1}, DType::kFloat64), Stream());
+    const double lr = muon.lr() * scaling_[i].lr * update_scale(muon, parameters_[i].spec);
+    const double decay = muon.lr() * muon.weight_decay() * scaling_[i].decay;
+    for (std::size_t j = 0; j < gradient.size(); ++j) {
+      values_[i][j] -= decay * values_[i][j] + lr * direction.data<float>()[j];
     }
   }
 
@@ -94,6 +131,7 @@ class Reference {
   std::vector<std::vector<double>> values_;
   std::vector<testing::ReferenceAdamW> adamw_;
   std::vector<testing::ReferenceSgd> sgd_;
+  std::vector<std::vector<double>> muon_;  // momentum
 };
 
 struct Case {
@@ -109,7 +147,8 @@ void PrintTo(const Case& c, std::ostream* out) { *out << c.name; }
 std::vector<Case> cases() {
   std::vector<Case> all;
   const std::map<std::string, OptimizerConfig> configs = {
-      {"AdamW", adamw_config()}, {"Nesterov", sgd_config(true)}, {"Momentum", sgd_config(false)}};
+      {"AdamW", adamw_config()}, {"Nesterov", sgd_config(true)}, {"Momentum", sgd_config(false)},
+      {"Muon", muon_config()}};
   for (const auto& [name, config] : configs) {
     for (const DType dtype : {DType::kFloat32, DType::kBFloat16}) {
       for (const std::int64_t bucket_bytes : {1, 1000, 1 << 20}) {

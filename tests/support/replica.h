@@ -14,12 +14,12 @@ struct Replica {
   Replica(const OptimizerConfig& config, DType dtype, ProcessGroup data, std::int64_t bucket_bytes, int stage = 1)
       : group(data),
         zero_stage(stage),
-        store(initialized({{.name = "embedding", .unit = 0, .shape = {67, 13}},
-                           {.name = "gain", .unit = 1, .shape = {13}, .keep_float32 = true},
-                           {.name = "empty", .unit = 1, .shape = {0, 5}},
-                           {.name = "one", .unit = 1, .shape = {1}},
-                           {.name = "matrix", .unit = 2, .shape = {31, 33}},
-                           {.name = "bias", .unit = 2, .shape = {33}, .keep_float32 = true}},
+        store(initialized({{.name = "embedding", .unit = 0, .role = Role::kEmbedding, .shape = {67, 13}},
+                           {.name = "gain", .unit = 1, .role = Role::kNorm, .shape = {13}, .keep_float32 = true},
+                           {.name = "empty", .unit = 1, .shape = {0, 5}, .fan_in = 5},
+                           {.name = "one", .unit = 1, .shape = {1, 1}, .fan_in = 1, .fan_out = 1},
+                           {.name = "matrix", .unit = 2, .shape = {31, 33}, .fan_in = 33, .fan_out = 31},
+                           {.name = "bias", .unit = 2, .role = Role::kNorm, .shape = {33}, .keep_float32 = true}},
                           dtype, data.size(), stage)),
         shards(store, data, bucket_bytes, ProcessGroup::single(), stage),
         optimizer(config, store, shards, scaling(), data) {

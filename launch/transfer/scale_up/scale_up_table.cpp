@@ -52,14 +52,15 @@ std::string initial_values(const Initializer& initializer, double spread) {
 
 std::string describe_scaling(const RunConfig& config, int data_ranks) {
   const OptimizerConfig& optimizer = config.optimizer();
-  const double lr = peak_lr(optimizer), decay = weight_decay(optimizer);
-  const std::optional<double> base_eps = eps(optimizer);
   std::string text = fmt::format("{:<24}{:>4}  {:<12}{:<16}{:<18}{:>9}{:>11}{:>12}{:>10}\n", "parameter", "x", "role",
                                  "shape", "initial values", "lr x", "peak lr", "decay/step", "eps");
   double elements = 0;
   const Parametrization parametrization = make_parametrization(config);
   for (const ParameterClass& c : classes_of(config, parametrization)) {
     elements += static_cast<double>(c.spec.shape.numel()) * static_cast<double>(c.count);
+    const OptimizerKind update = update_kind(kind_of(optimizer), c.spec.role);
+    const double lr = peak_lr(optimizer, update), decay = weight_decay(optimizer, update);
+    const std::optional<double> base_eps = update == OptimizerKind::kAdamW ? eps(optimizer) : std::nullopt;
     text += fmt::format(
         "{:<24}{:>4}  {:<12}{:<16}{:<18}{:>9.4g}{:>11.4g}{:>12.3g}{:>10}\n", c.name, c.count, name_of(c.spec.role),
         c.spec.shape.to_string(), initial_values(c.spec.initializer, c.scaling.init), c.scaling.lr, lr * c.scaling.lr,

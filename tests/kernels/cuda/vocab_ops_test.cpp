@@ -6,8 +6,10 @@
 #include "kernels/cross_entropy.h"
 #include "kernels/elementwise.h"
 #include "kernels/embedding.h"
+#include "kernels/newton_schulz.h"
 #include "kernels/optimizer_update.h"
 #include "kernels/reduce.h"
+#include "kernels/slice_copy.h"
 #include "tests/kernels/cuda/on_device.h"
 #include "tests/support/vocabulary_parts.h"
 
@@ -291,6 +293,58 @@ TEST_F(VocabOpsOnDevice, AdamW) {
                           random_normal({n}, "g")};
     expect_as_on_host(tensors, adamw);
     if (n == 65) expect_unaligned_as_on_host(tensors, adamw);
+  }
+}
+
+TEST_F(VocabOpsOnDevice, MomentumAndDirection) {
+  for (const bool nesterov : {false, true}) {
+    const Op muon = [=](const Tensors& t, Stream stream) {
+      momentum_update({.momentum_buffer = t[0],
+                       .gradient = t[1],
+                       .direction = t[1],
+                       .gradient_scale = 0.5f,
+                       .momentum = 0.9f,
+                       .nesterov = nesterov},
+                      stream);
+      direction_update({.weight = t[2], .direction = t[1], .lr = 0.03f, .decay = 0.01f}, stream);
+    };
+    for (const std::int64_t n : {0, 1, 7, 63, 64, 65, 1000, 5001}) {
+      const Tensors tensors{random_normal({n}, "u"), random_normal({n}, "g"), random_normal({n}, "w")};
+      expect_as_on_host(tensors, muon);
+      if (n == 65) expect_unaligned_as_on_host(tensors, muon);
+    }
+  }
+}
+
+TEST_F(VocabOpsOnDevice, NewtonSchulz) {
+  for (const std::int64_t n : {0, 1, 7, 16, 33, 64}) {
+    for (const DType dtype : kFloatTypes) {
+      const Tensors tensors{random_normal({n, n}, "x", 1, 0, 1, dtype), random_normal({n, n}, "x2", 1, 0, 1, dtype),
+                            random_normal({n, n}, "from"), filled({n, n}, dtype)};
+      const Op op = [](const Tensors& t, Stream stream) {
+        matrix_polynomial({3.5f, -1.25f, 0.75f}, t[0], t[1], t[1], stream);
+        const Tensor square_sum = Tensor::zeros({1}, DType::kFloat64, t[2].device());
+        add_sum_of_squares(t[2], 1, square_sum, stream);
+        divide_by_norm(t[2], square_sum, 1.5f, t[3], stream);
+      };
+      expect_as_on_host(tensors, op);
+    }
+  }
+}
+
+TEST_F(VocabOpsOnDevice, SliceCopy) {
+  for (const ParameterSlice& slice : {ParameterSlice{}, {0, 1, 4}, {1, 2, 5}, {2, 1, 2}}) {
+    const SliceMap map({5, 6, 3}, slice);
+    for (const std::int64_t begin : {std::int64_t{0}, map.numel() / 2, map.numel()}) {
+      const std::int64_t n = map.numel() - begin;
+      const Op op = [&](const Tensors& t, Stream stream) {
+        put_part(map, begin, t[0], t[1], stream);
+        take_part(map, begin, t[2], t[3], stream);
+      };
+      expect_as_on_host({random_normal({n}, "a"), random_normal({5, 6, 3}, "b"), random_normal({5, 6, 3}, "c"),
+                         filled({n})},
+                        op);
+    }
   }
 }
 

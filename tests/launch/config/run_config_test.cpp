@@ -220,7 +220,8 @@ TEST(Override, UnknownPathsAreErrorsWithAHint) {
             "--set modell.width=3: RunConfig has no field `modell`; did you mean `model`?");
   EXPECT_EQ(
       override_error("optimizer.lr=3"),
-      "--set optimizer.lr=3: `optimizer` has no field `lr`; did you mean `optimizer.adamw.lr` or `optimizer.sgd.lr`?");
+      "--set optimizer.lr=3: `optimizer` has no field `lr`; did you mean `optimizer.adamw.lr` or `optimizer.sgd.lr` "
+      "or `optimizer.muon.lr` or `optimizer.muon.adamw.lr`?");
   EXPECT_THAT(override_error("train.steps.x=3"), HasSubstr("`train.steps` is a single value"));
   EXPECT_THAT(override_error("parametrization.scaling.role=GATE"), HasSubstr("is a list"));
 }

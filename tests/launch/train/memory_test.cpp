@@ -80,6 +80,9 @@ TEST(MemoryEstimate, IsCloseToWhatAStepTakes) {
       for (const bool tied : {true, false}) {
         testing::expect_close(testing::run_config(recompute, dtype, tied, 1000), {}, 0.02);
       }
+      RunConfig muon = testing::run_config(recompute, dtype, true, 1000);
+      muon.mutable_optimizer()->mutable_muon();
+      testing::expect_close(muon, {}, 0.02);
     }
   }
 }

@@ -88,6 +88,7 @@ void expect_formulas(const RunConfig& config, const ProcessGroup& world) {
   constexpr double kRoundingOfThirds = 200;  // less than a byte for each collective
   EXPECT_NEAR(static_cast<double>(sent["tensor"]), sent_bytes(expected, Axis::kTensor) + sums * padding.partial,
               kRoundingOfThirds);
+  EXPECT_NEAR(static_cast<double>(sent["world"]), sent_bytes(expected, Axis::kWorld), kRoundingOfThirds);
   EXPECT_NEAR(static_cast<double>(sent["context"]), sent_bytes(expected, Axis::kContext), kRoundingOfThirds);
   const char* gradients = mesh.context().size() > 1 ? "data x context" : "data";
   EXPECT_NEAR(static_cast<double>(sent[gradients]),
@@ -99,6 +100,7 @@ TEST(StepTraffic, FormulasAreWhatIsCounted) {
   for (std::uint64_t seed = 1; seed <= 30; ++seed) {
     RunConfig config = draw_layout(seed, world.size()).config;
     if (seed % 2 == 0) config.mutable_train()->set_compute_dtype(TrainConfig::BFLOAT16);
+    if (seed % 5 == 0) config.mutable_optimizer()->mutable_muon();
     for (const int stage : {0, 1, 2, 3}) {
       config.mutable_parallel()->set_zero_stage(stage);
       SCOPED_TRACE(testing::LayoutCase{config}.to_string());
