@@ -48,16 +48,14 @@ struct Polynomial {
 
 void divide_by_norm(const Tensor& x, const Tensor& square_sum, float factor, const Tensor& y, Stream stream) {
   dispatch_float(y.dtype(), [&]<class T>() {
-    for_each_run(y.numel(), stream,
-                 DivideByNorm<T>{x.data<float>(), square_sum.data<double>(), factor, y.data<T>()});
+    for_each_run(y.numel(), stream, DivideByNorm<T>{x.data<float>(), square_sum.data<double>(), factor, y.data<T>()});
   });
 }
 
 void matrix_polynomial(const MatrixPolynomial& polynomial, const Tensor& x, const Tensor& x2, const Tensor& y,
                        Stream stream) {
   dispatch_float(y.dtype(), [&]<class T>() {
-    for_each_run(y.numel(), stream,
-                 Polynomial<T>{polynomial, x.data<T>(), x2.data<T>(), y.data<T>(), y.shape()[0]});
+    for_each_run(y.numel(), stream, Polynomial<T>{polynomial, x.data<T>(), x2.data<T>(), y.data<T>(), y.shape()[0]});
   });
 }
 

@@ -14,8 +14,9 @@ void check(std::string_view op, const SliceMap& map, std::int64_t begin, const T
   const std::int64_t end = begin + part.numel();
   require(begin >= 0 && end <= map.numel(), "[{}] elements {} to {} of a part, expected some of its {}", op, begin, end,
           map.numel());
-  require(part.numel() == 0 || map.whole_index(end - 1) < whole.numel(), "[{}] whole: {} elements, expected more than {}",
-          op, whole.numel(), part.numel() == 0 ? 0 : map.whole_index(end - 1));
+  require(part.numel() == 0 || map.whole_index(end - 1) < whole.numel(),
+          "[{}] whole: {} elements, expected more than {}", op, whole.numel(),
+          part.numel() == 0 ? 0 : map.whole_index(end - 1));
 }
 
 }  // namespace
@@ -25,9 +26,8 @@ void put_part(const SliceMap& map, std::int64_t begin, const Tensor& part, const
   if (whole.device().is_cuda()) return cuda_twin<put_part>()(map, begin, part, whole, stream);
   const float* from = part.data<float>();
   float* to = whole.data<float>();
-  map.for_each_run(begin, begin + part.numel(), [&](const SliceRun& run) {
-    std::copy_n(from + (run.local - begin), run.numel, to + run.whole);
-  });
+  map.for_each_run(begin, begin + part.numel(),
+                   [&](const SliceRun& run) { std::copy_n(from + (run.local - begin), run.numel, to + run.whole); });
 }
 
 void take_part(const SliceMap& map, std::int64_t begin, const Tensor& whole, const Tensor& part, Stream stream) {
@@ -35,9 +35,8 @@ void take_part(const SliceMap& map, std::int64_t begin, const Tensor& whole, con
   if (whole.device().is_cuda()) return cuda_twin<take_part>()(map, begin, whole, part, stream);
   const float* from = whole.data<float>();
   float* to = part.data<float>();
-  map.for_each_run(begin, begin + part.numel(), [&](const SliceRun& run) {
-    std::copy_n(from + run.whole, run.numel, to + (run.local - begin));
-  });
+  map.for_each_run(begin, begin + part.numel(),
+                   [&](const SliceRun& run) { std::copy_n(from + run.whole, run.numel, to + (run.local - begin)); });
 }
 
 }  // namespace mudelta::kernels

@@ -23,12 +23,10 @@ struct Coefficients {
 
 Coefficients coefficients(MuonConfig::Coefficients kind) {
   static constexpr MatrixPolynomial kSimple[] = {{3.4445f, -4.7750f, 2.0315f}};
-  static constexpr MatrixPolynomial kPolarExpress[] = {{8.1566f, -22.4833f, 15.8788f},
-                                                       {4.0429f, -2.8089f, 0.5000f},
-                                                       {3.8917f, -2.7725f, 0.5061f},
-                                                       {3.2858f, -2.3681f, 0.4645f},
-                                                       {2.3465f, -1.7098f, 0.4232f},
-                                                       {1.875f, -1.25f, 0.375f}};  // towards 1 from near it
+  static constexpr MatrixPolynomial kPolarExpress[] = {
+      {8.1566f, -22.4833f, 15.8788f}, {4.0429f, -2.8089f, 0.5000f},
+      {3.8917f, -2.7725f, 0.5061f},   {3.2858f, -2.3681f, 0.4645f},
+      {2.3465f, -1.7098f, 0.4232f},   {1.875f, -1.25f, 0.375f}};  // towards 1 from near it
   switch (kind) {
     case MuonConfig::SIMPLE: return {kSimple, 1.0f};
     case MuonConfig::POLAR_EXPRESS: return {kPolarExpress, 1.01f};
@@ -84,8 +82,8 @@ LiveTensors orthogonalize_workspace(std::int64_t rows, std::int64_t cols, const 
     live.add({rows, cols}, dtype);
     live.add({n, n}, dtype);
   }
-  return live + larger(gemm_workspace(n, n, other, dtype, dtype, device),
-                       gemm_workspace(rows, cols, n, dtype, dtype, device));
+  return live +
+         larger(gemm_workspace(n, n, other, dtype, dtype, device), gemm_workspace(rows, cols, n, dtype, dtype, device));
 }
 
 }  // namespace mudelta

@@ -51,9 +51,9 @@ struct SettingChange {
 };
 // Settings of the chosen kind for steps that each do the work of `k`: of k times the tokens, or of a run with 1/k as
 // many. AdamW: lr and decay as k^1/2, 1 - beta as k, eps as k^-1/2 (Malladi et al., arXiv 2205.10287; over the horizon:
-// arXiv 2512.22382), SGD: lr as k, Muon: lr and decay as k^1/2, with the AdamW beside it. With AdamW and Muon, decay then
-// goes as k: it reaches, as AdamW's averages do, over as many tokens as before, or over the same share of the run. What
-// `given` sets stays as it is. Throws Error where a setting would leave its range.
+// arXiv 2512.22382), SGD: lr as k, Muon: lr and decay as k^1/2, with the AdamW beside it. With AdamW and Muon, decay
+// then goes as k: it reaches, as AdamW's averages do, over as many tokens as before, or over the same share of the run.
+// What `given` sets stays as it is. Throws Error where a setting would leave its range.
 std::vector<SettingChange> follow_noise(OptimizerConfig& config, double k, const OptimizerConfig& given);
 
 // Factor on the orthogonal matrix that Muon moves `matrix` by.

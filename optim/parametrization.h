@@ -35,8 +35,8 @@ struct ParameterScaling {
 //   GATE_SCALAR         1             1           numel n^1/2 (MUP: m)
 //   CONV, NORM          1             1           numel
 //   in blocks, times    1             L^(a-1)     L^(2a-1)                with depth_exponent; AdamW's eps L^-a
-// With Muon, lr of HIDDEN is (fan_out/fan_in)^1/2 over the growth of its update_scale, times L^(a-1); others are AdamW's.
-// Where everything grows in proportion, GATE is n^-1/2, GATE_SCALAR m n^-1/2, CONV m, NORM m (o_norm: n).
+// With Muon, lr of HIDDEN is (fan_out/fan_in)^1/2 over the growth of its update_scale, times L^(a-1); others are
+// AdamW's. Where everything grows in proportion, GATE is n^-1/2, GATE_SCALAR m n^-1/2, CONV m, NORM m (o_norm: n).
 // Logits: 1/m; what blocks add to the residual stream: L^-a. SP: all 1. ParametrizationConfig.scaling and
 // OptimizerConfig.eps_rule hold under every kind.
 class Parametrization {

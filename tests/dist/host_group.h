@@ -8,8 +8,8 @@
 
 namespace mudelta::testing {
 
-// A rank that stands for a group of its kind: what it gathers are copies of its own. What is asked of it with tensors is
-// counted and not done.
+// A rank that stands for a group of its kind: what it gathers are copies of its own. What is asked of it with tensors
+// is counted and not done.
 class HostGroup final : public ProcessGroup::Backend {
  public:
   HostGroup(int rank, int size) : rank_(rank), size_(size) {}
@@ -17,9 +17,7 @@ class HostGroup final : public ProcessGroup::Backend {
   int rank() const override { return rank_; }
   int size() const override { return size_; }
   std::string transport() const override { return "none"; }
-  std::shared_ptr<const Backend> split(int, int) const override {
-    return std::make_shared<HostGroup>(rank_, size_);
-  }
+  std::shared_ptr<const Backend> split(int, int) const override { return std::make_shared<HostGroup>(rank_, size_); }
   void all_reduce(const Tensor&, ReduceOp, Stream) const override { ++calls; }
   void reduce_scatter(const Tensor&, const Tensor&, Stream) const override { ++calls; }
   void all_gather(const Tensor&, const Tensor&, Stream) const override { ++calls; }

@@ -70,8 +70,7 @@ Tensor orthogonal(const Tensor& x, const MuonConfig& config) {
 TEST(NewtonSchulz, PolarExpressIsThePolarFactor) {
   for (const auto& [rows, cols] : {std::pair<int, int>{1, 1}, {1, 7}, {7, 1}, {8, 24}, {24, 8}, {33, 47}, {64, 17}}) {
     const Tensor x = random_normal({rows, cols}, "x");
-    const Vector expected =
-        polar_factor(to_doubles(x), static_cast<std::size_t>(rows), static_cast<std::size_t>(cols));
+    const Vector expected = polar_factor(to_doubles(x), static_cast<std::size_t>(rows), static_cast<std::size_t>(cols));
     SCOPED_TRACE(std::to_string(rows) + "x" + std::to_string(cols));
     EXPECT_LT(relative_error(orthogonal(x, config_of(MuonConfig::POLAR_EXPRESS, MuonConfig::FLOAT32, 8)), expected),
               2e-4);
@@ -116,9 +115,7 @@ TEST(NewtonSchulz, KeepsTheRank) {
 
 TEST(NewtonSchulz, RefusesWhatIsNoMatrix) {
   const Tensor square_sum = Tensor::zeros({1}, DType::kFloat64);
-  const auto error = [&](const Tensor& x) {
-    return error_of([&] { orthogonalize(x, MuonConfig(), square_sum, {}); });
-  };
+  const auto error = [&](const Tensor& x) { return error_of([&] { orthogonalize(x, MuonConfig(), square_sum, {}); }); };
   EXPECT_THAT(error(Tensor::zeros({3})), HasSubstr("expected a float32 matrix"));
   EXPECT_THAT(error(Tensor::zeros({3, 3}, DType::kBFloat16)), HasSubstr("expected a float32 matrix"));
 }

@@ -189,8 +189,8 @@ TEST(SgdRates, TransformersRulesTreatGatesAsAnyOther) {
 TEST(MuonRates, MakeEveryUpdateScaleTheUnitOne) {
   const ModelSize odd{.width = 512, .heads = 8, .head_dim = 64, .mlp = 9216};
   for (const ModelSize& target : {kWiderHeads, kMoreHeads, odd}) {
-    for (const auto scale : {MuonConfig::SQRT_OUT_OVER_IN, MuonConfig::SQRT_MAX_1_OUT_OVER_IN,
-                             MuonConfig::POINT_2_SQRT_MAX}) {
+    for (const auto scale :
+         {MuonConfig::SQRT_OUT_OVER_IN, MuonConfig::SQRT_MAX_1_OUT_OVER_IN, MuonConfig::POINT_2_SQRT_MAX}) {
       OptimizerConfig muon;
       muon.mutable_muon()->set_update_scale(scale);
       const Parametrization found = parametrize(kind(ParametrizationConfig::GDN_MUP), muon, target);

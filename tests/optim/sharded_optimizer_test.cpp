@@ -114,8 +114,7 @@ class Reference {
     for (std::size_t j = 0; j < gradient.size(); ++j) {
       double& average = muon_[i][j];
       average = muon.momentum() * average + (1 - muon.momentum()) * gradient[j];
-      direction.data<float>()[j] =
-          static_cast<float>((1 - muon.momentum()) * gradient[j] + muon.momentum() * average);
+      direction.data<float>()[j] = static_cast<float>((1 - muon.momentum()) * gradient[j] + muon.momentum() * average);
     }
     orthogonalize(direction, muon, Tensor::empty({1}, DType::kFloat64), Stream());
     const double lr = muon.lr() * scaling_[i].lr * update_scale(muon, parameters_[i].spec);
@@ -146,9 +145,10 @@ void PrintTo(const Case& c, std::ostream* out) { *out << c.name; }
 
 std::vector<Case> cases() {
   std::vector<Case> all;
-  const std::map<std::string, OptimizerConfig> configs = {
-      {"AdamW", adamw_config()}, {"Nesterov", sgd_config(true)}, {"Momentum", sgd_config(false)},
-      {"Muon", muon_config()}};
+  const std::map<std::string, OptimizerConfig> configs = {{"AdamW", adamw_config()},
+                                                          {"Nesterov", sgd_config(true)},
+                                                          {"Momentum", sgd_config(false)},
+                                                          {"Muon", muon_config()}};
   for (const auto& [name, config] : configs) {
     for (const DType dtype : {DType::kFloat32, DType::kBFloat16}) {
       for (const std::int64_t bucket_bytes : {1, 1000, 1 << 20}) {

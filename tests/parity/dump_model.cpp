@@ -95,7 +95,7 @@ void dump_mixer(const std::filesystem::path& root, const std::string& name, cons
 void dump_language_model(const std::filesystem::path& root, const std::string& name, const ModelConfig& given,
                          const std::vector<std::int64_t>& lengths) {
   constexpr double kLogitMultiplier = 0.3, kGradientScale = 0.25;
-  SmallModel small(given, DType::kFloat32, kLogitMultiplier);
+  SmallModel small(given, DType::kFloat32, {.logits = kLogitMultiplier});
   const SmallBatch batch = make_batch(lengths, small.config.vocab_size());
 
   CaseWriter writer(root, name, small.config);

@@ -341,9 +341,8 @@ TEST_F(VocabOpsOnDevice, SliceCopy) {
         put_part(map, begin, t[0], t[1], stream);
         take_part(map, begin, t[2], t[3], stream);
       };
-      expect_as_on_host({random_normal({n}, "a"), random_normal({5, 6, 3}, "b"), random_normal({5, 6, 3}, "c"),
-                         filled({n})},
-                        op);
+      expect_as_on_host(
+          {random_normal({n}, "a"), random_normal({5, 6, 3}, "b"), random_normal({5, 6, 3}, "c"), filled({n})}, op);
     }
   }
 }
