@@ -76,6 +76,7 @@ class TrainingDataTest : public ::testing::Test {
 
   static CheckpointManifest checkpoint(const TrainingData& data) {
     CheckpointManifest manifest;
+    manifest.mutable_config()->mutable_train()->set_sequence_length(kLength);
     data.describe(*manifest.mutable_state());
     if (!data.is_blend()) *manifest.mutable_data_set() = describe_data_set(data.info());
     return manifest;
@@ -181,6 +182,16 @@ TEST_F(TrainingDataTest, AResumeGoesOnAsTheRunWould) {
   second.resume("there", checkpoint(first), 5 * kBatch);
   append(seen, steps(second, 5, 3));
   EXPECT_EQ(seen, expected);
+}
+
+TEST_F(TrainingDataTest, RowsOfAnotherLengthGoOnAfterAsManyTokens) {
+  RunConfig blend = config({source("a", 50, 1000, 2), source("b", 31, 2000, 1)});
+  TrainingData before = open(blend);
+  steps(before, 0, 5);
+  blend.mutable_train()->set_sequence_length(2 * kLength);
+  TrainingData after = open(blend);
+  after.resume("there", checkpoint(before), (5 * kBatch + 1) / 2);
+  for (std::size_t i = 0; i < 2; ++i) EXPECT_EQ(after.progress()[i].rows, (before.progress()[i].rows + 1) / 2);
 }
 
 TEST_F(TrainingDataTest, ASourceGoesOnWhereThePathWas) {
