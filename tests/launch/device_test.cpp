@@ -57,7 +57,8 @@ TEST_F(DeviceTraining, Float32IsThatOfTheCpu) {
     ASSERT_EQ(outcome.exit_code, 0) << outcome.output;
     expect_close(run, "cpu", 2e-5);
   }
-  const Outcome parts = train(2, "context", kGpu + gentle + "--set parallel.gpu_transport=HOST --set parallel.context=2");
+  const Outcome parts =
+      train(2, "context", kGpu + gentle + "--set parallel.gpu_transport=HOST --set parallel.context=2");
   ASSERT_EQ(parts.exit_code, 0) << parts.output;
   expect_close("context", "cpu", 2e-5);
   for (const std::string stage : {"0", "2", "3"}) {
@@ -94,10 +95,15 @@ TEST_F(DeviceTraining, TensorRanksAreThoseOfTheCpu) {
       };
       EXPECT_NEAR(loss_of(mpirun(2, eval + " --tensor 2 --device cuda")), loss_of(mudelta(eval + " --device cpu")),
                   2e-6);
-      const std::string generate = "generate --checkpoint " + path("parts") + " --prompt g --tokens 8 --temperature 0";
-      const auto text_of = [](const std::string& output) { return output.substr(0, output.find("\n(")); };
-      EXPECT_EQ(text_of(mpirun(2, generate + " --device cuda").output),
-                text_of(mudelta(generate + " --device cpu").output));
+      const auto generated = [](int of_ranks, const std::string& device) {
+        const std::string generate =
+            "generate --checkpoint " + path("parts") + " --prompt g --tokens 8 --temperature 0";
+        return shell(mpirun_command(of_ranks, generate + " --device " + device) + " 2>/dev/null");
+      };
+      const Outcome on_cpu = generated(1, "cpu"), on_gpus = generated(2, "cuda");
+      EXPECT_EQ(on_gpus.exit_code, 0) << on_gpus.output;
+      EXPECT_GT(on_cpu.output.size(), 4u);
+      EXPECT_EQ(on_gpus.output, on_cpu.output);
     }
     std::filesystem::remove_all(path("parts"));
   }
