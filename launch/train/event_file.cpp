@@ -10,6 +10,7 @@
 #include <string>
 
 #include "core/error.h"
+#include "core/files/append.h"
 #include "core/host_name.h"
 
 namespace mudelta {
@@ -140,17 +141,7 @@ void EventFile::write(const RollbackMetrics& metrics) {
 void EventFile::append(const Event& event) {
   const std::string data = event.SerializeAsString(), length = bytes_of<std::uint64_t>(data.size());
   const std::string record = length + masked_crc(length) + data + masked_crc(data);
-  const off_t end = ::lseek(file_, 0, SEEK_END);
-  for (std::size_t done = 0; done < record.size();) {
-    const ssize_t written = ::write(file_, record.data() + done, record.size() - done);
-    if (written < 0 && errno == EINTR) continue;
-    if (written <= 0) {
-      // Room may come back, and then a part of a record would be in the way.
-      [[maybe_unused]] const int ignored = ::ftruncate(file_, end);
-      fail("cannot write {}: is the disk full?", path_.string());
-    }
-    done += static_cast<std::size_t>(written);
-  }
+  append_whole(file_, path_, record);
 }
 
 }  // namespace mudelta

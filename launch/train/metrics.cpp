@@ -3,12 +3,12 @@
 #include <fcntl.h>
 #include <unistd.h>
 
-#include <cerrno>
 #include <string>
 #include <string_view>
 #include <utility>
 
 #include "core/error.h"
+#include "core/files/append.h"
 #include "core/files/atomic_file.h"
 #include "core/files/json.h"
 
@@ -120,19 +120,6 @@ void MetricsWriter::write(const RollbackMetrics& metrics) {
               {"rows", {metrics.first_row, metrics.last_row}}});
 }
 
-void MetricsWriter::write_line(const ordered_json& record) {
-  const std::string line = record.dump() + '\n';
-  const off_t end = ::lseek(file_, 0, SEEK_END);
-  for (std::size_t done = 0; done < line.size();) {
-    const ssize_t written = ::write(file_, line.data() + done, line.size() - done);
-    if (written < 0 && errno == EINTR) continue;
-    if (written <= 0) {
-      // Room may come back, and then a part of a line would be in the way.
-      [[maybe_unused]] const int ignored = ::ftruncate(file_, end);
-      fail("cannot write {}: is the disk full?", path_.string());
-    }
-    done += static_cast<std::size_t>(written);
-  }
-}
+void MetricsWriter::write_line(const ordered_json& record) { append_whole(file_, path_, record.dump() + '\n'); }
 
 }  // namespace mudelta
